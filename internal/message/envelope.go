@@ -1,0 +1,96 @@
+// Package message holds what the front doors hand to the pipeline: the SMTP
+// envelope, and the header as an ordered list of raw fields (RFC 5322
+// section 2.2). It reads addresses and domains out of them. It judges nothing.
+package message
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Front names the front door a message came through.
+type Front string
+
+// The front doors.
+const (
+	Milter      Front = "milter"
+	CommandLine Front = "command"
+)
+
+// MaxRecipients is how many recipients an envelope keeps; the rest are only counted.
+const MaxRecipients = 10000
+
+// ClientKind tells how much the MTA said of the connecting client.
+type ClientKind uint8
+
+// What an MTA can say of a client. A client without any address is a local
+// submission; an address that is there but cannot be read belongs to nobody.
+const (
+	ClientUnreadable ClientKind = iota
+	ClientLocal
+	ClientAddress
+)
+
+// Client is the host that handed the message to the MTA.
+type Client struct {
+	Kind ClientKind
+	Addr netip.Addr // valid only with ClientAddress; IPv4-mapped addresses are unmapped
+	Name string     // reverse DNS name as the MTA gives it, may be empty
+}
+
+// NewClient reads an address as an MTA writes it, with or without Sendmail's
+// "IPv6:" prefix and with or without a zone. The empty string is no address: ClientLocal.
+func NewClient(name, address string) Client {
+	if address == "" {
+		return Client{Kind: ClientLocal, Name: name}
+	}
+	if len(address) > 5 && strings.EqualFold(address[:5], "IPv6:") {
+		address = address[5:]
+	}
+	addr, err := netip.ParseAddr(strings.Trim(address, "[]"))
+	if err != nil {
+		return Client{Kind: ClientUnreadable, Name: name}
+	}
+	return Client{Kind: ClientAddress, Addr: addr.WithZone("").Unmap(), Name: name}
+}
+
+// String is the address, "local" or "unreadable".
+func (c Client) String() string {
+	switch c.Kind {
+	case ClientAddress:
+		return c.Addr.String()
+	case ClientLocal:
+		return "local"
+	case ClientUnreadable:
+	}
+	return "unreadable"
+}
+
+// Envelope is what the SMTP dialogue (RFC 5321) told about one message.
+type Envelope struct {
+	Front      Front
+	QueueID    string
+	MTA        string // what the MTA calls itself: macro j
+	Client     Client
+	Helo       string
+	AuthType   string // macro {auth_type}; empty: not authenticated
+	AuthUser   string // macro {auth_authen}
+	DaemonName string // macro {daemon_name}
+	Sender     string // MAIL FROM without its angle brackets; empty: the null sender
+	Recipients []string
+	// RecipientCount counts every recipient, also those past MaxRecipients.
+	RecipientCount int
+	// CannotQuarantine is set when the MTA did not offer to hold mail back.
+	CannotQuarantine bool
+}
+
+// AddRecipient appends one RCPT TO address, given without its angle brackets.
+func (e *Envelope) AddRecipient(address string) {
+	e.RecipientCount++
+	if len(e.Recipients) < MaxRecipients {
+		e.Recipients = append(e.Recipients, address)
+	}
+}
+
+// Authenticated reports whether the client logged in (RFC 4954).
+func (e *Envelope) Authenticated() bool { return e.AuthType != "" || e.AuthUser != "" }

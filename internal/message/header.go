@@ -1,0 +1,135 @@
+package message
+
+import (
+	"bytes"
+	"strings"
+)
+
+// Limits of a header. Past them fields are no longer kept, but for the first
+// fields that say who the author is: a sender's rules must still find him.
+const (
+	MaxHeaderBytes = 1 << 20
+	MaxFields      = 2000
+
+	maxLateOriginators     = 64
+	maxLateOriginatorBytes = 16 << 10
+)
+
+// Field is one header field as it came: name, colon, value, without the final CRLF.
+type Field struct {
+	raw   []byte
+	colon int
+}
+
+// Raw is the field as received, with CRLF at its folds and none at its end.
+func (f Field) Raw() []byte { return f.raw }
+
+// Name is the field name as written, without white space before the colon.
+func (f Field) Name() string { return string(bytes.TrimRight(f.raw[:f.colon], " \t")) }
+
+// Value is all that follows the colon: leading space, folds and all.
+func (f Field) Value() []byte { return f.raw[f.colon+1:] }
+
+// Is reports whether the field has this name, in any case.
+func (f Field) Is(name string) bool {
+	own := bytes.TrimRight(f.raw[:f.colon], " \t")
+	return len(own) == len(name) && strings.EqualFold(string(own), name)
+}
+
+// NewField builds a field from a name and a value that still has whatever
+// white space stood after the colon. Line ends of any kind become CRLF.
+func NewField(name, value string) Field {
+	raw := make([]byte, 0, len(name)+1+len(value)+strings.Count(value, "\n"))
+	return appendField(raw, name, value)
+}
+
+func appendField(dst []byte, name, value string) Field {
+	start := len(dst)
+	dst = append(dst, name...)
+	colon := len(dst) - start
+	dst = append(dst, ':')
+	for {
+		lf := strings.IndexByte(value, '\n')
+		if lf < 0 {
+			break
+		}
+		dst = append(dst, strings.TrimSuffix(value[:lf], "\r")...)
+		dst = append(dst, "\r\n"...)
+		value = value[lf+1:]
+	}
+	dst = append(dst, value...)
+	return Field{raw: dst[start:len(dst):len(dst)], colon: colon}
+}
+
+// Header is all fields of a message in the order in which they arrived.
+// The zero value is an empty header.
+type Header struct {
+	fields   []Field
+	bytes    int
+	limit    string
+	arena    []byte
+	late     int
+	truncate bool
+}
+
+// Add appends a field. The value keeps its leading white space.
+func (h *Header) Add(name, value string) {
+	size := len(name) + len(value) + 3
+	if h.limit == "" {
+		switch {
+		case len(h.fields) >= MaxFields:
+			h.limit = "header fields"
+		case h.bytes+size > MaxHeaderBytes:
+			h.limit = "header bytes"
+		}
+	}
+	if h.limit != "" {
+		h.addLate(name, value)
+		return
+	}
+	h.bytes += size
+	need := size + strings.Count(value, "\n")
+	if cap(h.arena)-len(h.arena) < need {
+		h.arena = make([]byte, 0, max(need, 4096))
+	}
+	f := appendField(h.arena[len(h.arena):], name, value)
+	h.arena = h.arena[:len(h.arena)+len(f.raw)]
+	h.fields = append(h.fields, f)
+}
+
+// addLate keeps what a sender's rules need although the header is too long.
+func (h *Header) addLate(name, value string) {
+	switch strings.ToLower(strings.TrimRight(name, " \t")) {
+	case "from", "sender", "list-id":
+	default:
+		return
+	}
+	if h.late >= maxLateOriginators {
+		return
+	}
+	h.late++
+	h.fields = append(h.fields, NewField(name, value[:min(len(value), maxLateOriginatorBytes)]))
+}
+
+// Exceeded names the limit the header went past, or is empty.
+func (h *Header) Exceeded() string { return h.limit }
+
+// Fields are the fields from top to bottom. The caller must not change them.
+func (h *Header) Fields() []Field { return h.fields }
+
+// All returns the fields of one name, top to bottom.
+func (h *Header) All(name string) []Field {
+	var found []Field
+	for _, f := range h.fields {
+		if f.Is(name) {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Bytes is the size of the header as received, up to the limit.
+func (h *Header) Bytes() int { return h.bytes }
+
+// Reset empties the header. Fields handed out before stay valid.
+func (h *Header) Reset() { *h = Header{fields: h.fields[:0:0]} }
