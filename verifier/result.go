@@ -1,0 +1,186 @@
+package verifier
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Status is the outcome of one signature, in the words of RFC 8601 section 2.7.1.
+type Status uint8
+
+// The outcomes. None is that of a message without signatures; no Result has it.
+const (
+	None      Status = iota
+	Pass             // both hashes verified and nothing stands against the signature
+	Fail             // the body hash or the signature does not match
+	Policy           // both hashes match, but expired, future-dated, or content left unsigned by l=
+	Neutral          // not looked at: past a limit
+	TempError        // the key could not be fetched; a retry may succeed
+	PermError        // no retry will ever verify it
+)
+
+// String is the word of RFC 8601 section 2.7.1.
+func (s Status) String() string {
+	switch s {
+	case None:
+		return "none"
+	case Pass:
+		return "pass"
+	case Fail:
+		return "fail"
+	case Policy:
+		return "policy"
+	case Neutral:
+		return "neutral"
+	case TempError:
+		return "temperror"
+	case PermError:
+		return "permerror"
+	}
+	return fmt.Sprintf("status(%d)", uint8(s))
+}
+
+// MarshalText writes the word of RFC 8601 section 2.7.1.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Alignment says how a signature's d= relates to the domain of From (RFC 7489 section 3.1.1).
+type Alignment uint8
+
+// The alignments, weakest first.
+const (
+	AlignNone    Alignment = iota
+	AlignRelaxed           // the same organizational domain
+	AlignStrict            // the same domain
+)
+
+// String is "none", "relaxed" or "strict".
+func (a Alignment) String() string {
+	switch a {
+	case AlignNone:
+		return "none"
+	case AlignRelaxed:
+		return "relaxed"
+	case AlignStrict:
+		return "strict"
+	}
+	return fmt.Sprintf("alignment(%d)", uint8(a))
+}
+
+// MarshalText writes what String says.
+func (a Alignment) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// What may stand in Result.Err, besides nil for a pass. Result.Err wraps one of
+// these and adds detail; test it with errors.Is.
+var (
+	ErrSyntax         = errors.New("signature field cannot be read")
+	ErrFromUnsigned   = errors.New("the From field is not signed")
+	ErrDomainMismatch = errors.New("identity is outside the signing domain")
+	ErrPublicSuffix   = errors.New("signing domain is a public suffix")
+	ErrAlgorithm      = errors.New("algorithm not supported")
+	ErrKeyAbsent      = errors.New("no key")
+	ErrKeyRevoked     = errors.New("key revoked")
+	ErrKeySyntax      = errors.New("key record cannot be read")
+	ErrKeyMismatch    = errors.New("key does not allow this signature")
+	ErrKeySize        = errors.New("key size out of bounds")
+	ErrKeyUnavailable = errors.New("key server failed")
+	ErrBodyHash       = errors.New("body hash did not verify")
+	ErrSignature      = errors.New("signature did not verify")
+	ErrExpired        = errors.New("expired")
+	ErrFuture         = errors.New("dated in the future")
+	ErrPartialBody    = errors.New("l= leaves content unsigned")
+	ErrLimit          = errors.New("not verified: over a limit")
+)
+
+// Result is what became of one DKIM-Signature field.
+type Result struct {
+	Status Status
+	Err    error // nil for a pass; otherwise wraps one of the sentinels of this package
+
+	Domain           string // d=, as message.Domain() writes it; empty where it could not be read
+	Selector         string // s=
+	Algorithm        string // a=, lower case
+	Canonicalization string // "relaxed/simple": header, then body
+	Identity         string // i=, or "@" and the domain
+	B                string // the first 8 characters of b=, more where needed to tell it apart (RFC 6008 section 4)
+
+	Headers []string // h=, as written
+	KeyBits int      // size of the public key; 0: no key
+	Testing bool     // the key says t=y (RFC 6376 section 3.6.1)
+
+	Timestamp  int64 // t=, seconds since 1970; -1: absent
+	Expiration int64 // x=, seconds since 1970; -1: absent
+	BodyLength int64 // l=, octets; -1: absent
+
+	Aligned       Alignment     // of d= with the domain of From
+	Authenticated bool          // the resolver vouches for the key record with DNSSEC (AD)
+	Lookup        time.Duration // how long the message waited for the key; 0: it was cached
+}
+
+// Reason says in words why a signature did not pass. It is printable ASCII,
+// at most maxReason characters, and empty for a pass.
+func (r Result) Reason() string {
+	if r.Err == nil {
+		return ""
+	}
+	return printable(r.Err.Error(), maxReason)
+}
+
+// Published is the DMARC policy that the From domain publishes (RFC 7489 section 6.3).
+type Published uint8
+
+// What a From domain may publish.
+const (
+	PublishedUnasked    Published = iota // nobody asked, or From has not exactly one domain
+	PublishedAbsent                      // there is no usable record
+	PublishedNone                        // p=none
+	PublishedQuarantine                  // p=quarantine
+	PublishedReject                      // p=reject
+	PublishedTempError                   // it could not be fetched
+)
+
+// String is "unasked", "absent", "none", "quarantine", "reject" or "temperror".
+func (p Published) String() string {
+	switch p {
+	case PublishedUnasked:
+		return "unasked"
+	case PublishedAbsent:
+		return "absent"
+	case PublishedNone:
+		return "none"
+	case PublishedQuarantine:
+		return "quarantine"
+	case PublishedReject:
+		return "reject"
+	case PublishedTempError:
+		return "temperror"
+	}
+	return fmt.Sprintf("published(%d)", uint8(p))
+}
+
+// MarshalText writes what String says.
+func (p Published) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// Report is all that verifying a message brought to light.
+type Report struct {
+	Results     []Result // one for each DKIM-Signature field, top first
+	Published   Published
+	DNS         time.Duration // the longest the message waited for one lookup
+	LookupPanic bool          // a lookup panicked: raise an alarm
+}
+
+const maxReason = 200
+
+// printable makes attacker text fit for logs, replies and header fields:
+// printable ASCII, at most limit characters.
+func printable(s string, limit int) string {
+	out := make([]byte, 0, min(len(s), limit))
+	for i := 0; i < len(s) && len(out) < limit; i++ {
+		c := s[i]
+		if c < ' ' || c > '~' {
+			c = '?'
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}
