@@ -1,0 +1,114 @@
+package message_test
+
+import (
+	"strings"
+	"testing"
+
+	"dkimd/internal/message"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func header(fields ...string) *message.Header {
+	h := new(message.Header)
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ":")
+		h.Add(name, value)
+	}
+	return h
+}
+
+func TestReadFrom(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat("(", 100000)
+	tests := map[string]struct {
+		from     []string
+		domains  []string // of Addresses
+		claimed  []string
+		readable bool
+	}{
+		"bare address":                  {[]string{" joe@Example.ORG"}, []string{"example.org"}, []string{"example.org"}, true},
+		"name and address":              {[]string{" Joe Q. Public <joe@example.org>"}, []string{"example.org"}, []string{"example.org"}, true},
+		"quoted name with an address":   {[]string{` "x@gmail.com" <joe@example.org>`}, []string{"example.org"}, []string{"example.org"}, true},
+		"quoted name with a comma":      {[]string{` "Public, Joe" <joe@example.org>`}, []string{"example.org"}, []string{"example.org"}, true},
+		"comment with an address":       {[]string{" joe@example.org (x@gmail.com)"}, []string{"example.org"}, []string{"example.org"}, true},
+		"nested comment":                {[]string{` (a(b\)c)d) joe@(x)example(y).(z)org`}, []string{"example.org"}, []string{"example.org"}, true},
+		"folded":                        {[]string{"\r\n Joe\r\n\t<joe@example.org>"}, []string{"example.org"}, []string{"example.org"}, true},
+		"quoted local part":             {[]string{` "joe@gmail.com"@example.org`}, []string{"example.org"}, []string{"example.org"}, true},
+		"route":                         {[]string{" <@gmail.com,@b.net:joe@example.org>"}, []string{"example.org"}, []string{"example.org"}, true},
+		"domain literal":                {[]string{" joe@[192.0.2.1]"}, []string{"[192.0.2.1]"}, []string{"[192.0.2.1]"}, true},
+		"international domain":          {[]string{" joe@bücher.example"}, []string{"xn--bcher-kva.example"}, []string{"xn--bcher-kva.example"}, true},
+		"encoded word":                  {[]string{" =?utf-8?q?J=C3=B6?= <joe@example.org>"}, []string{"example.org"}, []string{"example.org"}, true},
+		"two addresses":                 {[]string{" a@x.org, b@y.org"}, []string{"x.org", "y.org"}, []string{"x.org", "y.org"}, true},
+		"same domain twice":             {[]string{" a@x.org, b@x.org"}, []string{"x.org", "x.org"}, []string{"x.org"}, true},
+		"group":                         {[]string{" friends: a@x.org, Bo <b@y.org>;"}, []string{"x.org", "y.org"}, []string{"x.org", "y.org"}, true},
+		"empty group":                   {[]string{" undisclosed:;"}, nil, nil, false},
+		"empty list entries":            {[]string{" ,, a@x.org ,"}, []string{"x.org"}, []string{"x.org"}, true},
+		"dot at the end":                {[]string{" joe@example.org."}, []string{"example.org"}, []string{"example.org"}, false},
+		"empty":                         {[]string{" "}, nil, nil, false},
+		"no From":                       {nil, nil, nil, false},
+		"name only":                     {[]string{" Joe"}, nil, nil, false},
+		"two fields":                    {[]string{" a@x.org", " b@gmail.com"}, []string{"x.org", "gmail.com"}, []string{"x.org", "gmail.com"}, true},
+		"unquoted address as a name":    {[]string{" x@gmail.com <joe@evil.example>"}, []string{"gmail.com", "evil.example"}, []string{"gmail.com", "evil.example"}, false},
+		"address without comma":         {[]string{" x@gmail.com joe@evil.example"}, []string{"gmail.com", "evil.example"}, []string{"gmail.com", "evil.example"}, false},
+		"two angle addresses":           {[]string{" <joe@evil.example> <x@gmail.com>"}, []string{"evil.example", "gmail.com"}, []string{"evil.example", "gmail.com"}, false},
+		"at sign twice":                 {[]string{" x@gmail.com@evil.example"}, []string{"gmail.com", "evil.example"}, []string{"gmail.com", "evil.example"}, false},
+		"unclosed quote hides address":  {[]string{` "x <x@gmail.com>`}, nil, []string{"gmail.com"}, false},
+		"unclosed comment hides it":     {[]string{" joe@evil.example (x@gmail.com"}, []string{"evil.example"}, []string{"evil.example", "gmail.com"}, false},
+		"unclosed angle":                {[]string{" <x@gmail.com"}, []string{"gmail.com"}, []string{"gmail.com"}, false},
+		"words before a bare address":   {[]string{" Joe Public x@gmail.com"}, nil, []string{"gmail.com"}, false},
+		"control character in a domain": {[]string{" x@gmail.com\x00.evil.example"}, []string{"gmail.com.evil.example"}, []string{"gmail.com.evil.example", "gmail.com"}, false},
+		"stray backslash":               {[]string{` x\@gmail.com`}, []string{"gmail.com"}, []string{"gmail.com"}, false},
+		"empty angle, then address":     {[]string{" <> x@gmail.com"}, []string{"gmail.com"}, []string{"gmail.com"}, false},
+		"semicolon list":                {[]string{" a@x.org; b@gmail.com"}, []string{"x.org", "gmail.com"}, []string{"x.org", "gmail.com"}, false},
+		"a hundred thousand comments":   {[]string{deep + " x@gmail.com"}, nil, []string{"gmail.com"}, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var fields []string
+			for _, f := range tt.from {
+				fields = append(fields, "From:"+f)
+			}
+			got := message.ReadFrom(header(fields...))
+			var domains []string
+			for _, a := range got.Addresses {
+				domains = append(domains, a.Domain)
+			}
+			if diff := cmp.Diff(tt.domains, domains); diff != "" {
+				t.Errorf("domains (-want +got):\n%s", diff)
+			}
+			for _, want := range tt.claimed {
+				if !strings.Contains(" "+strings.Join(got.Claimed, " ")+" ", " "+want+" ") {
+					t.Errorf("claimed %q lacks %q", got.Claimed, want)
+				}
+			}
+			if got.Readable && len(got.Claimed) != len(tt.claimed) {
+				t.Errorf("claimed %q, want %q", got.Claimed, tt.claimed)
+			}
+			if got.Readable != tt.readable || got.Fields != len(tt.from) {
+				t.Errorf("readable %v with %d fields, want %v with %d", got.Readable, got.Fields, tt.readable, len(tt.from))
+			}
+		})
+	}
+}
+
+// Whatever a From field looks like, a domain behind an @ that stands in it in
+// the clear is among the domains it claims: else a forger hides from its rules.
+func FuzzReadFrom(f *testing.F) {
+	for _, s := range []string{"a@b.c", `"x" <a@b>`, "g:a@b;", "(((", `"`, "a@b@c", "<a@b", "<@a:b@c>", "\x00@"} {
+		f.Add(s, " x@gmail.com")
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		if strings.ContainsAny(before, "\"(\\[\n\r<:@") || strings.ContainsAny(after, "\"()\\[]\n\r") {
+			t.Skip()
+		}
+		got := message.ReadFrom(header("From:" + before + ", x@gmail.com," + after))
+		for _, d := range got.Claimed {
+			if d == "gmail.com" {
+				return
+			}
+		}
+		t.Errorf("%q claims only %q", before+", x@gmail.com,"+after, got.Claimed)
+	})
+}

@@ -1,0 +1,83 @@
+package message_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"dkimd/internal/message"
+)
+
+func TestHeaderKeepsEveryByte(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ name, value, want string }{
+		"plain":            {"Subject", " x", "Subject: x"},
+		"no space":         {"Subject", "x", "Subject:x"},
+		"empty":            {"Subject", "", "Subject:"},
+		"fold with LF":     {"To", " a,\n\tb", "To: a,\r\n\tb"},
+		"fold with CRLF":   {"To", " a,\r\n b", "To: a,\r\n b"},
+		"8-bit":            {"X", " \xff\xfe\x80", "X: \xff\xfe\x80"},
+		"space at the end": {"X", " a \t ", "X: a \t "},
+		"space in name":    {"X ", " a", "X : a"},
+		"lone CR":          {"X", " a\rb", "X: a\rb"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := new(message.Header)
+			h.Add("First", " 1")
+			h.Add(tt.name, tt.value)
+			h.Add("Last", " 3")
+			f := h.Fields()[1]
+			if got := string(f.Raw()); got != tt.want {
+				t.Errorf("raw %q, want %q", got, tt.want)
+			}
+			if f.Name() != strings.TrimRight(tt.name, " ") || !f.Is(strings.ToUpper(strings.TrimRight(tt.name, " "))) {
+				t.Errorf("name %q", f.Name())
+			}
+		})
+	}
+}
+
+func TestHeaderLimits(t *testing.T) {
+	t.Parallel()
+	h := new(message.Header)
+	for i := range message.MaxFields {
+		h.Add("X", fmt.Sprintf(" %d", i))
+	}
+	if h.Exceeded() != "" {
+		t.Fatalf("exceeded %q at the limit", h.Exceeded())
+	}
+	h.Add("X", " one more")
+	if h.Exceeded() != "header fields" || len(h.Fields()) != message.MaxFields {
+		t.Errorf("exceeded %q with %d fields", h.Exceeded(), len(h.Fields()))
+	}
+	h.Add("From", " x@gmail.com")
+	if got := message.ReadFrom(h); got.Fields != 1 || got.Domain() != "gmail.com" {
+		t.Errorf("the author past the limit is lost: %+v", got)
+	}
+
+	h = new(message.Header)
+	h.Add("X", strings.Repeat("a", message.MaxHeaderBytes-4))
+	if h.Exceeded() != "" || h.Bytes() != message.MaxHeaderBytes {
+		t.Fatalf("exceeded %q at %d bytes", h.Exceeded(), h.Bytes())
+	}
+	for range 10000 {
+		h.Add("From", strings.Repeat("a", 100000))
+	}
+	if h.Exceeded() != "header bytes" || len(h.Fields()) > 100 {
+		t.Errorf("exceeded %q with %d fields", h.Exceeded(), len(h.Fields()))
+	}
+}
+
+func TestHeaderResetLeavesOldFieldsAlone(t *testing.T) {
+	t.Parallel()
+	h := new(message.Header)
+	h.Add("Subject", " first")
+	old := h.Fields()[0]
+	h.Reset()
+	h.Add("Subject", " other")
+	if string(old.Raw()) != "Subject: first" || len(h.Fields()) != 1 {
+		t.Errorf("old field %q, %d fields", old.Raw(), len(h.Fields()))
+	}
+}

@@ -1,0 +1,22 @@
+package pipeline
+
+import "dkimd/policy"
+
+// Outcome is what a front door answers for one message.
+type Outcome struct {
+	Action policy.Action
+	// Reply is the SMTP reply of a reject or tempfail, "550 5.7.20 text"
+	// (RFC 5321 section 4.2), printable ASCII; '%' is not doubled yet.
+	Reply string
+	// Quarantine is the reason given to the MTA with policy.Quarantine.
+	Quarantine string
+	// RemoveAuthRes lists Authentication-Results fields to delete: their
+	// 1-based index among the fields of that name, highest first.
+	RemoveAuthRes []int
+	// Add lists fields to insert at the top; the first one ends topmost.
+	Add []Addition
+}
+
+// Addition is one header field to insert. The value starts with a space, has
+// CRLF at its folds and none at its end.
+type Addition struct{ Name, Value string }
