@@ -1,0 +1,114 @@
+package tomlfile
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxFaults is how many faults of one file are listed; the rest is only counted.
+const maxFaults = 100
+
+// Fault is one thing the operator must mend. Empty parts are left out of its text.
+type Fault struct {
+	Path string // the file
+	Line int    // counted from 1; 0: no particular line
+	Key  string // the key's whole path: milter.listen, rule[2].action (counted from 1)
+	Got  string // what the file says, escaped and at most about 60 characters
+	Want string // what belongs there
+	Hint string // what to do
+}
+
+// Error is the fault as FILE:LINE: KEY: got VALUE; want WHAT (hint: DO THIS).
+// Whatever the file contains, the text is one line without control characters.
+func (f Fault) Error() string {
+	var b strings.Builder
+	if f.Path != "" {
+		b.WriteString(f.Path)
+		if f.Line > 0 {
+			b.WriteString(":" + strconv.Itoa(f.Line))
+		}
+		b.WriteString(": ")
+	}
+	if f.Key != "" {
+		b.WriteString(f.Key + ": ")
+	}
+	if f.Got != "" {
+		b.WriteString("got " + f.Got)
+	}
+	if f.Want != "" {
+		if f.Got != "" {
+			b.WriteString("; ")
+		}
+		b.WriteString("want " + f.Want)
+	}
+	if f.Hint != "" {
+		if f.Got != "" || f.Want != "" {
+			b.WriteByte(' ')
+		}
+		b.WriteString("(hint: " + f.Hint + ")")
+	}
+	return printable(b.String())
+}
+
+// Faults are all the faults of one or more files.
+type Faults []Fault
+
+// Err joins the faults into one error, one a line; nil when there is none.
+func (f Faults) Err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	all := make([]error, len(f))
+	for i, fault := range f {
+		all[i] = fault
+	}
+	return errors.Join(all...)
+}
+
+// sorted brings faults into the order of their lines, each once, and no more than maxFaults.
+func (f Faults) sorted() Faults {
+	out := make(Faults, 0, len(f))
+	seen := make(map[Fault]bool, len(f))
+	for _, fault := range f {
+		if !seen[fault] {
+			seen[fault] = true
+			out = append(out, fault)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
+	if len(out) > maxFaults {
+		rest := len(out) - maxFaults
+		out = append(out[:maxFaults:maxFaults], Fault{Path: out[0].Path, Got: strconv.Itoa(rest) + " more faults"})
+	}
+	return out
+}
+
+// printable escapes what could forge or hide lines on a terminal or in a log.
+func printable(s string) string {
+	clean := true
+	for _, r := range s {
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			b.WriteString(`\x` + strconv.FormatUint(uint64(s[i])|0x100, 16)[1:])
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,151 @@
+// Package tomlfile reads a TOML file strictly and keeps the line of every
+// value, so that an operator learns all that is wrong with it at once. It knows
+// TOML's types, ranges and the spelling of keys; what a value means is the
+// caller's: it asks a Table for each key it knows, and what nobody asked for is
+// an unknown key. A file that is no TOML gives a single fault and an empty Root.
+package tomlfile
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxBytes is the size of the largest file that is read.
+const MaxBytes = 1 << 20
+
+// File is one TOML file being read.
+type File struct {
+	path   string
+	root   *Table
+	faults Faults
+	broken bool // not TOML: the one fault says all, further ones would mislead
+}
+
+// Read reads the file at path. The error is the operating system's (absent,
+// unreadable); everything that is wrong with the content is in Faults.
+func Read(path string) (*File, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		file := empty(path)
+		file.fail(Fault{Got: "something that is no regular file", Want: "a TOML file"})
+		return file, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data), nil
+}
+
+// Parse reads data; path only names it in faults.
+func Parse(path string, data []byte) *File {
+	file := empty(path)
+	if len(data) > MaxBytes {
+		file.fail(Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB"})
+		return file
+	}
+	// Windows editors write a byte order mark, which TOML does not allow.
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	if !utf8.Valid(data) {
+		file.fail(notUTF8(data))
+		return file
+	}
+	if fault, ok := syntaxFault(data); ok {
+		file.fail(fault)
+		return file
+	}
+	file.root = build(file, data)
+	return file
+}
+
+func empty(path string) *File {
+	f := &File{path: path}
+	f.root = &Table{file: f, entries: map[string]*value{}, known: map[string]bool{}, used: map[string]bool{}}
+	return f
+}
+
+// Path is the name under which faults report the file.
+func (f *File) Path() string { return f.path }
+
+// Root is the table of the keys above every [header]; empty for a broken file.
+func (f *File) Root() *Table { return f.root }
+
+// Add records a fault that belongs to no single key. Path is filled in.
+func (f *File) Add(fault Fault) {
+	if f.broken {
+		return
+	}
+	fault.Path = f.path
+	f.faults = append(f.faults, fault)
+}
+
+func (f *File) fail(fault Fault) {
+	f.Add(fault)
+	f.broken = true
+}
+
+// Faults are all faults found so far, by line, and every key that nobody has
+// asked for until now: call it when everything has been read.
+func (f *File) Faults() Faults {
+	all := slices.Clone(f.faults)
+	if !f.broken {
+		homes := map[string][]string{}
+		f.root.homes(homes)
+		all = f.root.unknown(all, homes)
+	}
+	return all.sorted()
+}
+
+// homes collects in which tables each key is known.
+func (t *Table) homes(into map[string][]string) {
+	for key := range t.known {
+		if !slices.Contains(into[key], t.path) {
+			into[key] = append(into[key], t.path)
+		}
+	}
+	for _, sub := range t.subtables() {
+		sub.homes(into)
+	}
+	for _, sub := range t.absent {
+		sub.homes(into)
+	}
+}
+
+func (t *Table) unknown(all Faults, homes map[string][]string) Faults {
+	for key, v := range t.entries {
+		if t.used[key] {
+			continue
+		}
+		f := Fault{Path: t.file.path, Line: v.line, Key: t.KeyPath(key), Got: "an unknown key"}
+		known := sortedKeys(t.known)
+		switch near := nearest(key, known); {
+		case near != "":
+			f.Want, f.Hint = "a known one", "did you mean "+near+"?"
+		case len(homes[key]) == 1 && homes[key][0] == "":
+			f.Want, f.Hint = "a known one", key+" belongs above the first [table]"
+		case len(homes[key]) == 1:
+			f.Want, f.Hint = "a known one", key+" belongs in ["+strings.TrimSuffix(homes[key][0], "]")+"]"
+		case len(known) == 0:
+			f.Want = "none here"
+		default:
+			f.Want = "one of " + strings.Join(known, ", ")
+		}
+		all = append(all, f)
+	}
+	for _, sub := range t.subtables() {
+		all = sub.unknown(all, homes)
+	}
+	return all
+}
