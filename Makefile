@@ -1,0 +1,52 @@
+# make test      all tests, as root on Debian: installs what they need with apt
+# make check     what CI runs: format, lint, build, all tests, nothing left to commit
+GO ?= go
+LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+FUZZTIME ?= 20s
+
+.PHONY: build test deps unit race integration check lint fmt fuzz cover bench clean
+
+build: ## the dkimd binary in bin/
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/dkimd ./cmd/dkimd
+
+test: deps unit integration ## every test; installs what they need with apt
+
+deps: ## Postfix, OpenDKIM and the other programs the tests run against
+	scripts/install-test-deps
+
+unit: ## tests that need nothing but Go and a C compiler
+	$(GO) test -race -shuffle=on ./...
+
+race: unit
+
+integration: ## real Postfix, real verifiers
+	$(GO) test -tags integration -shuffle=on -count=1 -timeout 20m ./integration/...
+
+lint: ## golangci-lint, pinned here and not in go.mod
+	$(LINT) run ./...
+
+fmt: ## format all code
+	$(LINT) fmt ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	scripts/fuzz $(FUZZTIME)
+
+cover: ## test coverage, as a page in bin/cover.html
+	mkdir -p bin
+	$(GO) test -coverprofile=bin/cover.out ./...
+	$(GO) tool cover -html=bin/cover.out -o bin/cover.html
+
+bench: ## benchmarks inside the packages
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+check: deps lint build
+	CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/dkimd
+	$(GO) vet -tags integration ./...
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+	DKIMD_REQUIRE_ALL=1 $(MAKE) test
+	git diff --exit-code
+
+clean:
+	rm -rf bin

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"dkimd/internal/config"
+	"dkimd/internal/events"
+	"dkimd/internal/tomlfile"
+
+	"github.com/spf13/cobra"
+)
+
+// discard is a Recorder for commands that leave no record.
+type discard struct{}
+
+func (discard) Write(*events.Event) {}
+
+func checkCommand(std stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration, the keys and the rules, and print every fault",
+		Long: `Check reads dkimd.toml, every key and every rules file as the daemon would, and
+prints all faults at once. It asks no DNS server: dkimd key check does.
+
+Exit status: 0 nothing to mend, 2 something to mend. Warnings do not count.`,
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return check(cmd.Context(), cmd, std)
+		},
+	}
+}
+
+func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
+	path, named := configFile(cmd)
+	c, faults := config.Load(path, named)
+	// With faults in it the rest is checked all the same: c holds what could be read.
+	s, err := build(c, nil, discard{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		if more, ok := err.(tomlfile.Faults); ok { //nolint:errorlint // build returns it bare
+			return append(faults, more...)
+		}
+		return err
+	}
+	defer s.close()
+	faults = append(faults, s.faults...)
+	faults = append(faults, s.keys.Wait(ctx)...)
+	for _, w := range s.rules.Warnings() {
+		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	domains, count := s.keys.Count()
+	fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s\n", path,
+		plural(count, "key"), plural(domains, "domain"), plural(s.rules.Len(), "rules file"))
+	return nil
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+
+	"dkimd/internal/config"
+	"dkimd/internal/dkim"
+	"dkimd/internal/pipeline"
+	"dkimd/internal/resolver"
+	"dkimd/internal/tomlfile"
+	"dkimd/keys"
+	"dkimd/policy"
+	"dkimd/signer"
+	"dkimd/verifier"
+
+	"github.com/spf13/cobra"
+)
+
+// setup is one configuration built and ready: everything a message needs.
+type setup struct {
+	config   *config.Config
+	keys     *keys.Store
+	rules    *policy.Rules
+	resolver *resolver.Resolver
+	pipeline *pipeline.Pipeline
+	// faults are what the operator should mend though dkimd can run: a key
+	// that disables itself, a rules file whose domain is deferred.
+	faults tomlfile.Faults
+}
+
+// close lets go of what the next setup does not use. Messages under way keep theirs.
+func (s *setup) close() {
+	s.keys.Close()
+	_ = s.resolver.Close()
+}
+
+// configFile is the --config of a command and whether the operator named it.
+func configFile(cmd *cobra.Command) (path string, named bool) {
+	flag := cmd.Flag("config")
+	return flag.Value.String(), flag.Changed
+}
+
+// load reads the configuration file of a command.
+func load(cmd *cobra.Command) (*config.Config, error) {
+	path, named := configFile(cmd)
+	c, faults := config.Load(path, named)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return c, nil
+}
+
+// build makes a setup of a configuration. Where previous is given, what has
+// not changed on disk is taken over from it. The error holds every fault
+// without which dkimd must not run.
+func build(c *config.Config, previous *setup, recorder pipeline.Recorder, log *slog.Logger) (*setup, error) {
+	s := &setup{config: c}
+	keysConfig := keys.Config{Directory: c.Sign.Directory, Logger: log}
+	resolverConfig := resolver.Config{
+		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts,
+		CacheEntries: c.DNS.CacheEntries, Logger: log,
+	}
+	if previous != nil {
+		keysConfig.Previous = previous.keys
+		resolverConfig.Previous = previous.resolver
+	}
+	var faults tomlfile.Faults
+	s.keys, faults = keys.Open(keysConfig)
+	s.faults = append(s.faults, faults...)
+	s.rules, faults = policy.Load(c.Policy.Directory)
+	if s.rules.DefaultBroken() {
+		s.keys.Close()
+		return nil, faults
+	}
+	s.faults = append(s.faults, faults...)
+
+	var err error
+	if s.resolver, err = resolver.New(resolverConfig); err != nil {
+		s.keys.Close()
+		return nil, mend{fmt.Errorf("dns: %w", err), "name the DNS servers in dkimd.toml: [dns] servers = [\"127.0.0.1\"]"}
+	}
+	if s.pipeline, err = s.wire(recorder, log); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// wire connects the parts. It is the one place that knows them all.
+func (s *setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pipeline, error) {
+	c := s.config
+	headerCanon, bodyCanon, err := dkim.ParseCanonicalization(c.Sign.Canonicalization)
+	if err != nil {
+		return nil, fmt.Errorf("sign.canonicalization: %w", err)
+	}
+	sign, signErr := signer.New(signer.Config{
+		Keys: s.keys.Lookup, HeaderCanon: headerCanon, BodyCanon: bodyCanon,
+		Headers: c.Sign.Headers, Oversign: c.Sign.Oversign, Expiry: c.Sign.Expiry,
+		FallbackDomain: c.Sign.FallbackDomain, AlsoDomains: c.Sign.AlsoDomains, UserMatch: c.Sign.UserMatch,
+		Logger: log,
+	})
+	verify, verifyErr := verifier.New(verifier.Config{
+		Resolver: s.resolver, MaxSignatures: c.Verify.MaxSignatures,
+		MinRSABits: c.Verify.MinRSABits, MaxRSABits: c.Verify.MaxRSABits, ClockSkew: c.Verify.ClockSkew,
+		HonourBodyLength: c.Verify.BodyLength == "honour", Logger: log,
+	})
+	if err := errors.Join(signErr, verifyErr); err != nil {
+		return nil, err
+	}
+	fallback, err := os.Hostname()
+	if err != nil || fallback == "" {
+		fallback = "localhost"
+	}
+	return pipeline.New(pipeline.Config{
+		Hostname: c.Hostname, HostnameFallback: fallback,
+		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames,
+		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.Strip == "dkim", SendUnsigned: c.Sign.OnError == "unsigned",
+		Signer: sign, Verifier: verify, Rules: s.rules, Events: recorder, Logger: log,
+	})
+}
+
+// newFaults are the faults of s that other does not have.
+func (s *setup) newFaults(other *setup) tomlfile.Faults {
+	var fresh tomlfile.Faults
+	for _, f := range s.faults {
+		if !slices.ContainsFunc(other.faults, func(o tomlfile.Fault) bool { return o.Error() == f.Error() }) {
+			fresh = append(fresh, f)
+		}
+	}
+	return fresh
+}

@@ -1,0 +1,268 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"dkimd/internal/message"
+	"dkimd/policy"
+	"dkimd/signer"
+	"dkimd/verifier"
+)
+
+// maxRemovals bounds how many forged Authentication-Results fields are remembered.
+const maxRemovals = 100_000
+
+const (
+	authResultsName = "Authentication-Results"
+	signatureName   = "DKIM-Signature"
+
+	replySigning = "451 4.7.5 This message could not be signed, please try again later"
+	replyHold    = "451 4.7.5 This message should be held for review, which is not possible here, please try again later"
+)
+
+// Message is one message on its way. Its methods are called in order by one
+// goroutine: Header, EndOfHeader, Body, then Finish or Abort. None of them panics:
+// a fault of ours is remembered, and Finish answers as the rules say.
+type Message struct {
+	p       *Pipeline
+	env     *message.Envelope
+	started time.Time
+
+	authservID string
+	header     message.Header
+	authRes    int   // Authentication-Results fields so far
+	remove     []int // those among them that claim our name, ascending
+
+	began        bool // there is a header: DATA has begun
+	done         bool // the record is written
+	judged       bool // EndOfHeader came as far as the sender's rules
+	route        route
+	reason       signer.Reason
+	from         message.Originator
+	signing      *signer.Signing
+	verification *verifier.Verification
+	rules        *policy.Case
+	bytes        int64 // of the body
+	lines        lineMeter
+	fault        error
+}
+
+// Begin starts a message at MAIL. The envelope may be completed until EndOfHeader.
+func (p *Pipeline) Begin(env *message.Envelope) *Message {
+	m := &Message{p: p, env: env, started: p.Now()}
+	m.authservID = p.Hostname
+	if m.authservID == "" {
+		m.authservID = message.Domain(env.MTA)
+	}
+	if m.authservID == "" {
+		m.authservID = p.HostnameFallback
+	}
+	return m
+}
+
+// Header takes one field; the value has whatever white space followed the colon.
+func (m *Message) Header(name, value string) {
+	defer m.guard("header")
+	m.began = true
+	m.header.Add(name, value)
+	if len(name) == len(authResultsName) && message.NewField(name, "").Is(authResultsName) {
+		m.authRes++
+		if len(m.remove) < maxRemovals && verifier.ClaimsAuthserv([]byte(value), m.authservID, m.p.StripOnlyDKIM) {
+			m.remove = append(m.remove, m.authRes)
+		}
+	}
+}
+
+// EndOfHeader routes the message and begins to sign or to verify it.
+func (m *Message) EndOfHeader(ctx context.Context) {
+	defer m.guard("end of header")
+	m.began = true
+	m.from = message.ReadFrom(&m.header)
+	var why string
+	m.route, why = m.p.route(m.env)
+	if m.route == ours {
+		m.signing, m.reason = m.p.Signer.Begin(ctx, m.env, &m.header, m.from)
+		return
+	}
+	m.reason = signer.Reason{Text: why}
+	request := verifier.Request{Header: &m.header, From: m.from, Exceeded: m.exceeded()}
+	if m.route == foreign {
+		m.rules = m.p.Rules.Select(policy.Message{
+			From:                m.from,
+			Sender:              m.env.Sender,
+			Client:              m.env.Client,
+			Recipients:          m.env.Recipients,
+			RecipientsTruncated: m.env.RecipientCount > len(m.env.Recipients),
+			List:                len(m.header.All("List-Id")) > 0,
+		})
+		m.judged = true
+		request.Prefer = m.rules.Signers()
+		request.Published = m.rules.NeedsPublished()
+	}
+	m.verification = m.p.Verifier.Begin(ctx, request)
+}
+
+// exceeded names a message limit that was passed, or is empty.
+func (m *Message) exceeded() string {
+	if len(m.remove) >= maxRemovals {
+		return "forged Authentication-Results fields"
+	}
+	return m.header.Exceeded()
+}
+
+// Body takes the next bytes of the body and keeps none of them.
+func (m *Message) Body(p []byte) {
+	defer m.guard("body")
+	m.bytes += int64(len(p))
+	switch {
+	case m.signing != nil:
+		m.lines.measure(p)
+		_, _ = m.signing.Write(p)
+	case m.verification != nil:
+		_, _ = m.verification.Write(p)
+	}
+}
+
+// Finish ends the message: its signatures or its report, the verdict, the record.
+func (m *Message) Finish(ctx context.Context) (out Outcome) {
+	if m.done {
+		return Outcome{Action: policy.Accept}
+	}
+	rec := record{}
+	if !m.finish(ctx, &out, &rec) {
+		out, rec = Outcome{}, record{}
+		m.answerFault(&out, &rec)
+	}
+	if out.Action == policy.Quarantine && m.env.CannotQuarantine {
+		out.Action, out.Reply, out.Quarantine = policy.TempFail, replyHold, ""
+	}
+	if out.Action == policy.Accept || out.Action == policy.Quarantine {
+		for i := len(m.remove) - 1; i >= 0; i-- {
+			out.RemoveAuthRes = append(out.RemoveAuthRes, m.remove[i])
+		}
+	} else {
+		out.Add = nil
+	}
+	m.write(&out, &rec)
+	return out
+}
+
+// finish is the way of a message in which nothing goes wrong on our side.
+func (m *Message) finish(ctx context.Context, out *Outcome, rec *record) (ok bool) {
+	defer m.guard("end of message")
+	switch {
+	case m.fault != nil:
+		return false
+	case m.signing != nil:
+		m.sign(ctx, out, rec)
+	case m.verification != nil:
+		m.verify(ctx, out, rec)
+	case m.route != ours || !m.began:
+		m.fault = fmt.Errorf("end of message without a header")
+		return false
+	}
+	return m.fault == nil
+}
+
+func (m *Message) sign(ctx context.Context, out *Outcome, rec *record) {
+	signed, err := m.signing.Finish(ctx)
+	if err != nil {
+		rec.err = err
+		m.reason = signer.Reason{Code: "key_unusable", Text: err.Error()}
+		m.failSigning(out)
+		return
+	}
+	rec.signed = signed.Signatures
+	rec.warnings = append(signed.Warnings, m.lines.warnings(&m.header)...)
+	for _, value := range signed.Fields {
+		out.Add = append(out.Add, Addition{Name: signatureName, Value: value})
+	}
+}
+
+func (m *Message) verify(ctx context.Context, out *Outcome, rec *record) {
+	rec.report = m.verification.Finish(ctx)
+	if m.rules != nil {
+		rec.verdict = m.rules.Judge(rec.report)
+		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply
+		if out.Action == policy.Quarantine {
+			out.Quarantine = rec.verdict.Reply
+			if out.Quarantine == "" {
+				out.Quarantine = "dkimd: " + rec.verdict.Rule
+			}
+			out.Reply = ""
+		}
+	}
+	out.Add = append(out.Add, Addition{
+		Name:  authResultsName,
+		Value: " " + verifier.AuthenticationResults(m.authservID, rec.report),
+	})
+	for _, tag := range rec.verdict.Tags {
+		out.Add = append(out.Add, Addition{Name: tag.Name, Value: " " + tag.Value})
+	}
+}
+
+// answerFault answers when the fault is ours: it never opens the door for mail
+// that a rule could have stopped.
+func (m *Message) answerFault(out *Outcome, rec *record) {
+	defer func() {
+		if v := recover(); v != nil {
+			m.p.Logger.Error("panic while answering for a fault", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			out.Action, out.Reply = policy.TempFail, replySigning
+		}
+	}()
+	rec.err = m.fault
+	switch {
+	case m.route == ours && m.began:
+		m.failSigning(out)
+	case m.route == trusted:
+	case m.judged:
+		rec.verdict = m.rules.Fault()
+		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply
+	default:
+		rec.verdict = m.p.Rules.FaultUnknown()
+		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply
+	}
+	if m.verification != nil {
+		m.verification.Close()
+	}
+}
+
+func (m *Message) failSigning(out *Outcome) {
+	if !m.p.SendUnsigned {
+		out.Action, out.Reply = policy.TempFail, replySigning
+	}
+}
+
+// Fault tells the message of a fault of ours that the front door noticed.
+func (m *Message) Fault(err error) {
+	if m.fault == nil {
+		m.fault = err
+	}
+}
+
+// Abort ends a message that the MTA gave up. It may be called at any time, and
+// records something only where the message itself had begun.
+func (m *Message) Abort(reason string) {
+	defer m.guard("abort")
+	if m.verification != nil {
+		m.verification.Close()
+	}
+	if m.done || !m.began {
+		m.done = true
+		return
+	}
+	m.reason = signer.Reason{Text: reason}
+	m.write(&Outcome{}, &record{aborted: true, err: m.fault})
+}
+
+// guard turns a panic in one step into a fault of this message alone.
+func (m *Message) guard(step string) {
+	if v := recover(); v != nil {
+		m.p.Logger.Error("panic while handling a message", "step", step, "queue_id", m.env.QueueID,
+			"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		m.Fault(fmt.Errorf("panic at %s: %v", step, v))
+	}
+}

@@ -1,0 +1,61 @@
+// Package pipeline takes one message from the envelope to the answer: it
+// decides whose mail it is, has it signed or verified while the body streams
+// by, asks the policy, and leaves one record. It does no I/O of its own and
+// keeps no byte of the body.
+//
+// A Pipeline is one configuration in force and never changes. A reload builds
+// a new one; messages under way finish with the one they began with.
+package pipeline
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"dkimd/internal/events"
+	"dkimd/policy"
+	"dkimd/signer"
+	"dkimd/verifier"
+)
+
+// Recorder takes the one record of each message.
+type Recorder interface{ Write(e *events.Event) }
+
+// Config is what a Pipeline is made of. Names in parentheses are keys of dkimd.toml.
+type Config struct {
+	// Hostname is our authserv-id (hostname, RFC 8601 section 2.5). Empty: what
+	// the MTA calls itself, and where it does not say, HostnameFallback.
+	Hostname         string
+	HostnameFallback string
+
+	Networks      []netip.Prefix // clients whose mail is ours (sign.networks)
+	Authenticated bool           // mail of clients that logged in is ours (sign.authenticated)
+	DaemonNames   []string       // mail through these daemons is ours (sign.daemon_names)
+	Trusted       []netip.Prefix // verified and recorded, never judged (verify.trusted)
+	// StripOnlyDKIM leaves forged Authentication-Results of ours alone that have no dkim result (verify.strip).
+	StripOnlyDKIM bool
+	// SendUnsigned lets mail of ours go out unsigned where signing failed, instead of deferring it (sign.on_error).
+	SendUnsigned bool
+
+	Signer   *signer.Signer
+	Verifier *verifier.Verifier
+	Rules    *policy.Rules
+	Events   Recorder
+	Logger   *slog.Logger
+	Now      func() time.Time // nil: time.Now
+}
+
+// Pipeline is one configuration in force. It is safe for concurrent use.
+type Pipeline struct{ Config }
+
+// New returns a pipeline; all parts must be there.
+func New(c Config) (*Pipeline, error) {
+	if c.Signer == nil || c.Verifier == nil || c.Rules == nil || c.Events == nil || c.Logger == nil {
+		return nil, errors.New("pipeline: a part is missing")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Pipeline{Config: c}, nil
+}
