@@ -1,6 +1,7 @@
 package message_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -104,11 +105,8 @@ func FuzzReadFrom(f *testing.F) {
 			t.Skip()
 		}
 		got := message.ReadFrom(header("From:" + before + ", x@gmail.com," + after))
-		for _, d := range got.Claimed {
-			if d == "gmail.com" {
-				return
-			}
+		if !slices.Contains(got.Claimed, "gmail.com") {
+			t.Errorf("%q claims only %q", before+", x@gmail.com,"+after, got.Claimed)
 		}
-		t.Errorf("%q claims only %q", before+", x@gmail.com,"+after, got.Claimed)
 	})
 }

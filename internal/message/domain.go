@@ -9,7 +9,7 @@ import (
 
 // profile maps U-labels to A-labels (RFC 5890) as a resolver would, but lets
 // through what real DNS names contain: underscores, and hyphens anywhere.
-var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false))
+var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false)) //nolint:gochecknoglobals // immutable, and costly to build
 
 // Domain brings a domain into the form in which domains are compared: lower
 // case, A-labels, no dot at the end. What is no domain comes back in lower case.

@@ -64,12 +64,11 @@ func appendField(dst []byte, name, value string) Field {
 // Header is all fields of a message in the order in which they arrived.
 // The zero value is an empty header.
 type Header struct {
-	fields   []Field
-	bytes    int
-	limit    string
-	arena    []byte
-	late     int
-	truncate bool
+	fields []Field
+	bytes  int
+	limit  string
+	arena  []byte
+	late   int
 }
 
 // Add appends a field. The value keeps its leading white space.
