@@ -1,4 +1,11 @@
-// Package resolver looks up TXT records.
+// Package resolver looks up TXT records: DKIM keys and DMARC policies. It is a
+// stub resolver (RFC 1034 section 5.3.1): it asks recursive servers over UDP
+// with EDNS0 (RFC 6891), goes on to TCP where an answer does not fit (RFC 7766),
+// and to the next server where one fails; it keeps answers, absences (RFC 2308)
+// and, shortly, failures. It tells "there is no such record" from "nobody could
+// tell", never uses a search list, and takes whatever DNS sends for hostile.
+// It does not judge what the records say, and does not validate DNSSEC: it
+// reports what the server did.
 package resolver
 
 import (
@@ -7,54 +14,212 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
-// What a lookup can come to besides an answer.
+// What a lookup comes to when it brings no record. Compare with errors.Is.
 var (
-	ErrNotExist  = errors.New("name does not exist")
-	ErrNoData    = errors.New("name has no TXT record")
+	// ErrNotExist: the name does not exist (NXDOMAIN).
+	ErrNotExist = errors.New("name does not exist")
+	// ErrNoData: the name exists and has no TXT record.
+	ErrNoData = errors.New("name has no TXT record")
+	// ErrName: what was asked for cannot be a name of a TXT record that we would
+	// look up, so DNS was not asked. It is an ErrNotExist too.
+	ErrName = fmt.Errorf("not a DNS name: %w", ErrNotExist)
+	// ErrTemporary: nobody could tell. It wraps one of the causes below, or the
+	// error of the context of the waiter who gave up.
 	ErrTemporary = errors.New("temporary DNS failure")
-	ErrName      = fmt.Errorf("not a DNS name: %w", ErrNotExist)
-	ErrPanic     = errors.New("internal fault in the lookup")
 )
 
-// Answer is what DNS holds at a name.
+// Why a lookup failed: what was wrong with the last server asked.
+var (
+	ErrTimeout       = errors.New("no answer in time")
+	ErrServerFailure = errors.New("SERVFAIL")
+	ErrRefused       = errors.New("REFUSED")
+	ErrMalformed     = errors.New("malformed answer")
+	ErrLame          = errors.New("server does not resolve for us (a referral without recursion)")
+	ErrAlias         = errors.New("alias chain is a loop or too long")
+	ErrNetwork       = errors.New("network error")
+	ErrClosed        = errors.New("resolver is closed")
+	// ErrPanic: our own fault; the stack is in the log.
+	ErrPanic = errors.New("internal fault in the lookup")
+)
+
+const (
+	defaultTimeout      = 5 * time.Second
+	defaultAttempts     = 2
+	defaultCacheEntries = 100_000
+	defaultMaxQueries   = 1024
+	defaultResolvConf   = "/etc/resolv.conf"
+
+	// MaxRecords is how many TXT records of one name are kept.
+	MaxRecords = 16
+	// MaxRecord is how many octets of one record are kept: one more than the
+	// longest key record the verifier reads (4096), so that it sees the excess.
+	MaxRecord = 4096 + 1
+)
+
+// Answer is what DNS holds at a name. It is shared with the cache: read only.
 type Answer struct {
-	Records       []string
+	// Records are the TXT records, each the concatenation of its strings (RFC
+	// 6376 section 3.6.2.2), raw: any octets. At most MaxRecords, cut at MaxRecord.
+	Records []string
+	// Authenticated is the AD bit (RFC 6840 section 5.8) over all of an alias
+	// chain. It is worth what the path to the server is worth.
 	Authenticated bool
-	TTL           time.Duration
-	Server        string
+	// TTL is how much longer the answer may be used.
+	TTL time.Duration
+	// Server is who answered, as "address:port".
+	Server string
 }
 
-// Config says how to resolve.
+// Config says whom to ask and what to keep. The zero value works.
 type Config struct {
-	Servers      []string
-	ResolvConf   string
-	Timeout      time.Duration
-	Attempts     int
+	// Servers are recursive resolvers: an IP address, or address and port
+	// ("127.0.0.1:5353", "[::1]:53"; zone ids are fine). Empty: those of
+	// ResolvConf.
+	Servers []string
+	// ResolvConf is read once, by New; default /etc/resolv.conf. Only its
+	// nameserver lines count. Where it names none, or does not exist, the server
+	// is on this host (resolv.conf(5)).
+	ResolvConf string
+	// Timeout is for one lookup, over all servers and attempts; default 5 s.
+	// Waiting for a free slot (MaxQueries) comes before it.
+	Timeout time.Duration
+	// Attempts is how often the list of servers is gone through; default 2.
+	Attempts int
+	// CacheEntries is how many names are kept, default 100,000; records longer
+	// than usual count as several, so memory stays under 640 octets an entry.
 	CacheEntries int
-	MaxQueries   int
-	Previous     *Resolver
-	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
-	Now          func() time.Time
-	Logger       *slog.Logger
+	// MaxQueries is how many lookups are under way at once, default 1024.
+	MaxQueries int
+	// Previous hands its cache over if it asks the same servers. It may be used
+	// on, and closed at any time.
+	Previous *Resolver
+	// Dial opens "udp" and "tcp" sockets; nil: as net.Dialer does. For tests.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Now is the clock that the cache goes by; nil: time.Now. For tests.
+	Now func() time.Time
+	// Logger gets faults, and at debug level each failed query; nil: none.
+	Logger *slog.Logger
 }
 
-// Resolver looks up TXT records.
-type Resolver struct{}
+// Resolver looks up TXT records. It is safe for concurrent use.
+type Resolver struct {
+	servers  []*server
+	timeout  time.Duration
+	attempts int
+	dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	logger   *slog.Logger
+	cache    *cache
+	flights  flights
+	slots    chan struct{} // one token for each lookup under way
+	panics   atomic.Uint64
+}
 
-// New checks the configuration.
-func New(Config) (*Resolver, error) { return &Resolver{}, nil }
+// New reads the list of servers. Errors name the key of section [dns] and the
+// value, all of them joined.
+func New(config Config) (*Resolver, error) {
+	var faults []error
+	number := func(key string, value, usual int) int {
+		if value < 0 {
+			faults = append(faults, fmt.Errorf("%s: got %d; want a positive number", key, value))
+		}
+		if value == 0 {
+			return usual
+		}
+		return value
+	}
+	r := &Resolver{dial: config.Dial, logger: config.Logger, timeout: config.Timeout}
+	r.attempts = number("attempts", config.Attempts, defaultAttempts)
+	entries := number("cache_entries", config.CacheEntries, defaultCacheEntries)
+	queries := number("max_queries", config.MaxQueries, defaultMaxQueries)
+	if config.Timeout < 0 {
+		faults = append(faults, fmt.Errorf("timeout: got %s; want a positive duration", config.Timeout))
+	}
+	if config.Timeout == 0 {
+		r.timeout = defaultTimeout
+	}
+	if r.logger == nil {
+		r.logger = slog.New(slog.DiscardHandler)
+	}
+	if r.dial == nil {
+		r.dial = new(net.Dialer).DialContext
+	}
+	var err error
+	if r.servers, err = readServers(config, r.logger); err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	r.slots = make(chan struct{}, queries)
+	r.flights.byName = make(map[string]*flight)
+	if config.Previous != nil && sameServers(config.Previous.servers, r.servers) {
+		r.cache = config.Previous.cache
+		r.cache.resize(entries)
+		return r, nil
+	}
+	if r.cache, err = newCache(entries, config.Now); err != nil {
+		return nil, fmt.Errorf("cache_entries: %w", err)
+	}
+	return r, nil
+}
 
-// TXT looks up.
-func (r *Resolver) TXT(context.Context, string) (Answer, error) { return Answer{}, ErrTemporary }
+// TXT looks up the TXT records of a name, which is absolute with or without a
+// final dot. Errors: ErrName, ErrNotExist, ErrNoData, ErrTemporary; the Answer
+// then still says who answered. Many waiters for one name make one query; the
+// end of ctx ends the waiting of this caller only.
+func (r *Resolver) TXT(ctx context.Context, name string) (Answer, error) {
+	key, err := canonical(name)
+	if err != nil {
+		return Answer{}, err
+	}
+	if e := r.cache.get(key); e != nil {
+		return r.cache.answer(e), e.err
+	}
+	e, err := r.wait(ctx, key)
+	if err != nil {
+		return Answer{}, err
+	}
+	return r.cache.answer(e), e.err
+}
 
-// Cached answers from the cache.
-func (r *Resolver) Cached(string) (Answer, error, bool) { return Answer{}, nil, false }
+// Cached is TXT without asking anyone: ok is false where DNS must be asked. It
+// neither waits nor allocates.
+//
+//nolint:revive // the order says: the answer of TXT, and whether there is one
+func (r *Resolver) Cached(name string) (a Answer, err error, ok bool) {
+	key, err := canonical(name)
+	if err != nil {
+		return Answer{}, err, true
+	}
+	e := r.cache.get(key)
+	if e == nil {
+		return Answer{}, nil, false
+	}
+	return r.cache.answer(e), e.err, true
+}
 
-// Panics counts lookups that panicked.
-func (r *Resolver) Panics() uint64 { return 0 }
+// Servers are the servers asked, in order, as "address:port".
+func (r *Resolver) Servers() []string {
+	addresses := make([]string, len(r.servers))
+	for i, s := range r.servers {
+		addresses[i] = s.address
+	}
+	return addresses
+}
 
-// Close ends it.
-func (r *Resolver) Close() error { return nil }
+// Panics is how many lookups ended in a fault of ours.
+func (r *Resolver) Panics() uint64 { return r.panics.Load() }
+
+// Close ends all lookups under way (their waiters get ErrTemporary) and returns
+// when nothing of the resolver runs. What is cached is still served.
+func (r *Resolver) Close() error {
+	r.flights.close()
+	return nil
+}
+
+// temporary is the failure of a lookup as callers see it.
+func temporary(cause error) error { return fmt.Errorf("%w: %w", ErrTemporary, cause) }

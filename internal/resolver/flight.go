@@ -1,0 +1,165 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+)
+
+// flight is one lookup under way and those who wait for it.
+type flight struct {
+	waiters int // under flights.mu
+	cancel  context.CancelFunc
+	landed  chan struct{} // closed when entry is set
+	entry   *entry
+}
+
+// flights are all lookups under way, by canonical name.
+type flights struct {
+	mu      sync.Mutex
+	byName  map[string]*flight
+	closed  bool
+	running sync.WaitGroup
+}
+
+// wait joins the lookup of a name, or starts it, and waits for what comes of
+// it. An error says that the caller did not get to know that.
+func (r *Resolver) wait(ctx context.Context, name string) (*entry, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, temporary(err)
+	}
+	f, landed := r.join(name)
+	if landed != nil {
+		return landed, nil
+	}
+	if f == nil {
+		return nil, temporary(ErrClosed)
+	}
+	select {
+	case <-f.landed:
+		return f.entry, nil
+	case <-ctx.Done():
+		r.leave(name, f)
+		return nil, temporary(context.Cause(ctx))
+	}
+}
+
+// join adds a waiter to the lookup of a name; nothing comes back when the
+// resolver is closed. One that landed since the caller looked into the cache
+// comes back as its entry.
+func (r *Resolver) join(name string) (*flight, *entry) {
+	r.flights.mu.Lock()
+	defer r.flights.mu.Unlock()
+	if e := r.cache.get(name); e != nil {
+		return nil, e
+	}
+	if r.flights.closed {
+		return nil, nil
+	}
+	f := r.flights.byName[name]
+	if f == nil {
+		// A name may be a part of a large header that is not worth keeping.
+		name = strings.Clone(name)
+		// The lookup outlives the waiter who started it, so it has a context of
+		// its own; leave and close cancel it.
+		flying, cancel := context.WithCancel(context.Background())
+		f = &flight{cancel: cancel, landed: make(chan struct{})}
+		r.flights.byName[name] = f
+		r.flights.running.Go(func() { r.fly(flying, name, f) })
+	}
+	f.waiters++
+	return f, nil
+}
+
+// leave takes a waiter from a lookup, which ends when it was the last. Nobody
+// can join it any more then: who comes next starts anew.
+func (r *Resolver) leave(name string, f *flight) {
+	r.flights.mu.Lock()
+	defer r.flights.mu.Unlock()
+	if f.waiters--; f.waiters == 0 {
+		f.cancel()
+		r.forget(name, f)
+	}
+}
+
+// forget is called under the lock.
+func (r *Resolver) forget(name string, f *flight) {
+	if r.flights.byName[name] == f {
+		delete(r.flights.byName, name)
+	}
+}
+
+func (f *flights) close() {
+	f.mu.Lock()
+	f.closed = true
+	for _, flight := range f.byName {
+		flight.cancel()
+	}
+	f.mu.Unlock()
+	f.running.Wait()
+}
+
+// fly is the goroutine of a lookup. Whatever happens, waiters get an entry.
+func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			f.entry = r.panicked(name, fault)
+		}
+		r.flights.mu.Lock()
+		r.forget(name, f)
+		r.flights.mu.Unlock()
+		close(f.landed)
+		f.cancel()
+	}()
+	e := r.recovered(ctx, name)
+	if ctx.Err() != nil {
+		// Cut short, the lookup says nothing about the name. Whoever still waits
+		// does so because close did it.
+		e = r.failed(ErrClosed, "")
+	} else {
+		r.cache.put(name, e)
+	}
+	f.entry = e
+}
+
+// recovered is a lookup that takes its turn, keeps its time, and turns a panic
+// into a temporary failure: one that is cached, so that an answer which makes
+// us panic does so once in a while only.
+func (r *Resolver) recovered(ctx context.Context, name string) (e *entry) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			e = r.panicked(name, fault)
+		}
+	}()
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	return r.lookup(ctx, name)
+}
+
+// panicked counts a fault of ours, raises the alarm, and is what waiters get.
+func (r *Resolver) panicked(name string, fault any) *entry {
+	r.panics.Add(1)
+	r.logger.Error("lookup panicked", slog.String("name", name), slog.String("fault", fmt.Sprint(fault)), slog.String("stack", string(debug.Stack())))
+	return r.failed(ErrPanic, "")
+}
+
+// failed is the entry of a lookup that brought nothing.
+func (r *Resolver) failed(cause error, server string) *entry {
+	return &entry{err: temporary(cause), server: server, expires: r.cache.now() + keepFailure}
+}
+
+// found is the entry of a lookup that DNS answered.
+func (r *Resolver) found(e entry, ttl, least, most time.Duration) *entry {
+	e.expires = r.cache.now() + min(max(ttl, least), most)
+	return &e
+}
