@@ -2,7 +2,6 @@ package tomlfile
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,19 +53,34 @@ func (f Fault) Error() string {
 	return printable(b.String())
 }
 
-// Faults are all the faults of one or more files.
+// Faults are all the faults of one or more files. As an error they are one
+// text of several lines; errors.As finds each.
 type Faults []Fault
 
-// Err joins the faults into one error, one a line; nil when there is none.
+// Err is the faults as an error; nil when there is none.
 func (f Faults) Err() error {
 	if len(f) == 0 {
 		return nil
 	}
+	return f
+}
+
+// Error is every fault on a line of its own.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i, fault := range f {
+		lines[i] = fault.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap gives errors.Is and errors.As the single faults.
+func (f Faults) Unwrap() []error {
 	all := make([]error, len(f))
 	for i, fault := range f {
 		all[i] = fault
 	}
-	return errors.Join(all...)
+	return all
 }
 
 // sorted brings faults into the order of their lines, each once, and no more than maxFaults.
