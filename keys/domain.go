@@ -1,31 +1,43 @@
 package keys
 
 import (
-	"time"
+	"slices"
 
 	"dkimd/internal/tomlfile"
 )
-
-// Options are what a domain.toml says.
-type Options struct {
-	Subdomains bool
-	Identity   string         // i=: "@domain" or "local@domain"; empty: none
-	Expiry     *time.Duration // nil: not set; 0: none
-	Headers    []string       // nil: not set
-	Selectors  []string       // nil: every key signs
-	Users      []string
-}
 
 // Domain is one directory of keys.
 type Domain struct {
 	Name    string // message.Domain form
 	Path    string // its directory
 	Options Options
-	Keys    []*Key // those that sign, by selector; empty when domain.toml is broken
+	// Keys are those that sign, by selector. Some may turn out unusable; none is
+	// there when domain.toml is broken, since then nobody knows which should sign.
+	Keys []*Key
+	// Pending are the keys of SELECTOR.pem.new, which do not sign yet.
+	Pending []*Key
+
+	signs  bool // has a .pem, usable or not: mail of this domain is ours to sign
+	faults tomlfile.Faults
 }
 
-// Faults is all that is wrong with this domain as far as it is known by now.
-func (d *Domain) Faults() tomlfile.Faults { return nil }
+// Usable reports whether a key is left that signs, as far as is known: one that
+// is not parsed yet counts. A domain without one is in fault, and its mail gets what on_error says.
+func (d *Domain) Usable() bool {
+	return slices.ContainsFunc(d.Keys, (*Key).usable)
+}
 
-// Usable reports whether a key may be left that signs: one that is parsed, or not parsed yet.
-func (d *Domain) Usable() bool { return false }
+// Faults is all that is wrong with this domain as far as is known: keys that are
+// not parsed yet have none. See Store.Wait.
+func (d *Domain) Faults() tomlfile.Faults {
+	faults := slices.Clone(d.faults)
+	for _, k := range d.Keys {
+		if fault := k.fault(); fault != nil {
+			faults = append(faults, *fault)
+		}
+	}
+	return faults
+}
+
+// String is the domain's name.
+func (d *Domain) String() string { return d.Name }

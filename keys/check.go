@@ -1,0 +1,192 @@
+package keys
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/resolver"
+)
+
+// Lookup asks DNS. A *resolver.Resolver does.
+type Lookup interface {
+	// TXT is the TXT records at a name. Errors are resolver.ErrNotExist, ErrNoData and ErrTemporary.
+	TXT(ctx context.Context, name string) (resolver.Answer, error)
+}
+
+// State is what DNS says about a key.
+type State uint8
+
+// The states of a key in DNS.
+const (
+	Unusable    State = iota // the private key itself cannot be used: DNS was not asked
+	Published                // DNS serves this key
+	Weak                     // DNS serves this key, but it is an RSA key of less than 2048 bits (RFC 8301 section 3.2)
+	Testing                  // DNS serves this key with t=y: verifiers treat the mail as unsigned (RFC 6376 section 3.6.1)
+	Absent                   // there is no record
+	Different                // DNS serves another key
+	Revoked                  // the record has an empty p= (RFC 6376 section 3.6.1)
+	Several                  // more than one record: what a verifier takes is undefined (RFC 6376 section 3.6.2.2)
+	Invalid                  // the record is no key record, or not one for rsa-sha256 or ed25519-sha256 mail signatures
+	Unreachable              // DNS could not be asked: nothing is known
+)
+
+// String is one word.
+func (s State) String() string {
+	switch s {
+	case Unusable:
+		return "unusable"
+	case Published:
+		return "published"
+	case Weak:
+		return "weak"
+	case Testing:
+		return "testing"
+	case Absent:
+		return "absent"
+	case Different:
+		return "different"
+	case Revoked:
+		return "revoked"
+	case Several:
+		return "several"
+	case Invalid:
+		return "invalid"
+	case Unreachable:
+		return "unreachable"
+	}
+	return "state " + strconv.Itoa(int(s))
+}
+
+// CheckResult compares a key with DNS.
+type CheckResult struct {
+	Key     *Key
+	Private *Private // nil when Unusable
+	State   State
+	Record  Record   // what DNS should serve; its text is empty when Unusable
+	Found   []string // the TXT records DNS serves
+	Err     error    // why the state is Unusable, Invalid or Unreachable
+	// Authenticated is set when the resolver vouches for the answer (DNSSEC).
+	Authenticated bool
+}
+
+// Serves reports whether verifiers can verify what the key signs.
+func (r CheckResult) Serves() bool {
+	return r.State == Published || r.State == Weak || r.State == Testing
+}
+
+// Words say what is found and, where something is wrong, what to do. They are one line.
+func (r CheckResult) Words() string {
+	switch r.State {
+	case Unusable:
+		return fmt.Sprint(r.Err)
+	case Published:
+		return "DNS serves this key"
+	case Weak:
+		return "DNS serves this key, but it is an RSA key of " + bitsOf(r.Private.Bits) + ", and some receivers ignore those below 2048 (RFC 8301 section 3.2): generate a new one"
+	case Testing:
+		return "DNS serves this key with t=y: verifiers treat the mail as if it were unsigned (RFC 6376 section 3.6.1); remove t=y once mail verifies"
+	case Absent:
+		return "DNS has no TXT record at " + r.Record.Name + "; publish it, and give resolvers that have remembered its absence some minutes"
+	case Different:
+		return "DNS serves another key at " + r.Record.Name + ": " + r.found() + "; publish this key's record, or sign with the key that belongs to the published one"
+	case Revoked:
+		return "DNS says at " + r.Record.Name + " that the key is revoked (empty p=); generate a key with a new selector"
+	case Several:
+		which := "none of them is this key's"
+		for _, text := range r.Found {
+			if state, _ := compare(text, r.Private); state == Published || state == Testing || state == Weak {
+				which = "one of them is this key's"
+			}
+		}
+		return "DNS has " + strconv.Itoa(len(r.Found)) + " TXT records at " + r.Record.Name + ", and " + which + "; leave only that one: verifiers take any of them (RFC 6376 section 3.6.2.2)"
+	case Invalid:
+		return "DNS serves something at " + r.Record.Name + " that verifiers cannot use: " + fmt.Sprint(r.Err) + ": " + r.found()
+	case Unreachable:
+		return "DNS could not be asked for " + r.Record.Name + ": " + fmt.Sprint(r.Err)
+	}
+	return r.State.String()
+}
+
+// found is the first record, harmless to print.
+func (r CheckResult) found() string {
+	if len(r.Found) == 0 {
+		return `""`
+	}
+	text := r.Found[0]
+	if len(text) > 200 {
+		text = text[:200] + "..."
+	}
+	return strconv.QuoteToASCII(text)
+}
+
+// String is one line: the key, whether it signs, the state and Words.
+func (r CheckResult) String() string {
+	role := "signs"
+	if r.Key.Pending() {
+		role = "not yet active"
+	}
+	return fmt.Sprintf("%s (%s): %s: %s", r.Key, role, r.State, r.Words())
+}
+
+// Check asks DNS for the record of a key and compares.
+func Check(ctx context.Context, lookup Lookup, key *Key) CheckResult {
+	r := CheckResult{Key: key, Record: Record{Name: DNSName(key.Domain, key.Selector)}}
+	private, err := key.Load(ctx)
+	if err != nil {
+		r.Err = err
+		return r
+	}
+	r.Private = private
+	if r.Record, err = NewRecord(key.Domain, key.Selector, private.Signer.Public()); err != nil {
+		r.Err = err
+		return r
+	}
+	answer, err := lookup.TXT(ctx, r.Record.Name)
+	r.Found, r.Authenticated = answer.Records, answer.Authenticated
+	switch {
+	case errors.Is(err, resolver.ErrNotExist), errors.Is(err, resolver.ErrNoData), err == nil && len(r.Found) == 0:
+		r.State = Absent
+	case err != nil:
+		r.State, r.Err = Unreachable, err
+	case len(r.Found) > 1:
+		r.State = Several
+	default:
+		r.State, r.Err = compare(r.Found[0], private)
+	}
+	return r
+}
+
+// compare says what one TXT record is to a key. The error says why it is Invalid.
+func compare(text string, private *Private) (State, error) {
+	record, err := dkim.ParseKeyRecord(text)
+	switch {
+	case errors.Is(err, dkim.ErrKeyRevoked):
+		return Revoked, nil
+	case err != nil:
+		return Invalid, err
+	}
+	ours, ok := private.Signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	switch {
+	case !ok || !ours.Equal(record.PublicKey):
+		return Different, nil
+	case record.Testing:
+		return Testing, nil
+	case private.Type == RSA && private.Bits < defaultRSABits:
+		return Weak, nil
+	}
+	return Published, nil
+}
+
+// names lists selectors for people.
+func names(keys []*Key) string {
+	var all []string
+	for _, k := range keys {
+		all = append(all, k.Selector)
+	}
+	return strings.Join(all, ", ")
+}

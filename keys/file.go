@@ -1,0 +1,254 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"dkimd/internal/tomlfile"
+)
+
+// maxFileBytes is the size of the largest key file and the largest domain.toml that is read.
+const maxFileBytes = 64 << 10
+
+// fingerprint is what makes us believe that a file is the one we have read.
+type fingerprint struct {
+	device, inode  uint64
+	size           int64
+	changed, moved unix.Timespec // mtime, ctime
+	mode, uid, gid uint32
+}
+
+func fingerprintOf(st *unix.Stat_t) fingerprint {
+	return fingerprint{
+		device: uint64(st.Dev), inode: st.Ino, size: st.Size, //nolint:unconvert // Dev is an int32 on some systems
+		changed: st.Mtim, moved: st.Ctim, mode: uint32(st.Mode), uid: st.Uid, gid: st.Gid, //nolint:unconvert // Mode is a uint16 on some systems
+	}
+}
+
+func (p fingerprint) regular() bool   { return p.mode&unix.S_IFMT == unix.S_IFREG }
+func (p fingerprint) directory() bool { return p.mode&unix.S_IFMT == unix.S_IFDIR }
+
+// kind names the type of a file that should have been another one.
+func (p fingerprint) kind() string {
+	switch p.mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "a file"
+	case unix.S_IFDIR:
+		return "a directory"
+	case unix.S_IFIFO:
+		return "a named pipe"
+	case unix.S_IFSOCK:
+		return "a socket"
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return "a device"
+	}
+	return "something that is no regular file"
+}
+
+// stat follows links: what counts is the target.
+func stat(path string) (fingerprint, error) {
+	var st unix.Stat_t
+	for {
+		switch err := unix.Stat(path, &st); {
+		case err == nil:
+			return fingerprintOf(&st), nil
+		case !errors.Is(err, unix.EINTR):
+			return fingerprint{}, err
+		}
+	}
+}
+
+// rules are the permission rules of one directory of keys.
+type rules struct {
+	owners []uint32 // who may own a key: root, ourselves, the owner of the directory, and whom the configuration names
+	group  uint32   // the directory's group: the one the daemon reads by
+}
+
+func newRules(directory fingerprint, more []int) *rules {
+	r := &rules{owners: []uint32{0, uint32(os.Geteuid()), directory.uid}, group: directory.gid} //nolint:gosec // an id fits
+	for _, uid := range more {
+		r.owners = append(r.owners, uint32(uid)) //nolint:gosec // an id fits
+	}
+	return r
+}
+
+func (r *rules) owns(uid uint32) bool { return slices.Contains(r.owners, uid) }
+
+// checkKey is the fault that keeps a key file from being opened, or nil.
+func (r *rules) checkKey(path string, p fingerprint) *tomlfile.Fault {
+	const want = "a key file that others cannot read and only its owner can write"
+	mode := "mode " + octal(p.mode)
+	switch {
+	case !p.regular():
+		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a key file"}
+	case p.mode&0o002 != 0:
+		return &tomlfile.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: r.mend(path, p)}
+	case p.mode&0o004 != 0:
+		return &tomlfile.Fault{Path: path, Got: mode + ", with which everybody can read the key", Want: want, Hint: r.mend(path, p)}
+	case p.mode&0o020 != 0:
+		return &tomlfile.Fault{Path: path, Got: mode + ", with which the group can write the key", Want: want, Hint: r.mend(path, p)}
+	case !r.owns(p.uid):
+		return r.foreign(path, p)
+	case p.size == 0:
+		return &tomlfile.Fault{Path: path, Got: "an empty file", Want: wantPrivate}
+	case p.size > maxFileBytes:
+		return tooLarge(path)
+	}
+	return nil
+}
+
+// mend is the command that makes a key file's mode right, and its owner too where that is wrong.
+func (r *rules) mend(path string, p fingerprint) string {
+	if r.owns(p.uid) {
+		return "chmod 0640 " + quote(path)
+	}
+	return "chown " + r.owner() + " " + quote(path) + " && chmod 0640 " + quote(path)
+}
+
+func (r *rules) foreign(path string, p fingerprint) *tomlfile.Fault {
+	want := "root as the owner"
+	if us := os.Geteuid(); us != 0 {
+		want += ", or the user dkimd runs as (" + strconv.Itoa(us) + ")"
+	}
+	hint := "chown " + r.owner() + " " + quote(path)
+	if p.regular() {
+		hint = r.mend(path, p)
+	}
+	return &tomlfile.Fault{Path: path, Got: "owner " + id(p.uid), Want: want, Hint: hint}
+}
+
+// owner is whom a file should belong to so that the daemon can read it at mode 0640.
+func (r *rules) owner() string { return "root:" + id(r.group) }
+
+// checkOptions is the fault that keeps a domain.toml from being believed: it says who may sign.
+func (r *rules) checkOptions(path string, p fingerprint) *tomlfile.Fault {
+	switch {
+	case !p.regular():
+		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a TOML file"}
+	case p.mode&0o022 != 0:
+		return &tomlfile.Fault{
+			Path: path, Got: "mode " + octal(p.mode) + ", with which others than its owner can write it",
+			Want: "a file only its owner can write", Hint: "chmod go-w " + quote(path),
+		}
+	case !r.owns(p.uid):
+		return r.foreign(path, p)
+	case p.size > maxFileBytes:
+		return tooLarge(path)
+	}
+	return nil
+}
+
+// checkDirectory is what is wrong with a directory's mode. Such a directory still
+// signs: whoever can write in it can take keys away, but cannot bring any, since
+// the owner of each file is checked, and so not to sign would help nobody. A sticky bit
+// makes it fit: Kubernetes mounts secrets with mode 1777.
+func checkDirectory(path string, p fingerprint) *tomlfile.Fault {
+	if p.mode&0o022 == 0 || p.mode&unix.S_ISVTX != 0 {
+		return nil
+	}
+	who := "the group"
+	if p.mode&0o002 != 0 {
+		who = "everybody"
+	}
+	return &tomlfile.Fault{
+		Path: path, Got: "mode " + octal(p.mode) + ", with which " + who + " can exchange the keys in it",
+		Want: "a directory only its owner can write", Hint: "chmod go-w " + quote(path),
+	}
+}
+
+func tooLarge(path string) *tomlfile.Fault {
+	return &tomlfile.Fault{Path: path, Got: "more than 64 KiB", Want: "a file of at most 64 KiB"}
+}
+
+// read opens a file, lets check judge what was really opened, and reads it. A
+// pipe or device at the path neither blocks us nor is read. The caller clears what it gets.
+func (r *rules) read(path string, check func(string, fingerprint) *tomlfile.Fault) ([]byte, fingerprint, *tomlfile.Fault) {
+	// What is no regular file is not even opened: to open a device can act on it.
+	p, err := stat(path)
+	if err != nil {
+		return nil, p, unreadable(path, err)
+	}
+	if fault := check(path, p); fault != nil {
+		return nil, p, fault
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0) //nolint:gosec // the operator names the directory
+	if err != nil {
+		return nil, p, unreadable(path, err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, p, unreadable(path, err)
+	}
+	p = fingerprintOf(&st)
+	if fault := check(path, p); fault != nil {
+		return nil, p, fault
+	}
+	// Of the file's size: ReadAll would leave copies of a key behind as it grows.
+	data := make([]byte, p.size)
+	n, err := io.ReadFull(f, data)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		clear(data)
+		return nil, p, unreadable(path, err)
+	}
+	return data[:n], p, nil
+}
+
+// unreadable is the fault of a path that the system does not let us read.
+func unreadable(path string, err error) *tomlfile.Fault {
+	fault := &tomlfile.Fault{Path: path, Got: reason(err)}
+	var st unix.Stat_t
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		fault.Want = "a file"
+		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			fault.Got = "a link that leads nowhere"
+			fault.Hint = "rm " + quote(path)
+		}
+	case errors.Is(err, fs.ErrPermission):
+		us := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
+		fault.Want = "read permission for the user dkimd runs as (" + us + ")"
+		if unix.Stat(path, &st) != nil {
+			break // a directory above it is closed to us
+		}
+		p := fingerprintOf(&st)
+		fault.Got += fmt.Sprintf(" (mode %s, owner %d:%d)", octal(p.mode), p.uid, p.gid)
+		mode := "0640"
+		if p.directory() {
+			mode = "0750"
+		}
+		fault.Hint = fmt.Sprintf("chgrp %d %s && chmod %s %s", os.Getegid(), quote(path), mode, quote(path))
+	}
+	return fault
+}
+
+// reason is the system's words without the path, which the fault names itself.
+func reason(err error) string {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err.Error()
+	}
+	return err.Error()
+}
+
+func octal(mode uint32) string { return fmt.Sprintf("%04o", mode&0o7777) }
+
+func id(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
+// quote writes a path as one word of a shell command.
+func quote(path string) string {
+	plain := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@:,%=", r) || r > 0x7f
+	}
+	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
