@@ -168,19 +168,3 @@ type Report struct {
 	DNS         time.Duration // the longest the message waited for one lookup
 	LookupPanic bool          // a lookup panicked: raise an alarm
 }
-
-const maxReason = 200
-
-// printable makes attacker text fit for logs, replies and header fields:
-// printable ASCII, at most limit characters.
-func printable(s string, limit int) string {
-	out := make([]byte, 0, min(len(s), limit))
-	for i := 0; i < len(s) && len(out) < limit; i++ {
-		c := s[i]
-		if c < ' ' || c > '~' {
-			c = '?'
-		}
-		out = append(out, c)
-	}
-	return string(out)
-}

@@ -1,59 +1,107 @@
-// Package verifier turns each DKIM-Signature field of a message into a Result.
+// Package verifier decides what each DKIM-Signature field of a message is worth
+// (RFC 6376 section 6, RFC 8301, RFC 8463, RFC 8616) in the words of RFC 8601,
+// fetches the DMARC policy of the author's domain when asked (RFC 7489 section
+// 6.6.3), and writes the Authentication-Results field. It does not decide what
+// happens to the message: that is policy. It never keeps a byte of the body.
 package verifier
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
-	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 )
 
-// Resolver looks up TXT records; *resolver.Resolver is one.
+// Resolver looks up TXT records; *resolver.Resolver is one. An error that is
+// neither resolver.ErrNotExist nor resolver.ErrNoData counts as temporary.
 type Resolver interface {
 	TXT(ctx context.Context, name string) (resolver.Answer, error)
+	// Cached answers without I/O; the last result is false when a query is needed.
 	Cached(name string) (resolver.Answer, error, bool)
 }
 
+// Limits and defaults.
+const (
+	maxLooked      = 100 // DKIM-Signature fields looked at
+	maxRecords     = 32  // TXT records at one name that are read
+	maxCandidates  = 4   // usable keys at one name that are tried
+	maxNameLength  = 253 // RFC 1035 section 2.3.4, as text
+	minAnyRSABits  = 1024
+	defaultRSABits = 4096
+	defaultCount   = 10
+	defaultTimeout = 30 * time.Second
+)
+
 // Config says how to verify.
 type Config struct {
-	Resolver               Resolver
-	MaxSignatures          int
+	Resolver Resolver // required
+
+	// MaxSignatures is how many signatures of a message are verified, 1 to 100;
+	// 0: 10. RFC 6376 section 6.1 lets a verifier choose.
+	MaxSignatures int
+	// MinRSABits and MaxRSABits bound the modulus of RSA keys; 0: 1024 and 4096.
+	// Fewer than 1024 bits are never accepted (RFC 8301 section 3.2).
 	MinRSABits, MaxRSABits int
-	ClockSkew              time.Duration
-	HonourBodyLength       bool
-	Timeout                time.Duration
-	Now                    func() time.Time
-	Logger                 *slog.Logger
+	// ClockSkew is how long after x= a signature still holds; 0: not at all.
+	ClockSkew time.Duration
+	// HonourBodyLength lets a signature pass whose l= leaves content unsigned
+	// (RFC 6376 section 8.2 tells why not to).
+	HonourBodyLength bool
+	// Timeout bounds all lookups of a message together, from Begin on; 0: 30 s.
+	Timeout time.Duration
+
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
 }
 
-// Verifier verifies messages.
+// Verifier verifies messages. It is safe for concurrent use.
 type Verifier struct{ cfg Config }
 
-// New checks a configuration.
-func New(cfg Config) (*Verifier, error) { return &Verifier{cfg: cfg}, nil }
-
-// Request is one message up to the end of its header.
-type Request struct {
-	Header    *message.Header
-	From      message.Originator
-	Prefer    []string
-	Published bool
-	Exceeded  string
+// New checks a configuration. The error joins every fault; each names the key
+// of dkimd.toml it is about.
+func New(cfg Config) (*Verifier, error) {
+	var faults []error
+	if cfg.Resolver == nil {
+		faults = append(faults, errors.New("verifier: no resolver"))
+	}
+	if cfg.MaxSignatures == 0 {
+		cfg.MaxSignatures = defaultCount
+	}
+	if cfg.MaxSignatures < 1 || cfg.MaxSignatures > maxLooked {
+		faults = append(faults, fmt.Errorf("verify.max_signatures: got %d; want 1 to %d", cfg.MaxSignatures, maxLooked))
+	}
+	if cfg.MinRSABits == 0 {
+		cfg.MinRSABits = minAnyRSABits
+	}
+	if cfg.MaxRSABits == 0 {
+		cfg.MaxRSABits = max(defaultRSABits, cfg.MinRSABits)
+	}
+	if cfg.MinRSABits < minAnyRSABits {
+		faults = append(faults, fmt.Errorf("verify.min_rsa_bits: got %d; want %d or more", cfg.MinRSABits, minAnyRSABits))
+	}
+	if cfg.MaxRSABits < cfg.MinRSABits {
+		faults = append(faults, fmt.Errorf("verify.max_rsa_bits: got %d; want min_rsa_bits (%d) or more", cfg.MaxRSABits, cfg.MinRSABits))
+	}
+	if cfg.ClockSkew < 0 {
+		faults = append(faults, fmt.Errorf("verify.clock_skew: got %s; want 0 or more", cfg.ClockSkew))
+	}
+	if cfg.Timeout < 0 {
+		faults = append(faults, fmt.Errorf("verifier: timeout %s is negative", cfg.Timeout))
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return &Verifier{cfg: cfg}, nil
 }
-
-// Verification is one message being verified.
-type Verification struct{}
-
-// Begin starts the key lookups.
-func (v *Verifier) Begin(ctx context.Context, req Request) *Verification { return &Verification{} }
-
-// Write takes body bytes.
-func (w *Verification) Write(p []byte) (int, error) { return len(p), nil }
-
-// Finish ends the body.
-func (w *Verification) Finish(ctx context.Context) *Report { return &Report{} }
-
-// Close aborts.
-func (w *Verification) Close() {}
