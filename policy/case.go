@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+
+	"dkimd/internal/message"
+	"dkimd/verifier"
+)
+
+// maxClaims is how many sender domains of one message are judged. Nobody writes
+// mail in the name of so many; a forger can, and each costs a judgement.
+const maxClaims = 64
+
+const (
+	replyFault        = "451 4.7.5 internal fault while this message was checked, try again later"
+	replyKeyLookup    = "451 4.7.5 a DKIM key needed to judge this message could not be looked up, try again later"
+	replyPolicyLookup = "451 4.7.5 the DMARC policy needed to judge this message could not be looked up, try again later"
+)
+
+// Case is one message and the files that judge it. It is read-only after Select.
+type Case struct {
+	from   message.Originator
+	claims []claim
+	excess []claim // the first claim past maxClaims, and the first whose file can stop mail in enforce mode
+}
+
+func (c *Case) add(f *file, sender string, onlyEnvelope bool, m *Message) {
+	added := claim{file: f, sender: sender, envelope: onlyEnvelope}
+	if len(c.claims) >= maxClaims {
+		if c.excess == nil || f.stops && f.mode == modeEnforce && len(c.excess) == 1 {
+			c.excess = append(c.excess, added)
+		}
+		return
+	}
+	if validName(sender) {
+		added.organization = message.Organizational(sender)
+	}
+	for i := range c.claims {
+		// The same file for another domain: its conditions on the message are tested already.
+		if c.claims[i].file == f {
+			added.rules = c.claims[i].rules
+			break
+		}
+	}
+	if added.rules == nil {
+		added.rules = f.open(m)
+	}
+	c.claims = append(c.claims, added)
+}
+
+func (c *Case) has(f *file, sender string) bool {
+	for i := range c.claims {
+		if c.claims[i].file == f && c.claims[i].sender == sender {
+			return true
+		}
+	}
+	return false
+}
+
+// Signers are the domains whose signatures the rules ask for, each once: the
+// verifier looks at those first when there are more than it verifies. A signer
+// written *.example.com is not among them.
+func (c *Case) Signers() []string {
+	var list []string
+	for i := range c.claims {
+		for _, domain := range c.claims[i].file.signers {
+			if !slices.Contains(list, domain) {
+				list = append(list, domain)
+			}
+		}
+		if sender := c.claims[i].sender; c.claims[i].file.aligned && sender != "" && !slices.Contains(list, sender) {
+			list = append(list, sender)
+		}
+	}
+	return list
+}
+
+// NeedsPublished reports whether a rule asks for the DMARC policy of the From domain.
+func (c *Case) NeedsPublished() bool {
+	for i := range c.claims {
+		if c.claims[i].file.published {
+			return true
+		}
+	}
+	return false
+}
+
+// Judge tries the rules on what the verifier found. A nil report is a fault of ours.
+func (c *Case) Judge(report *verifier.Report) Verdict {
+	if report == nil {
+		return c.Fault()
+	}
+	if len(c.claims) == 0 {
+		return Verdict{}
+	}
+	w := newWorld(c, report)
+	decisions := make([]Decision, 0, len(c.claims)+len(c.excess))
+	for i := range c.claims {
+		decisions = append(decisions, w.judge(&c.claims[i]))
+	}
+	for i := range c.excess {
+		d := c.excess[i].decision(ruleTooMany)
+		if c.excess[i].file.stops {
+			// No retry can mend that: RFC 5321 section 4.2.1 wants a 5yz reply.
+			d.Action = Reject
+			d.Reply = "550 5.7.1 this message names more than " + strconv.Itoa(maxClaims) + " sender domains"
+		}
+		decisions = append(decisions, d)
+	}
+	return combine(decisions)
+}
+
+// Fault is the verdict when dkimd itself is at fault: a file that could stop the
+// message defers it, for a fault of ours must not open the door.
+func (c *Case) Fault() Verdict {
+	decisions := make([]Decision, 0, len(c.claims)+len(c.excess))
+	for _, list := range [][]claim{c.claims, c.excess} {
+		for i := range list {
+			d := list[i].decision(ruleFault)
+			if list[i].file.stops {
+				d.Action, d.Reply = TempFail, replyFault
+			}
+			decisions = append(decisions, d)
+		}
+	}
+	return combine(decisions)
+}
+
+// claim is one file judging one sender domain of a message.
+type claim struct {
+	file         *file
+	rules        []*rule // those whose conditions on the message hold
+	sender       string  // empty: From has no domain
+	organization string
+	envelope     bool // found only in MAIL FROM
+}
+
+// decision is one of the claim's file, accepting so far.
+func (c *claim) decision(rule string) Decision {
+	return Decision{Sender: c.sender, File: c.file.name, Rule: rule, Mode: c.file.mode}
+}

@@ -1,0 +1,266 @@
+package policy
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+
+	"dkimd/internal/tomlfile"
+	"dkimd/verifier"
+)
+
+// compileRule reads one [[rule]], number n counted from 1.
+func compileRule(t *tomlfile.Table, n int) *rule {
+	r := &rule{name: ruleName(t, n)}
+	r.compileAction(t)
+	r.compileMessage(t)
+	r.compileSignatures(t)
+	r.compilePublished(t)
+	return r
+}
+
+func ruleName(t *tomlfile.Table, n int) string {
+	name := t.String("name", "rule "+strconv.Itoa(n))
+	switch {
+	case strings.TrimSpace(name) == "" || len(name) > 200 || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		t.Fault("name", "a name of at most 200 printable characters", "")
+	case name[0] == '(':
+		t.Fault("name", "a name", "names in parentheses are what dkimd itself decides")
+	}
+	return name
+}
+
+const actions = "accept, reject, tempfail, quarantine, discard or tag"
+
+func (r *rule) compileAction(t *tomlfile.Table) {
+	if !t.Has("action") {
+		t.Fault("action", actions, "say what becomes of a message for which the rule holds")
+	}
+	action := t.Enum("action", "", "accept", "reject", "tempfail", "quarantine", "discard", "tag")
+	switch action {
+	case "reject":
+		r.action = Reject
+	case "tempfail":
+		r.action = TempFail
+	case "quarantine":
+		r.action = Quarantine
+	case "discard":
+		r.action = Discard
+	case "tag":
+		r.isTag = true
+	}
+	text := t.String("reply", "")
+	switch {
+	case !t.Has("reply") || action == "":
+	case r.action == Reject || r.action == TempFail:
+		var hint string
+		if r.reply, hint = parseReply(text, r.action); hint != "" {
+			want := `a reply like "550 5.7.20 TEXT"`
+			if r.action == TempFail {
+				want = `a reply like "451 4.7.5 TEXT"`
+			}
+			t.Fault("reply", want, hint)
+		}
+	default:
+		t.Fault("reply", "no reply with "+action, "only reject and tempfail answer the client")
+	}
+	field := t.String("tag", "")
+	switch {
+	case r.isTag && !t.Has("tag"):
+		t.Fault("tag", "the header field to add", `write it like "X-DKIM-Policy: unsigned"`)
+	case r.isTag:
+		var hint string
+		if r.tag, hint = parseTag(field); hint != "" {
+			t.Fault("tag", "a header field", hint)
+		}
+	case t.Has("tag") && action != "":
+		t.Fault("tag", "no tag with "+action, `use action = "tag" in a rule before this one: it goes on with the next rule`)
+	}
+}
+
+func (r *rule) compileMessage(t *tomlfile.Table) {
+	r.clients = t.Prefixes("clients", nil)
+	r.notClients = t.Prefixes("not_clients", nil)
+	if patterns := t.Strings("recipients", nil); len(patterns) > 0 {
+		r.recipients = &recipientSet{addresses: map[string]struct{}{}, domains: domainSet{}}
+		for i, pattern := range patterns {
+			if hint := r.recipients.add(pattern); hint != "" {
+				t.FaultItem("recipients", i, "an address or a domain", hint)
+			}
+		}
+	}
+	list, notList := fact(t, "list"), fact(t, "not_list")
+	r.list = list
+	switch notList {
+	case yes:
+		r.list = no
+	case no:
+		r.list = yes
+	case either:
+	}
+	if list != either && notList != either && list != r.list {
+		t.Fault("not_list", "no contradiction of list", "one of the two is enough")
+	}
+	for _, word := range t.EnumList("from", nil, "missing", "multiple") {
+		if word == "missing" {
+			r.from |= missing
+		} else {
+			r.from |= multiple
+		}
+	}
+	for _, key := range []string{"clients", "not_clients", "recipients", "from"} {
+		refuseEmpty(t, key)
+	}
+}
+
+func (r *rule) compileSignatures(t *tomlfile.Table) {
+	sel := &r.selection
+	sel.signers = compileSigners(t, "signers")
+	sel.notSigners = compileSigners(t, "not_signers")
+	// Whose signatures count: those aligned with the sender, or those named.
+	sel.aligned = verifier.AlignRelaxed
+	if sel.signers != nil {
+		sel.aligned = verifier.AlignNone
+	}
+	if t.Has("aligned") {
+		switch t.Enum("aligned", "", "strict", "relaxed", "any") {
+		case "strict":
+			sel.aligned = verifier.AlignStrict
+		case "relaxed":
+			sel.aligned = verifier.AlignRelaxed
+		case "any":
+			sel.aligned = verifier.AlignNone
+		}
+	}
+	if names := t.EnumList("algorithms", nil, "rsa-sha256", "ed25519-sha256", "rsa-sha1"); len(names) > 0 {
+		sel.algorithms = names
+	}
+	// RFC 8301 section 3.2: 1024 to 4096 bits must verify; nobody needs to ask for less.
+	sel.bits = int(t.Int("min_key_bits", 0, 1024, 16384))
+	sel.testing = fact(t, "testing")
+
+	wanted, excluded := compileOutcomes(t, "result"), compileOutcomes(t, "not_result")
+	switch {
+	case t.Has("result") && t.Has("not_result"):
+		r.outcomes = wanted &^ excluded
+		if r.outcomes == 0 && wanted != 0 {
+			t.Fault("not_result", "something of result left over", "the rule can never hold: leave out not_result")
+		}
+	case t.Has("result"):
+		r.outcomes = wanted
+	case t.Has("not_result"):
+		r.outcomes = everyOutcome() &^ excluded
+		if r.outcomes == 0 {
+			t.Fault("not_result", "some result left out", "the rule can never hold")
+		}
+	default:
+		r.needResult(t)
+	}
+	for _, key := range []string{"result", "not_result", "signers", "not_signers", "algorithms"} {
+		refuseEmpty(t, key)
+	}
+}
+
+// needResult refuses a rule that picks signatures and does not ask what became
+// of them: it would read as a condition, and be none.
+func (r *rule) needResult(t *tomlfile.Table) {
+	for _, key := range []string{"signers", "not_signers", "aligned", "algorithms", "min_key_bits", "testing"} {
+		if t.Has(key) {
+			t.Fault(key, "result or not_result beside it",
+				key+` only picks the signatures that count: add not_result = ["pass"] for mail that none of them vouches for, result = ["pass"] for mail that one does`)
+			return
+		}
+	}
+}
+
+func compileSigners(t *tomlfile.Table, key string) domainSet {
+	if !t.Has(key) {
+		return nil
+	}
+	set := domainSet{}
+	for i, entry := range t.Strings(key, nil) {
+		if hint := set.add(entry); hint != "" {
+			t.FaultItem(key, i, "a domain", hint)
+		}
+	}
+	return set
+}
+
+func everyOutcome() outcomes {
+	return outcome(verifier.None) | outcome(verifier.Pass) | outcome(verifier.Fail) | invalid()
+}
+
+// invalid is Exim's word for what is neither a pass nor a failed check of the hashes.
+func invalid() outcomes {
+	return outcome(verifier.PermError) | outcome(verifier.Policy) | outcome(verifier.Neutral)
+}
+
+func compileOutcomes(t *tomlfile.Table, key string) outcomes {
+	const words = "none, pass, invalid, fail, permerror, policy or neutral"
+	var set outcomes
+	for i, word := range t.Strings(key, nil) {
+		switch word {
+		case "none":
+			set |= outcome(verifier.None)
+		case "pass":
+			set |= outcome(verifier.Pass)
+		case "fail":
+			set |= outcome(verifier.Fail)
+		case "invalid":
+			set |= invalid()
+		case "permerror":
+			set |= outcome(verifier.PermError)
+		case "policy":
+			set |= outcome(verifier.Policy)
+		case "neutral":
+			set |= outcome(verifier.Neutral)
+		case "temperror":
+			t.FaultItem(key, i, words, "a key that could not be looked up decides nothing: where it matters the message is answered 451 4.7.5, and comes again")
+		default:
+			t.FaultItem(key, i, words, "")
+		}
+	}
+	return set
+}
+
+func (r *rule) compilePublished(t *tomlfile.Table) {
+	for _, word := range t.EnumList("published", nil, "none", "quarantine", "reject") {
+		switch word {
+		case "none":
+			r.published |= policyBit(verifier.PublishedNone)
+		case "quarantine":
+			r.published |= policyBit(verifier.PublishedQuarantine)
+		case "reject":
+			r.published |= policyBit(verifier.PublishedReject)
+		}
+	}
+	refuseEmpty(t, "published")
+	withoutSPF := t.Bool("without_spf", false)
+	switch {
+	case !t.Has("published") && t.Has("without_spf"):
+		t.Fault("without_spf", "published beside it", "remove it")
+	case t.Has("published") && (r.action == Reject || r.action == Discard) && !withoutSPF:
+		// RFC 7489 section 4.2: a pass of SPF in alignment satisfies DMARC too.
+		t.Fault("published", "without_spf = true beside it",
+			"DMARC also passes by SPF, which dkimd does not check: "+r.action.String()+" may hit real mail; quarantine, or write without_spf = true")
+	}
+}
+
+// fact reads a condition that is true, false or not there.
+func fact(t *tomlfile.Table, key string) ternary {
+	value := t.Bool(key, false)
+	switch {
+	case !t.Has(key):
+		return either
+	case value:
+		return yes
+	}
+	return no
+}
+
+// refuseEmpty: an empty list could mean nothing or everything.
+func refuseEmpty(t *tomlfile.Table, key string) {
+	if t.Has(key) && len(t.Strings(key, []string{""})) == 0 {
+		t.Fault(key, "at least one", "leave out the key where it is no condition")
+	}
+}

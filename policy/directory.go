@@ -1,0 +1,237 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"dkimd/internal/message"
+	"dkimd/internal/tomlfile"
+)
+
+// Bounds of the rules directory.
+const (
+	MaxFiles     = 1_000_000
+	maxFileBytes = tomlfile.MaxBytes
+)
+
+// Load reads every rules file of a directory. An absent directory, and an empty
+// name, is one without files. The Rules are usable whatever the faults say: a
+// DOMAIN.toml that cannot be used is replaced by one that defers that domain's
+// mail, and with a _default.toml that cannot be used, or a directory that cannot
+// be read, DefaultBroken reports true.
+func Load(dir string) (*Rules, tomlfile.Faults) {
+	l := loader{
+		rules:  &Rules{files: map[string]*file{}},
+		shared: map[[sha256.Size]byte]*program{},
+		paths:  map[string]string{},
+	}
+	if dir == "" {
+		return l.rules, nil
+	}
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !isLink(dir):
+		return l.rules, nil
+	case err != nil:
+		l.unreadable(dir, err)
+		return l.rules, l.faults
+	}
+	for _, entry := range entries {
+		if !isRules(entry.Name()) {
+			continue
+		}
+		if l.count++; l.count > MaxFiles {
+			l.rules.defaultBroken = true
+			l.fault(dir, "more than "+strconv.Itoa(MaxFiles)+" rules files", "fewer of them", "give parent domains a file with subdomains = true")
+			break
+		}
+		l.load(dir, entry.Name())
+	}
+	for _, f := range l.rules.files {
+		l.rules.stops = l.rules.stops || f.stops && f.mode == modeEnforce
+	}
+	if f := l.rules.fallback; f != nil {
+		l.rules.stops = l.rules.stops || f.stops && f.mode == modeEnforce
+	}
+	return l.rules, l.faults
+}
+
+type loader struct {
+	rules  *Rules
+	faults tomlfile.Faults
+	shared map[[sha256.Size]byte]*program // by content: hosters give most domains the same rules
+	paths  map[string]string              // by domain
+	count  int
+}
+
+// isRules leaves alone what editors and package managers put beside rules files
+// (.gmail.com.toml.swp, gmail.com.toml~, gmail.com.toml.bak), and *.test.toml.
+func isRules(name string) bool {
+	if name[0] == '.' || name[0] == '#' {
+		return false
+	}
+	lower := strings.ToLower(name)
+	return strings.HasSuffix(lower, ".toml") && !strings.HasSuffix(lower, ".test.toml")
+}
+
+func (l *loader) fault(path, got, want, hint string) {
+	l.faults = append(l.faults, tomlfile.Fault{Path: path, Got: got, Want: want, Hint: hint})
+}
+
+func (l *loader) unreadable(dir string, err error) {
+	l.rules.defaultBroken = true
+	l.rules.fallback = deferring(defaultName, "", false)
+	l.rules.stops = true
+	l.fault(dir, reason(err), "a directory that dkimd can read", "check its owner and mode, and those of the directories above it")
+}
+
+// isLink tells a link to nowhere, which is a mistake, from an absent directory.
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
+}
+
+// reason is an error of the operating system without the path, which the fault names already.
+func reason(err error) string {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err.Error()
+	}
+	return err.Error()
+}
+
+// load reads one file.
+func (l *loader) load(dir, name string) {
+	path := filepath.Join(dir, name)
+	if strings.EqualFold(name, defaultName) {
+		l.loadDefault(path, name)
+		return
+	}
+	domain, hint := domainOfFile(name)
+	if hint != "" {
+		l.fault(path, quoteShort(name), "the name of a domain and .toml, or "+defaultName, hint)
+		return
+	}
+	if first, twice := l.paths[domain]; twice {
+		l.fault(path, "a second file for "+domain, "one file for each domain", "join it with "+filepath.Base(first))
+		l.rules.files[domain] = deferring(name, domain, l.rules.files[domain].subdomains || l.subdomains(path))
+		return
+	}
+	l.paths[domain] = path
+	data, err := readFile(path)
+	if err != nil {
+		l.fault(path, reason(err), "a file that dkimd can read", "check its owner and mode")
+		l.rules.files[domain] = deferring(name, domain, false)
+		return
+	}
+	p := l.compile(path, data)
+	if len(p.faults) > 0 {
+		l.rules.files[domain] = deferring(name, domain, claimsSubdomains(p, data))
+		return
+	}
+	l.rules.files[domain] = &file{name: name, domain: domain, program: p}
+	if domain == "default" {
+		l.rules.warnings = append(l.rules.warnings, tomlfile.Fault{
+			Path: path, Got: "rules for a domain named default", Want: defaultName + " for the mail no other file claims", Hint: "rename it",
+		})
+	}
+}
+
+func (l *loader) loadDefault(path, name string) {
+	if l.rules.fallback != nil {
+		l.fault(path, "a second "+defaultName, "one", "remove one of the two")
+		l.rules.defaultBroken, l.rules.fallback = true, deferring(name, "", false)
+		return
+	}
+	data, err := readFile(path)
+	if err != nil {
+		l.fault(path, reason(err), "a file that dkimd can read", "check its owner and mode")
+		l.rules.defaultBroken, l.rules.fallback = true, deferring(name, "", false)
+		return
+	}
+	p := compileFile(data, true)
+	l.report(path, p)
+	l.rules.fallback = &file{name: name, program: p}
+	if len(p.faults) > 0 {
+		l.rules.defaultBroken, l.rules.fallback = true, deferring(name, "", false)
+	}
+}
+
+// compile compiles each content once.
+func (l *loader) compile(path string, data []byte) *program {
+	sum := sha256.Sum256(data)
+	p := l.shared[sum]
+	if p == nil {
+		p = compileFile(data, false)
+		l.shared[sum] = p
+	}
+	l.report(path, p)
+	return p
+}
+
+func (l *loader) report(path string, p *program) {
+	for _, f := range p.faults {
+		f.Path = path
+		l.faults = append(l.faults, f)
+	}
+	for _, f := range p.warnings {
+		f.Path = path
+		l.rules.warnings = append(l.rules.warnings, f)
+	}
+}
+
+func (l *loader) subdomains(path string) bool {
+	data, err := readFile(path)
+	return err == nil && claimsSubdomains(compileFile(data, false), data)
+}
+
+// domainOfFile is the domain a file name stands for, in message.Domain's form.
+func domainOfFile(name string) (domain, hint string) {
+	stem := name[:len(name)-len(".toml")]
+	domain = message.Domain(stem)
+	switch {
+	case strings.HasPrefix(stem, "*."):
+		return "", "name it " + stem[len("*."):] + ".toml and write subdomains = true in it"
+	case strings.Contains(stem, "@"):
+		return "", "rules are for whole domains: leave out what stands before and with the @"
+	case strings.HasPrefix(stem, "_"):
+		return "", "names with _ in front are reserved; the rules for all other mail are in " + defaultName
+	case !validName(domain) || strings.HasSuffix(stem, "."):
+		return "", "rename or remove it"
+	}
+	return domain, ""
+}
+
+// readFile reads a regular file. A pipe or device is opened without waiting for
+// anybody at its other end.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the directory
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxFileBytes {
+		return nil, fmt.Errorf("more than %d bytes", maxFileBytes)
+	}
+	return data, nil
+}
+
+var errNotRegular = errors.New("something that is no regular file")

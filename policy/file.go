@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+
+	"dkimd/internal/tomlfile"
+	"dkimd/verifier"
+)
+
+// defaultName judges the mail that no other file claims.
+const defaultName = "_default.toml"
+
+// Modes of a file.
+const (
+	modeMonitor = "monitor"
+	modeEnforce = "enforce"
+)
+
+// maxRules bounds one file.
+const maxRules = 1000
+
+// identity is where a sender domain was found; a set of it is what a file claims.
+type identity uint8
+
+const (
+	fromHeader identity = 1 << iota // any address of any From field
+	envelope                        // MAIL FROM
+)
+
+// program is a rules file, compiled. It knows neither its name nor its domain:
+// files with the same content share one.
+type program struct {
+	claims     identity
+	subdomains bool
+	mode       string
+	rules      []*rule
+	plain      bool     // no rule has a condition on the message
+	stops      bool     // a rule can keep a message from its recipients
+	published  bool     // a rule asks for the published policy
+	aligned    bool     // a rule counts the signatures aligned with the sender
+	signers    []string // domains that rules name, each once
+
+	faults, warnings tomlfile.Faults // without their path
+}
+
+// file is a program under the name of a domain.
+type file struct {
+	*program
+	name   string // gmail.com.toml
+	domain string // empty: _default.toml
+}
+
+// compileFile reads the content of a rules file.
+func compileFile(data []byte, isDefault bool) *program {
+	doc := tomlfile.Parse("", data)
+	root := doc.Root()
+	p := &program{claims: fromHeader, plain: true}
+	switch root.Enum("sender", "from", "from", "envelope", "either") {
+	case "envelope":
+		p.claims = envelope
+	case "either":
+		p.claims = fromHeader | envelope
+	}
+	p.subdomains = root.Bool("subdomains", false)
+	p.mode = root.Enum("mode", modeMonitor, modeMonitor, modeEnforce)
+	if isDefault {
+		for _, key := range []string{"sender", "subdomains"} {
+			if root.Has(key) {
+				root.Fault(key, "no such key in "+defaultName, "remove it: "+defaultName+" judges every From domain that no other file claims")
+			}
+		}
+		p.claims, p.subdomains = fromHeader, false
+	}
+	tables := root.Tables("rule")
+	if len(tables) > maxRules {
+		root.Fault("rule", "at most "+strconv.Itoa(maxRules)+" rules", "")
+		tables = tables[:maxRules]
+	}
+	for i, t := range tables {
+		p.add(compileRule(t, i+1))
+	}
+	p.faults = doc.Faults()
+	if len(p.faults) == 0 {
+		p.warnings = p.warn(root, tables)
+	}
+	return p
+}
+
+func (p *program) add(r *rule) {
+	p.rules = append(p.rules, r)
+	p.plain = p.plain && r.plain()
+	p.stops = p.stops || r.stops()
+	p.published = p.published || r.published != 0
+	if r.outcomes == 0 {
+		return
+	}
+	p.aligned = p.aligned || r.selection.signers == nil && r.selection.aligned != verifier.AlignNone
+	for domain, covers := range r.selection.signers {
+		if covers&itself != 0 && !slices.Contains(p.signers, domain) {
+			p.signers = append(p.signers, domain)
+		}
+	}
+}
+
+// deferring stands for a rules file that cannot be used: nobody knows what the
+// operator wanted with this mail, so it has to come again. It claims the domain
+// wherever it is found. Subdomains it claims only where the file could be read
+// that far: a broken com.toml must not defer every .com.
+func deferring(name, domain string, subdomains bool) *file {
+	where := safeDomain(domain)
+	if domain == "" {
+		where = "this mail"
+	}
+	return &file{name: name, domain: domain, program: &program{
+		claims: fromHeader | envelope, subdomains: subdomains, mode: modeEnforce, plain: true, stops: true,
+		rules: []*rule{{name: ruleBroken, action: TempFail, reply: reply{
+			code: "451", enhanced: "4.7.5", text: "local policy for " + where + " is broken, try again later",
+		}}},
+	}}
+}
+
+// subdomainsLine finds the key in a file that is no TOML any more.
+var subdomainsLine = regexp.MustCompile(`(?m)^[ \t]*subdomains[ \t]*=[ \t]*true\b`)
+
+// claimsSubdomains is what can be known of a file that has faults.
+func claimsSubdomains(p *program, data []byte) bool {
+	return p.subdomains || subdomainsLine.Match(data)
+}
+
+// open is the rules whose conditions on the message hold.
+func (p *program) open(m *Message) []*rule {
+	if p.plain {
+		return p.rules
+	}
+	rules := make([]*rule, 0, len(p.rules))
+	for _, r := range p.rules {
+		if r.open(m) {
+			rules = append(rules, r)
+		}
+	}
+	return rules
+}

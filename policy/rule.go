@@ -1,0 +1,104 @@
+package policy
+
+import (
+	"net/netip"
+
+	"dkimd/internal/message"
+	"dkimd/verifier"
+)
+
+// rule is one [[rule]], compiled. It holds when all its conditions do.
+type rule struct {
+	name   string
+	action Action
+	isTag  bool // adds tag and goes on with the next rule
+	tag    Tag
+	reply  reply
+
+	// Conditions on the message, the same for every sender and outcome.
+	clients, notClients []netip.Prefix
+	recipients          *recipientSet
+	list                ternary
+	from                author
+
+	// Conditions on the signatures and on what the sender publishes.
+	selection selection
+	outcomes  outcomes // 0: whatever the outcome
+	published policies // 0: whatever is published
+}
+
+// author is a set of what may be wrong with From.
+type author uint8
+
+const (
+	missing  author = 1 << iota // no From, or one that cannot be read
+	multiple                    // more than one From field (RFC 5322 section 3.6 allows one)
+)
+
+// policies is a set of published policies, one bit each.
+type policies uint8
+
+func policyBit(p verifier.Published) policies { return 1 << p }
+
+// stops reports whether the rule can keep a message from its recipients.
+func (r *rule) stops() bool { return !r.isTag && r.action != Accept }
+
+// unconditional reports whether the rule holds for every message.
+func (r *rule) unconditional() bool { return r.plain() && r.outcomes == 0 && r.published == 0 }
+
+// plain reports whether the rule has no condition on the message.
+func (r *rule) plain() bool {
+	return r.clients == nil && r.notClients == nil && r.recipients == nil && r.list == either && r.from == 0
+}
+
+// open tests the conditions on the message.
+func (r *rule) open(m *Message) bool {
+	switch {
+	case r.clients != nil && !within(r.clients, m.Client),
+		r.notClients != nil && within(r.notClients, m.Client),
+		r.recipients != nil && !r.everyRecipient(m),
+		!r.list.allows(m.List),
+		r.from != 0 && r.from&authorOf(m.From) == 0:
+		return false
+	}
+	return true
+}
+
+// everyRecipient: no recipient at all is not every recipient. Those that were
+// past the envelope's limit are unknown; they do not help a message past a rule
+// that stops it, nor to one that does not.
+func (r *rule) everyRecipient(m *Message) bool {
+	if len(m.Recipients) == 0 || m.RecipientsTruncated && !r.stops() {
+		return false
+	}
+	for _, recipient := range m.Recipients {
+		if !r.recipients.has(recipient) {
+			return false
+		}
+	}
+	return true
+}
+
+// within: a client without a readable address is in no network.
+func within(networks []netip.Prefix, c message.Client) bool {
+	if c.Kind != message.ClientAddress {
+		return false
+	}
+	for _, network := range networks {
+		if network.Contains(c.Addr) {
+			return true
+		}
+	}
+	return false
+}
+
+func authorOf(o message.Originator) author {
+	var a author
+	if o.Fields == 0 || !o.Readable {
+		a |= missing
+	}
+	if o.Fields > 1 {
+		a |= multiple
+	}
+	return a
+}

@@ -1,0 +1,108 @@
+// Package policy decides what becomes of a message whose signatures have been
+// verified: it loads one rules file per sender domain, and judges a
+// verifier.Report by the files that claim the message. It does no I/O after
+// loading, verifies nothing and looks nothing up. Whose mail is not judged at
+// all (our own, trusted clients) is the pipeline's decision.
+//
+// It keeps RFC 6376 section 3.6.1 (t=y), uses the alignment of RFC 7489
+// section 3.1 and answers with the codes of RFC 7372. docs/policy.md is the
+// operator's guide.
+package policy
+
+import (
+	"slices"
+
+	"dkimd/internal/message"
+	"dkimd/internal/tomlfile"
+)
+
+// Rules is every rules file of a directory, compiled. It never changes after
+// Load, so any number of goroutines may use it. A nil *Rules has no files.
+type Rules struct {
+	files         map[string]*file // by domain, in message.Domain's form
+	fallback      *file            // _default.toml; nil: there is none
+	defaultBroken bool
+	stops         bool // a file in enforce mode can keep a message from its recipients
+	warnings      tomlfile.Faults
+}
+
+// Message is what the rules see of a message beside its signatures.
+type Message struct {
+	From                message.Originator
+	Sender              string // MAIL FROM without angle brackets; empty: the null sender
+	Client              message.Client
+	Recipients          []string
+	RecipientsTruncated bool // there are more than Recipients holds
+	List                bool // a List-Id field is there (RFC 2919)
+}
+
+// Len is the number of domains that have a file of their own.
+func (r *Rules) Len() int {
+	if r == nil {
+		return 0
+	}
+	return len(r.files)
+}
+
+// DefaultBroken reports that _default.toml, or the whole directory, cannot be
+// used: dkimd must not start with it.
+func (r *Rules) DefaultBroken() bool { return r != nil && r.defaultBroken }
+
+// Warnings is what works but is likely not what the operator wants.
+func (r *Rules) Warnings() []tomlfile.Fault {
+	if r == nil {
+		return nil
+	}
+	return slices.Clone(r.warnings)
+}
+
+// find is the nearest file that claims a domain: its own, or that of the nearest
+// parent with subdomains = true. A file that does not claim this kind of sender
+// hides none above it.
+func (r *Rules) find(domain string, where identity) *file {
+	for name := range upwards(domain) {
+		if f := r.files[name]; f != nil && f.claims&where != 0 && (f.subdomains || len(name) == len(domain)) {
+			return f
+		}
+	}
+	return nil
+}
+
+// Select finds the files that judge a message: each sender domain's own, or
+// _default.toml where no file claims anything. From without any domain goes to
+// _default.toml too. The result is never nil, and keeps no part of m but its strings.
+func (r *Rules) Select(m Message) *Case {
+	c := &Case{from: m.From}
+	if r == nil {
+		return c
+	}
+	for _, domain := range m.From.Claimed {
+		if f := r.find(domain, fromHeader); f != nil {
+			c.add(f, domain, false, &m)
+		}
+	}
+	if domain := message.DomainOf(m.Sender); domain != "" {
+		if f := r.find(domain, envelope); f != nil && !c.has(f, domain) {
+			c.add(f, domain, true, &m)
+		}
+	}
+	switch {
+	case r.fallback == nil:
+	case len(m.From.Claimed) == 0:
+		c.add(r.fallback, "", false, &m)
+	case len(c.claims) == 0:
+		for _, domain := range m.From.Claimed {
+			c.add(r.fallback, domain, false, &m)
+		}
+	}
+	return c
+}
+
+// FaultUnknown is the verdict on an internal fault while the sender is not known
+// yet: tempfail if any file could have stopped the message, else accept.
+func (r *Rules) FaultUnknown() Verdict {
+	if r == nil || !r.stops {
+		return Verdict{}
+	}
+	return Verdict{Action: TempFail, Reply: replyFault, Rule: ruleFault}
+}

@@ -1,0 +1,63 @@
+package policy
+
+import "slices"
+
+// Verdict is what all files that judge a message come to together.
+type Verdict struct {
+	Action Action
+	// Reply is the SMTP reply of Reject and TempFail: one line of printable
+	// ASCII, "550 5.7.20 text", at most 512 octets with its CRLF (RFC 5321
+	// section 4.5.3.1.5), percent signs not doubled. Empty for other actions.
+	Reply string
+	// File and Rule name what decided, among the files in enforce mode; both
+	// are empty when none judged, Rule when no rule of the file held.
+	File, Rule string
+	Decisions  []Decision // one for each file and sender domain, in the order of the senders
+	Tags       []Tag      // header fields to add, each once
+}
+
+// Decision is what one file said of one sender domain, also in monitor mode.
+// Rule is empty when no rule held, and in parentheses when none of the file's
+// rules but dkimd itself decided: "(key lookup failed)".
+type Decision struct {
+	Sender, File, Rule, Mode string
+	Action                   Action // what the rule said; in monitor mode the message is accepted all the same
+	Reply                    string
+	Tags                     []Tag // what the file's tag rules said
+}
+
+// Rules that no file contains, as Decision.Rule names them.
+const (
+	ruleKeyLookup    = "(key lookup failed)"
+	rulePolicyLookup = "(policy lookup failed)"
+	ruleFault        = "(internal fault)"
+	ruleTooMany      = "(too many sender domains)"
+	ruleBroken       = "(rules file broken)"
+)
+
+// combine makes the verdict of all decisions: of the files in enforce mode the
+// strictest holds, the first among equals.
+func combine(decisions []Decision) Verdict {
+	v := Verdict{Decisions: decisions}
+	first := true
+	for _, d := range decisions {
+		if d.Mode != modeEnforce {
+			continue
+		}
+		if first || d.Action > v.Action {
+			v.Action, v.Reply, v.File, v.Rule = d.Action, d.Reply, d.File, d.Rule
+			first = false
+		}
+		for _, tag := range d.Tags {
+			v.tag(tag)
+		}
+	}
+	return v
+}
+
+// tag adds a header field unless another file asks for the same.
+func (v *Verdict) tag(tag Tag) {
+	if !slices.Contains(v.Tags, tag) {
+		v.Tags = append(v.Tags, tag)
+	}
+}

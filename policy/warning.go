@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"strconv"
+
+	"dkimd/internal/tomlfile"
+	"dkimd/verifier"
+)
+
+// warn finds what a file allows but its author cannot want.
+func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) tomlfile.Faults {
+	var found tomlfile.Faults
+	warn := func(t *tomlfile.Table, key, got, want, hint string) {
+		found = append(found, tomlfile.Fault{Line: t.LineOf(key), Key: t.KeyPath(key), Got: got, Want: want, Hint: hint})
+	}
+	tags := false
+	end := 0 // the unconditional rule that ends the file, counted from 1
+	for i, r := range p.rules {
+		t := tables[i]
+		tags = tags || r.isTag
+		if !r.isTag && r.action == Accept && r.forgeable() {
+			warn(t, "action", "accept for mail that anybody can send", "a condition that only the real sender meets",
+				`add result = ["pass"] or clients`)
+		}
+		switch {
+		case end > 0:
+			warn(t, "action", "a rule that is never reached", "no rule after rule "+strconv.Itoa(end)+", which holds for every message",
+				"give that rule a condition, or remove this one")
+		case !r.isTag && r.unconditional():
+			end = i + 1
+		}
+		for j, earlier := range p.rules[:i] {
+			if earlier.name == r.name {
+				warn(t, "name", "the name of rule "+strconv.Itoa(j+1), "a name of its own", "the log tells rules apart by their names")
+				break
+			}
+		}
+	}
+	switch {
+	case len(p.rules) == 0:
+		warn(root, "rule", "no rule", "at least one [[rule]]", "this file accepts all mail it claims, and keeps it from "+defaultName)
+	case p.mode == modeEnforce && !p.stops && !tags:
+		warn(root, "mode", `"enforce"`, "a rule that does something", "every rule accepts")
+	case p.missesUnsigned():
+		warn(root, "rule", "rules that stop broken signatures and not absent ones", `a rule for result = ["none"]`,
+			"a forger just leaves the signature out")
+	}
+	return found
+}
+
+// forgeable reports whether a message can meet the rule's conditions without
+// its sender having a key or an address that strangers do not have.
+func (r *rule) forgeable() bool {
+	for _, network := range r.clients {
+		if network.Bits() == 0 {
+			return true
+		}
+	}
+	if r.clients != nil {
+		return false
+	}
+	if r.outcomes != outcome(verifier.Pass) {
+		return true
+	}
+	// Anybody passes with a signature of his own.
+	return r.selection.signers == nil && r.selection.aligned == verifier.AlignNone
+}
+
+// missesUnsigned: Exim's rule acts on fail and invalid, and never sees mail that is not signed.
+func (p *program) missesUnsigned() bool {
+	broken := outcome(verifier.Fail) | outcome(verifier.PermError)
+	misses := false
+	for _, r := range p.rules {
+		if !r.stops() {
+			continue
+		}
+		if r.outcomes == 0 || r.outcomes&outcome(verifier.None) != 0 {
+			return false
+		}
+		misses = misses || r.outcomes&broken != 0
+	}
+	return misses
+}

@@ -1,0 +1,187 @@
+package policy
+
+import (
+	"slices"
+
+	"dkimd/verifier"
+)
+
+// world is what is known of a message when its rules are tried, and what is not.
+type world struct {
+	signatures []signature // those that may count
+	unknown    bool        // the key of one of them could not be fetched
+	published  []verifier.Published
+	// retry: what is published could not be fetched and may be, later. Otherwise
+	// nobody can tell: there are several authors, or a limit forbade the lookup.
+	retry    bool
+	multiple bool
+	signed   bool
+	passes   []passing
+}
+
+// passing is the domain of a signature that passes, for default replies.
+type passing struct{ domain, organization string }
+
+func newWorld(c *Case, report *verifier.Report) *world {
+	w := &world{signatures: signaturesOf(report.Results), multiple: c.from.Fields > 1}
+	w.signed = len(w.signatures) > 0
+	for i := range w.signatures {
+		if s := &w.signatures[i]; s.status == verifier.Pass {
+			w.passes = append(w.passes, passing{s.domain, s.organization})
+		}
+	}
+	if w.multiple {
+		// Nothing is aligned, and no signature speaks for an author: it covers one of
+		// the From fields, and a mail program may show another (RFC 6376 section 8.15).
+		w.signatures = nil
+	}
+	w.unknown = slices.ContainsFunc(w.signatures, func(s signature) bool { return s.unknown() })
+
+	w.published = []verifier.Published{report.Published}
+	switch report.Published {
+	case verifier.PublishedTempError:
+		w.published, w.retry = everyPolicy(), true
+	case verifier.PublishedUnasked:
+		w.published = everyPolicy()
+		if len(c.from.Claimed) == 0 {
+			w.published = w.published[:1] // no author, so nothing is published for one
+		}
+	case verifier.PublishedAbsent, verifier.PublishedNone, verifier.PublishedQuarantine, verifier.PublishedReject:
+	}
+	return w
+}
+
+func everyPolicy() []verifier.Published {
+	return []verifier.Published{verifier.PublishedAbsent, verifier.PublishedNone, verifier.PublishedQuarantine, verifier.PublishedReject}
+}
+
+// ruling is what a file's rules say under one set of assumptions.
+type ruling struct {
+	rule    *rule // nil: none held, accept
+	deferBy string
+	tags    []*rule
+}
+
+func (r ruling) action() Action {
+	switch {
+	case r.deferBy != "":
+		return TempFail
+	case r.rule == nil:
+		return Accept
+	}
+	return r.rule.action
+}
+
+// same is the ruling two assumptions agree on; where they do not, the message
+// has to come again, for lookups that failed decide nothing. A header field is
+// added only where both add it.
+func (r ruling) same(other ruling, deferBy string) ruling {
+	if r.action() != other.action() {
+		r.rule, r.deferBy = nil, deferBy
+	}
+	r.tags = common(r.tags, other.tags)
+	return r
+}
+
+// stricter is the stricter of two rulings, with the header fields of both.
+func (r ruling) stricter(other ruling) ruling {
+	tags := r.tags
+	for _, tag := range other.tags {
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	if other.action() > r.action() {
+		r = other
+	}
+	r.tags = tags
+	return r
+}
+
+func common(a, b []*rule) []*rule {
+	var both []*rule
+	for _, r := range a {
+		if slices.Contains(b, r) {
+			both = append(both, r)
+		}
+	}
+	return both
+}
+
+// judge tries one file's rules on one sender domain.
+func (w *world) judge(c *claim) Decision {
+	published := w.published
+	if !c.file.published {
+		published = published[:1]
+	}
+	decided := w.underPolicy(c, published[0])
+	for _, p := range published[1:] {
+		next := w.underPolicy(c, p)
+		if w.retry {
+			decided = decided.same(next, rulePolicyLookup)
+		} else {
+			decided = decided.stricter(next)
+		}
+	}
+	return w.decision(c, decided)
+}
+
+// underPolicy tries the rules given the published policy: three times where a
+// key could not be fetched, as if its signature had passed, failed, and had
+// been one that never can pass.
+func (w *world) underPolicy(c *claim, p verifier.Published) ruling {
+	decided := w.try(c, verifier.Pass, p)
+	if w.unknown {
+		for _, assumed := range [...]verifier.Status{verifier.Fail, verifier.PermError} {
+			decided = decided.same(w.try(c, assumed, p), ruleKeyLookup)
+		}
+	}
+	return decided
+}
+
+// try goes through the rules from the top: the first that holds decides.
+func (w *world) try(c *claim, assumed verifier.Status, p verifier.Published) ruling {
+	var decided ruling
+	for _, r := range c.rules {
+		if r.published != 0 && r.published&policyBit(p) == 0 {
+			continue
+		}
+		if r.outcomes != 0 && r.outcomes&outcome(r.selection.best(w.signatures, c, assumed)) == 0 {
+			continue
+		}
+		if !r.isTag {
+			decided.rule = r
+			break
+		}
+		decided.tags = append(decided.tags, r)
+	}
+	return decided
+}
+
+func (w *world) decision(c *claim, decided ruling) Decision {
+	d := c.decision(decided.deferBy)
+	d.Action = decided.action()
+	for _, r := range decided.tags {
+		d.Tags = append(d.Tags, r.tag)
+	}
+	switch {
+	case decided.deferBy == ruleKeyLookup:
+		d.Reply = replyKeyLookup
+	case decided.deferBy == rulePolicyLookup:
+		d.Reply = replyPolicyLookup
+	case decided.rule != nil:
+		d.Rule = decided.rule.name
+		d.Reply = decided.rule.reply.of(d.Action, w.circumstances(c))
+	}
+	return d
+}
+
+func (w *world) circumstances(c *claim) circumstances {
+	told := circumstances{sender: c.sender, envelope: c.envelope, multiple: w.multiple, signed: w.signed, passes: len(w.passes) > 0}
+	for _, p := range w.passes {
+		if !w.multiple && c.sender != "" && (p.domain == c.sender || p.organization != "" && p.organization == c.organization) {
+			told.aligned = true
+		}
+	}
+	return told
+}
