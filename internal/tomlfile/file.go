@@ -88,6 +88,7 @@ func (f *File) Add(fault Fault) {
 		return
 	}
 	fault.Path = f.path
+	fault.Want, fault.Hint = shorten(fault.Want), shorten(fault.Hint)
 	f.faults = append(f.faults, fault)
 }
 

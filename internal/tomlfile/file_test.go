@@ -1,7 +1,6 @@
 package tomlfile_test
 
 import (
-	"dkimd/internal/tomlfile"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -14,6 +13,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"dkimd/internal/tomlfile"
 )
 
 // read asks for every key of a small world of tables.

@@ -94,6 +94,15 @@ func clip(s string) string {
 	return s
 }
 
+// shorten bounds the words of a fault, which may repeat what the file says.
+func shorten(s string) string {
+	const most = 300
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
 // bareKey is a key as it may stand in a path: quoted where TOML needs that.
 func bareKey(key string) string {
 	if key == "" {

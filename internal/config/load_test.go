@@ -1,0 +1,283 @@
+package config_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dkimd/internal/config"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// load writes a dkimd.toml and loads it; DIR in it becomes its directory.
+func load(t *testing.T, toml string) (*config.Config, []string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "dkimd.toml")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(toml, "DIR", dir)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, faults := config.Load(path, true)
+	var got []string
+	for _, f := range faults {
+		got = append(got, strings.ReplaceAll(strings.TrimPrefix(f.Error(), path+":"), dir, "DIR"))
+	}
+	return c, got
+}
+
+func same(a, b *config.Config) string {
+	return cmp.Diff(a, b, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty())
+}
+
+func TestEveryKeyIsRead(t *testing.T) {
+	t.Parallel()
+	got, faults := load(t, `
+hostname = "MX.Example.org."
+[milter]
+listen = ["inet:8891@localhost", "inet6:[::1]:8892", "inet:*:1", "unix:/run//dkimd/m.sock", "local:/run/x", "inet:0.0.0.0:2"]
+socket_mode = "600"
+socket_group = "root"
+max_connections = 7
+[sign]
+directory = "DIR"
+networks = ["192.0.2.0/24", "2001:db8::1"]
+authenticated = false
+daemon_names = ["MSA"]
+user_match = "domain"
+canonicalization = "simple/relaxed"
+headers = ["from", "X-*"]
+oversign = ["From", "X-Mine"]
+expiry = "2w"
+fallback_domain = "Bücher.example"
+also_domains = ["ESP.example", "_x.example"]
+on_error = "unsigned"
+[verify]
+trusted = "198.51.100.7"
+strip = "dkim"
+max_signatures = 100
+min_rsa_bits = 2048
+max_rsa_bits = 2048
+clock_skew = "0"
+body_length = "honour"
+[dns]
+servers = ["127.0.0.1", "[::1]", "127.0.0.1:5353", "[::1]:53"]
+timeout = "100ms"
+attempts = 10
+cache_entries = 1
+[policy]
+directory = "DIR/."
+[log]
+format = "exim"
+output = "DIR/log"
+`)
+	if len(faults) > 0 {
+		t.Fatal(strings.Join(faults, "\n"))
+	}
+	dir := got.Sign.Directory
+	want := &config.Config{
+		Hostname: "mx.example.org",
+		Milter: config.Milter{
+			Listen: []string{
+				"inet:localhost:8891", "inet6:[::1]:8892", "inet::1", "unix:/run/dkimd/m.sock", "unix:/run/x", "inet:0.0.0.0:2",
+			},
+			SocketMode: 0o600, SocketGroup: "root", MaxConnections: 7,
+		},
+		Sign: config.Sign{
+			Directory: dir, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
+			DaemonNames: []string{"MSA"}, UserMatch: "domain", Canonicalization: "simple/relaxed",
+			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
+			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []string{"esp.example", "_x.example"}, OnError: "unsigned",
+		},
+		Verify: config.Verify{
+			Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}, Strip: "dkim", MaxSignatures: 100,
+			MinRSABits: 2048, MaxRSABits: 2048, BodyLength: "honour",
+		},
+		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},
+		Policy: config.Policy{Directory: dir},
+		Log:    config.Log{Format: "exim", Output: dir + "/log"},
+	}
+	if diff := same(want, got); diff != "" {
+		t.Error(diff)
+	}
+	// Whoever adds a key adds it above: no field may still have its default.
+	def, all := reflect.ValueOf(*config.Default()), reflect.ValueOf(*got)
+	for i := range all.NumField() {
+		name := all.Type().Field(i).Name
+		if all.Field(i).Kind() != reflect.Struct {
+			if reflect.DeepEqual(def.Field(i).Interface(), all.Field(i).Interface()) {
+				t.Errorf("%s has its default", name)
+			}
+			continue
+		}
+		for j := range all.Field(i).NumField() {
+			if reflect.DeepEqual(def.Field(i).Field(j).Interface(), all.Field(i).Field(j).Interface()) {
+				t.Errorf("%s.%s has its default", name, all.Field(i).Type().Field(j).Name)
+			}
+		}
+	}
+}
+
+func TestOversignFollowsHeaders(t *testing.T) {
+	t.Parallel()
+	c, faults := load(t, "[sign]\nheaders = [\"From\", \"Subject\"]")
+	if faults != nil || !slices.Equal(c.Sign.Oversign, []string{"From", "Subject"}) {
+		t.Errorf("oversign %v, faults %v", c.Sign.Oversign, faults)
+	}
+}
+
+func TestAbsentFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "dkimd.toml")
+	c, faults := config.Load(path, false)
+	if faults != nil || same(c, config.Default()) != "" {
+		t.Errorf("an absent default file is not the defaults: %v", faults)
+	}
+	c, faults = config.Load(path, true)
+	if c == nil || len(faults) != 1 || !strings.Contains(faults[0].Error(), "no such file") {
+		t.Errorf("an absent file that was named: %v", faults)
+	}
+	for _, named := range []bool{true, false} {
+		_, faults = config.Load(filepath.Dir(path), named)
+		if len(faults) != 1 {
+			t.Errorf("a directory: %v", faults)
+		}
+		if err := os.WriteFile(path, []byte("x"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if os.Getuid() == 0 {
+			continue // root reads every file
+		}
+		if _, faults = config.Load(path, named); len(faults) != 1 || !strings.Contains(faults[0].Error(), "permission denied") {
+			t.Errorf("an unreadable file: %v", faults)
+		}
+	}
+}
+
+func TestEmptyFileIsTheDefaults(t *testing.T) {
+	t.Parallel()
+	c, faults := load(t, "")
+	if faults != nil || same(c, config.Default()) != "" {
+		t.Errorf("%v %s", faults, same(c, config.Default()))
+	}
+}
+
+func TestReferenceLoadsEqualToTheDefaults(t *testing.T) {
+	t.Parallel()
+	c, faults := load(t, config.Reference())
+	if diff := same(c, config.Default()); faults != nil || diff != "" {
+		t.Errorf("%v\n%s", faults, diff)
+	}
+}
+
+// TestKeysAreThoseOfTheCode asks each table what it knows by giving it a key nobody can.
+func TestKeysAreThoseOfTheCode(t *testing.T) {
+	t.Parallel()
+	want := map[string][]string{}
+	for _, k := range config.Keys() {
+		want[k.Table] = append(want[k.Table], k.Name)
+	}
+	for table, names := range want {
+		toml := "qqqqqqq = 1"
+		if table == "" {
+			names = append(names, "milter", "sign", "verify", "dns", "policy", "log")
+		} else {
+			toml = "[" + table + "]\n" + toml
+		}
+		slices.Sort(names)
+		path := filepath.Join(t.TempDir(), "f.toml")
+		if err := os.WriteFile(path, []byte(toml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, faults := config.Load(path, true)
+		if len(faults) != 1 || faults[0].Want != "one of "+strings.Join(names, ", ") {
+			t.Errorf("[%s]: the code knows %v\nKeys has %v", table, faults, names)
+		}
+	}
+}
+
+func TestNeedsRestart(t *testing.T) {
+	t.Parallel()
+	a, b := config.Default(), config.Default()
+	if keys := a.NeedsRestart(b); keys != nil {
+		t.Errorf("nothing changed: %v", keys)
+	}
+	b.Milter.Listen = []string{"unix:/x"}
+	b.Milter.MaxConnections++
+	b.Milter.SocketMode, b.Milter.SocketGroup = 0, "mail"
+	b.Log = config.Log{}
+	b.Sign.OnError = "unsigned"
+	want := []string{"log.format", "log.output", "milter.listen", "milter.max_connections", "milter.socket_group", "milter.socket_mode"}
+	if keys := a.NeedsRestart(b); !slices.Equal(keys, want) {
+		t.Errorf("got %v", keys)
+	}
+}
+
+// TestDocumentAgrees compares docs/configuration.md with Keys: each key has a
+// row | `name` | type | `default` | meaning | under the heading of its table.
+func TestDocumentAgrees(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []config.Key
+	table := ""
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "## ["); ok {
+			table = strings.TrimSuffix(name, "]")
+		}
+		cells := strings.Split(strings.Trim(line, "|"), " | ")
+		if !strings.HasPrefix(line, "| `") || len(cells) < 4 {
+			continue
+		}
+		for i := range cells {
+			cells[i] = strings.Trim(strings.TrimSpace(cells[i]), "`")
+		}
+		if len(cells[3]) < 10 {
+			t.Errorf("%s has no meaning", cells[0])
+		}
+		got = append(got, config.Key{Table: table, Name: cells[0], Type: cells[1], Default: cells[2]})
+	}
+	want := config.Keys()
+	for i := range want {
+		want[i].Doc = ""
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// FuzzLoad: whatever the file holds, loading ends with a usable configuration or with faults.
+func FuzzLoad(f *testing.F) {
+	f.Add(config.Reference())
+	f.Add("[milter]\nlisten = [\"inet:@\", \"unix:\", \"inet6:[::1\"]\n[sign]\nheaders=[\"*\",\"\"]")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, toml string) {
+		path := filepath.Join(dir, "f.toml")
+		if err := os.WriteFile(path, []byte(toml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, faults := config.Load(path, true)
+		if c == nil || len(c.Milter.Listen) == 0 || c.Verify.MaxRSABits < c.Verify.MinRSABits {
+			t.Errorf("unusable: %+v", c)
+		}
+		if !strings.Contains(toml, "From") && faults == nil && !slices.ContainsFunc(c.Sign.Headers, func(n string) bool {
+			return strings.HasPrefix("from", strings.ToLower(strings.TrimSuffix(n, "*")))
+		}) {
+			t.Error("From is not signed")
+		}
+		for _, fault := range faults {
+			if s := fault.Error(); len(s) > 2000 || strings.ContainsAny(s, "\n\r\x00\x1b") {
+				t.Errorf("%q", s)
+			}
+		}
+	})
+}
