@@ -1,0 +1,60 @@
+package dkim
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/net/idna"
+
+	"dkimd/internal/message"
+)
+
+// maxName is the length of a domain name in presentation form (RFC 1035 section 2.3.4).
+const maxName = 253
+
+// ParseName checks a domain or selector and returns it in message.Domain()
+// form: labels of letters, digits, hyphens and underscores, 1 to 63 octets
+// each, no dot at the end (RFC 6376 section 3.5 has none), at most 253 octets.
+// U-labels become A-labels (RFC 8616 section 4) if they are valid as they
+// stand; nothing is mapped away or deleted. A single label is a name:
+// whether it is a public suffix is for the verifier to say. The error is ErrSyntax.
+func ParseName(s string) (string, error) {
+	for i := range len(s) {
+		if s[i] < 0x80 {
+			continue
+		}
+		// Strict: without idna.MapForLookup a soft hyphen, say, is an error.
+		ascii, err := idna.New(idna.ValidateLabels(true), idna.StrictDomainName(false), idna.CheckHyphens(false)).ToASCII(s)
+		if err != nil {
+			return "", fmt.Errorf("%w: invalid internationalized name", ErrSyntax)
+		}
+		s = ascii
+		break
+	}
+	if s == "" || len(s) > maxName {
+		return "", fmt.Errorf("%w: name is empty or over %d octets", ErrSyntax, maxName)
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 {
+			return "", fmt.Errorf("%w: label is empty or over 63 octets", ErrSyntax)
+		}
+		for i := range len(label) {
+			c := label[i] | 0x20
+			if !('a' <= c && c <= 'z' || '0' <= label[i] && label[i] <= '9' || label[i] == '-' || label[i] == '_') {
+				return "", fmt.Errorf("%w: name holds a character that is not allowed", ErrSyntax)
+			}
+		}
+	}
+	return message.Domain(s), nil
+}
+
+// isFieldName follows hdr-name of RFC 6376 section 3.5 (field-name of RFC 5322
+// section 3.6.8): visible ASCII but for the colon; a semicolon would end the tag.
+func isFieldName(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == ':' || s[i] == ';' {
+			return false
+		}
+	}
+	return s != ""
+}
