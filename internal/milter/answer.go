@@ -1,0 +1,142 @@
+package milter
+
+import (
+	"log/slog"
+	"strings"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"dkimd/internal/pipeline"
+	"dkimd/policy"
+)
+
+const (
+	authResults = "Authentication-Results"
+
+	// maxReply keeps a reply within the 512 octets of an SMTP reply line (RFC
+	// 5321 section 4.5.3.1.5), also for an MTA that adds to it.
+	maxReply = 400
+
+	replyReject   = "550 5.7.1 Message refused"
+	replyTempFail = "451 4.7.1 Message deferred, please try again later"
+	replyNoHold   = "451 4.7.5 Message should be held for review, which is not possible here, please try again later"
+)
+
+func (g grant) canQuarantine() bool { return g.actions&gomilter.OptQuarantine != 0 }
+func (g grant) canAdd() bool        { return g.actions&gomilter.OptAddHeader != 0 }
+func (g grant) canChange() bool     { return g.actions&gomilter.OptChangeHeader != 0 }
+
+// answer turns an outcome into modifications and the answer at end of message.
+// Only mail that goes on is modified.
+func (s *session) answer(m *gomilter.Modifier, o pipeline.Outcome) gomilter.Response {
+	switch o.Action {
+	case policy.Accept:
+		s.edit(m, o)
+		return gomilter.RespContinue
+	case policy.Quarantine:
+		if !s.grant.canQuarantine() {
+			return reply(replyNoHold, '4', replyTempFail)
+		}
+		s.edit(m, o)
+		// The last one before the answer: MTAs end their reading of edits here.
+		_ = m.Quarantine(printable(o.Quarantine, "held by dkimd"))
+		return gomilter.RespContinue
+	case policy.Discard:
+		return gomilter.RespDiscard
+	case policy.TempFail:
+		return reply(o.Reply, '4', replyTempFail)
+	case policy.Reject:
+		return reply(o.Reply, '5', replyReject)
+	}
+	return reply("", '4', replyTempFail)
+}
+
+// edit removes forged results, then inserts the new fields.
+//
+// Postfix renumbers the fields of a name after each removal and Sendmail does
+// not; from the highest index down both mean the same field. Indices count the fields of
+// the message as it was received, which is why removals come first.
+//
+// Index 0 is above everything in both MTAs, also above the Received field of
+// this MTA, which filters do not see; index 1 would be below it. So the field that
+// shall be topmost is inserted last.
+func (s *session) edit(m *gomilter.Modifier, o pipeline.Outcome) {
+	if s.grant.canChange() {
+		for _, index := range o.RemoveAuthRes {
+			_ = m.ChangeHeader(index, authResults, "") // an empty value removes
+		}
+	}
+	if !s.grant.canAdd() {
+		return
+	}
+	for i := len(o.Add) - 1; i >= 0; i-- {
+		add := o.Add[i]
+		if !isFieldName([]byte(add.Name)) || strings.ContainsAny(add.Name, " \t") {
+			s.log(slog.LevelError, "a field with an impossible name was not added", "field", add.Name)
+			continue
+		}
+		_ = m.InsertHeader(0, add.Name, s.fieldValue(add.Value))
+	}
+}
+
+// fieldValue is a field's value as the wire wants it: bare LF at folds (MTAs
+// make CRLF of them, and CR CRLF of a CRLF), no line that could be taken for a field
+// of its own, and its leading space only where the MTA does not put it there.
+func (s *session) fieldValue(value string) string {
+	var b strings.Builder
+	b.Grow(len(value) + 1)
+	value = strings.TrimRight(value, " \t\r\n\x00")
+	if s.grant.protocol&gomilter.OptHeaderLeadingSpace == 0 {
+		value = strings.TrimPrefix(value, " ")
+	} else if !strings.HasPrefix(value, " ") && !strings.HasPrefix(value, "\t") {
+		b.WriteByte(' ')
+	}
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == 0 || c == '\r':
+		case c != '\n':
+			b.WriteByte(c)
+		case i+1 < len(value) && (value[i+1] == ' ' || value[i+1] == '\t'):
+			b.WriteByte('\n')
+		default:
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
+}
+
+// reply is the SMTP reply of a rejection or deferral. MTAs refuse what is not
+// "NNN X.Y.Z text" of one class, and then answer as if dkimd were broken.
+func reply(text string, class byte, fallback string) gomilter.Response {
+	text = printable(text, fallback)
+	if !isReply(text, class) {
+		text = fallback
+	}
+	// Sendmail takes the text for a format, so every MTA undoubles '%'.
+	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), strings.ReplaceAll(text, "%", "%%"))
+}
+
+func isReply(text string, class byte) bool {
+	digit := func(c byte) bool { return '0' <= c && c <= '9' }
+	return len(text) > 5 && text[0] == class && digit(text[1]) && digit(text[2]) && text[3] == ' ' &&
+		text[4] == class && text[5] == '.'
+}
+
+// printable keeps printable ASCII of a text that ends up in one line.
+func printable(text, fallback string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == 0:
+			return -1
+		case r < ' ' || r == 0x7f:
+			return ' '
+		case r > 0x7e:
+			return '?'
+		}
+		return r
+	}, text[:min(len(text), maxReply)])
+	if text = strings.TrimSpace(text); text == "" {
+		return fallback
+	}
+	return text
+}

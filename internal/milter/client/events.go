@@ -1,0 +1,235 @@
+package client
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// maxChunk is the largest body packet of both MTAs (MILTER_CHUNK_SIZE).
+const maxChunk = 65535
+
+// Stages of macro lists (SMFIM_*).
+const (
+	stageConnect uint32 = iota
+	stageHelo
+	stageMail
+	stageRcpt
+	stageData
+	stageEOM
+	stageEOH
+)
+
+// Peer is the SMTP client. The zero Addr is a client without an address, as
+// with mail that is submitted locally.
+type Peer struct {
+	Name string
+	Addr netip.Addr
+	Port uint16
+	// Address replaces the text of Addr, for what no MTA should say.
+	Address string
+}
+
+// Connect reports a client.
+func (s *Session) Connect(p Peer) (Result, error) {
+	s.client = p
+	s.sendMacros('C', stageConnect,
+		"j", s.o.Hostname, "{daemon_name}", s.o.DaemonName, "{daemon_addr}", "127.0.0.1", "v", s.o.version(),
+		"_", p.Name+" ["+p.Addr.String()+"]")
+	family := byte('U')
+	var rest []byte
+	if p.Addr.IsValid() || p.Address != "" {
+		family = '4'
+		text := p.Addr.String()
+		if p.Addr.Is6() {
+			family = '6'
+			if s.o.MTA == Sendmail {
+				text = "IPv6:" + text
+			}
+		}
+		if p.Address != "" {
+			text = p.Address
+		}
+		rest = binary.BigEndian.AppendUint16(nil, p.Port)
+		rest = append(append(rest, text...), 0)
+	}
+	s.packet('C', []byte(p.Name), []byte{0, family}, rest)
+	return s.answer(NoReplyConnect)
+}
+
+func (o Options) version() string {
+	if o.MTA == Sendmail {
+		return "8.17.1.9"
+	}
+	return "Postfix 3.7.11"
+}
+
+// Helo reports a HELO or EHLO command.
+func (s *Session) Helo(name string) (Result, error) {
+	s.greeted = true
+	s.packet('H', []byte(name), []byte{0})
+	return s.answer(NoReplyHelo)
+}
+
+// Mail reports a MAIL command: the address without brackets, and its ESMTP
+// parameters. Macros are pairs of names and values, sent in addition to the MTA's own.
+func (s *Session) Mail(sender string, parameters []string, macros ...string) (Result, error) {
+	s.rcpts = 0
+	own := []string{"{mail_addr}", sender, "{mail_mailer}", "esmtp"}
+	if s.o.MTA == Sendmail {
+		own = append(own, "i", s.queueID)
+	}
+	s.sendMacros('M', stageMail, append(own, macros...)...)
+	s.packet('M', addressArgs(sender, parameters))
+	return s.answer(NoReplyMail)
+}
+
+// Rcpt reports a RCPT command.
+func (s *Session) Rcpt(recipient string, parameters ...string) (Result, error) {
+	own := []string{"{rcpt_addr}", recipient, "{rcpt_mailer}", "local"}
+	if s.o.MTA == Postfix && s.rcpts > 0 {
+		own = append(own, "i", s.queueID)
+	}
+	s.rcpts++
+	s.sendMacros('R', stageRcpt, own...)
+	s.packet('R', addressArgs(recipient, parameters))
+	return s.answer(NoReplyRcpt)
+}
+
+func addressArgs(address string, parameters []string) []byte {
+	args := []byte("<" + address + ">\x00")
+	for _, p := range parameters {
+		args = append(append(args, p...), 0)
+	}
+	return args
+}
+
+// Data reports a DATA command.
+func (s *Session) Data() (Result, error) {
+	if s.o.MTA == Postfix {
+		s.sendMacros('T', stageData, "i", s.queueID)
+	}
+	s.packet('T')
+	return s.answer(NoReplyData)
+}
+
+// Header reports a field. The value is all that follows the colon.
+func (s *Session) Header(name, value string) (Result, error) {
+	// Both MTAs drop white space before the colon and CR before LF.
+	name = strings.TrimRight(name, " \t")
+	if strings.IndexByte(value, '\r') >= 0 {
+		value = strings.ReplaceAll(value, "\r\n", "\n")
+	}
+	if s.Protocol&LeadingSpace == 0 {
+		value = strings.TrimPrefix(value, " ")
+	}
+	if s.o.MTA == Postfix {
+		// This one comes from the list for the end of the message.
+		s.sendMacros('L', stageEOM, "i", s.queueID)
+	}
+	s.buf = append(append(append(append(s.buf[:0], name...), 0), value...), 0)
+	s.packet('L', s.buf)
+	return s.answer(NoReplyHeader)
+}
+
+// EndOfHeader reports the end of the header.
+func (s *Session) EndOfHeader() (Result, error) {
+	if s.o.MTA == Postfix {
+		s.sendMacros('N', stageEOH, "i", s.queueID)
+	}
+	s.packet('N')
+	return s.answer(NoReplyEOH)
+}
+
+// Body reports a piece of the body, in packets of at most 65535 bytes.
+func (s *Session) Body(p []byte) (Result, error) {
+	for chunk := range slices.Chunk(p, maxChunk) {
+		if s.o.MTA == Postfix {
+			s.sendMacros('B', stageEOM, "i", s.queueID)
+		}
+		s.packet('B', chunk)
+		if r, err := s.answer(NoReplyBody); err != nil || r.Action != Continue {
+			return r, err
+		}
+	}
+	return Result{Action: Continue}, nil
+}
+
+// Unknown reports an SMTP command the MTA does not know.
+func (s *Session) Unknown(command string) (Result, error) {
+	if s.Protocol&NoUnknown != 0 {
+		return Result{Action: Continue}, nil
+	}
+	s.packet('U', []byte(command), []byte{0})
+	return s.answer(NoReplyUnknown)
+}
+
+// EndOfMessage reports the end of the body, with a last piece of it if the MTA
+// were one that puts it there, and returns the filter's verdict.
+func (s *Session) EndOfMessage(last ...byte) (Result, error) {
+	if s.o.MTA == Postfix {
+		s.sendMacros('E', stageEOM, "i", s.queueID)
+	} else {
+		s.sendMacros('E', stageEOM, "{msg_id}", "<1@example.org>")
+	}
+	s.packet('E', last)
+	return s.verdict()
+}
+
+// Abort ends the message without a verdict.
+func (s *Session) Abort() error {
+	s.packet('A')
+	return s.Flush()
+}
+
+// NewConnection ends the SMTP connection but keeps the one to the filter
+// (SMFIC_QUIT_NC).
+func (s *Session) NewConnection() error {
+	s.client, s.greeted = Peer{}, false
+	s.packet('K')
+	return s.Flush()
+}
+
+// answer reads the answer to an event, unless none was agreed.
+func (s *Session) answer(unless uint32) (Result, error) {
+	if s.Protocol&unless != 0 {
+		if s.in.Buffered() > 0 {
+			return Result{}, fmt.Errorf("%w: an answer nobody asked for", ErrProtocol)
+		}
+		return Result{Action: Continue}, nil
+	}
+	for {
+		code, payload, err := s.read()
+		if err != nil {
+			return Result{}, err
+		}
+		if code == codeProgress {
+			continue
+		}
+		return readAnswer(code, payload)
+	}
+}
+
+// sendMacros sends pairs of names and values ahead of an event. What the filter
+// chose for the stage replaces the MTA's choice; values it has not are not sent.
+func (s *Session) sendMacros(event byte, stage uint32, pairs ...string) {
+	chosen, choice := s.symbols[stage]
+	s.macros = append(s.macros[:0], event)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		name, value := pairs[i], pairs[i+1]
+		if value == "" || choice && !slices.Contains(chosen, name) {
+			continue
+		}
+		s.macros = append(append(append(append(s.macros, name...), 0), value...), 0)
+	}
+	if len(s.macros) == 1 && s.o.MTA == Sendmail {
+		return
+	}
+	s.packet('D', s.macros)
+}
+
+// Raw queues any packet at all, for tests.
+func (s *Session) Raw(code byte, payload []byte) { s.packet(code, bytes.Clone(payload)) }

@@ -1,0 +1,128 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"time"
+)
+
+// Mail is a message with its envelope.
+type Mail struct {
+	Peer       Peer
+	Helo       string
+	Sender     string // without brackets; empty: the null sender
+	Recipients []string
+	Parameters []string // ESMTP parameters of MAIL
+	AuthType   string   // {auth_type}; empty: not authenticated
+	AuthUser   string   // {auth_authen}
+	QueueID    string
+	// Raw is the message as it comes after DATA, with CRLF line ends.
+	Raw []byte
+}
+
+// Send reports a whole message and returns the first answer that is not
+// "continue", or the one at its end. The client is reported with the first
+// message of a session, and again when it is another one.
+func (s *Session) Send(ctx context.Context, m Mail) (Result, error) {
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	r, err := s.send(m)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return r, err
+}
+
+func (s *Session) send(m Mail) (Result, error) {
+	fields, body := split(m.Raw)
+	steps := []func() (Result, error){
+		func() (Result, error) { return s.introduce(m) },
+		func() (Result, error) {
+			s.queueID = m.QueueID
+			return s.Mail(m.Sender, m.Parameters, "{auth_type}", m.AuthType, "{auth_authen}", m.AuthUser)
+		},
+		func() (Result, error) {
+			return s.each(m.Recipients, func(to string) (Result, error) { return s.Rcpt(to) })
+		},
+		s.Data,
+		func() (Result, error) {
+			for _, f := range fields {
+				if r, err := s.Header(f.name, f.value); err != nil || r.Action != Continue {
+					return r, err
+				}
+			}
+			return Result{Action: Continue}, nil
+		},
+		s.EndOfHeader,
+		func() (Result, error) { return s.Body(body) },
+	}
+	for _, step := range steps {
+		if r, err := step(); err != nil || r.Action != Continue {
+			return r, err
+		}
+	}
+	r, err := s.EndOfMessage()
+	if err == nil && s.o.MTA == Postfix {
+		// Sent together with what comes next.
+		s.packet('A')
+	}
+	return r, err
+}
+
+func (s *Session) each(items []string, f func(string) (Result, error)) (Result, error) {
+	for _, item := range items {
+		if r, err := f(item); err != nil || r.Action != Continue {
+			return r, err
+		}
+	}
+	return Result{Action: Continue}, nil
+}
+
+func (s *Session) introduce(m Mail) (Result, error) {
+	if s.greeted && s.client == m.Peer {
+		return Result{Action: Continue}, nil
+	}
+	if s.greeted {
+		if err := s.NewConnection(); err != nil {
+			return Result{}, err
+		}
+	}
+	if r, err := s.Connect(m.Peer); err != nil || r.Action != Continue {
+		return r, err
+	}
+	helo := m.Helo
+	if helo == "" {
+		helo = "client.example.net"
+	}
+	return s.Helo(helo)
+}
+
+// field is a header field; the value is all that follows the colon, without
+// the final line end.
+type field struct{ name, value string }
+
+// split separates a message into its fields and its body.
+func split(raw []byte) ([]field, []byte) {
+	var fields []field
+	for len(raw) > 0 {
+		line, rest, _ := bytes.Cut(raw, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 {
+			return fields, rest
+		}
+		if (line[0] == ' ' || line[0] == '\t') && len(fields) > 0 {
+			last := &fields[len(fields)-1]
+			last.value += "\r\n" + string(line)
+			raw = rest
+			continue
+		}
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		if !ok {
+			// No field: for an MTA the body begins here.
+			return fields, raw
+		}
+		fields = append(fields, field{string(name), string(value)})
+		raw = rest
+	}
+	return fields, nil
+}
