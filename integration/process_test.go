@@ -1,0 +1,181 @@
+//go:build integration
+
+package integration_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a child that never outlives the tests, however they end. It leads
+// a process group of its own, which is ended with it.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the child has been waited for
+	log  *transcript   // what it wrote on stderr, and on stdout if nobody else reads that
+}
+
+// startProcess starts a command, and a guardian that sends it SIGTERM when the
+// pipe from the tests breaks. (The kernel's parent-death signal does not do:
+// Postfix loses it when it changes its user.)
+func startProcess(name string, cmd *exec.Cmd) (*process, error) {
+	p := &process{name: name, cmd: cmd, done: make(chan struct{}), log: new(transcript)}
+	cmd.Stderr = p.log
+	if cmd.Stdout == nil {
+		cmd.Stdout = p.log
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	guardian := exec.Command("sh", "-c", `read -r never; kill -TERM "$0"`, strconv.Itoa(cmd.Process.Pid))
+	guardian.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	leash, err := guardian.StdinPipe()
+	if err == nil {
+		err = guardian.Start()
+	}
+	go func() {
+		_ = cmd.Wait() // the exit code is read from ProcessState
+		if err == nil {
+			_ = guardian.Process.Kill()
+			_ = guardian.Wait()
+			_ = leash.Close()
+		}
+		close(p.done)
+	}()
+	if err != nil {
+		p.stop(syscall.SIGKILL, 0)
+		return nil, fmt.Errorf("start the guardian of %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// signal sends a signal to the process itself.
+func (p *process) signal(sig syscall.Signal) { _ = p.cmd.Process.Signal(sig) }
+
+// ended reports whether the process has ended.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// exit waits for the end and returns the exit code, -1 after a signal.
+func (p *process) exit(limit time.Duration) (int, error) {
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(limit):
+		return 0, fmt.Errorf("%s still runs after %s", p.name, limit)
+	}
+}
+
+// stop ends the process: asked first, then with its whole group by force.
+func (p *process) stop(sig syscall.Signal, grace time.Duration) {
+	if !p.ended() {
+		p.signal(sig)
+		_, _ = p.exit(grace)
+	}
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // whoever is left of the group
+	<-p.done
+}
+
+// transcript collects text from a process, safe for a reader while it grows.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (tr *transcript) Write(p []byte) (int, error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.text.Write(p)
+}
+
+func (tr *transcript) String() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.text.String()
+}
+
+// need skips the test where a program is missing, or fails it when everything
+// is required (DKIMD_REQUIRE_ALL).
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			missing(t, program+" is not installed; run scripts/install-test-deps")
+		}
+	}
+}
+
+func missing(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("DKIMD_REQUIRE_ALL") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// command runs a program to its end and returns its stdout.
+func command(t *testing.T, input []byte, name string, args ...string) []byte {
+	t.Helper()
+	out, complaint, err := tryCommand(t, input, name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, complaint)
+	}
+	return out
+}
+
+// tryCommand runs a program that may fail; complaint is its stderr.
+func tryCommand(t *testing.T, input []byte, name string, args ...string) (out []byte, complaint string, err error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
+	err = cmd.Run()
+	return stdout.Bytes(), stderr.String(), err
+}
+
+// waitLimit is long enough for anything that takes no time of its own.
+const waitLimit = 30 * time.Second
+
+// eventually polls until a condition holds, and fails the test after the limit.
+func eventually(t *testing.T, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	if !poll(limit, holds) {
+		t.Fatalf("after %s still not: %s", limit, what)
+	}
+}
+
+// poll asks again and again until a condition holds or the limit is reached.
+func poll(limit time.Duration, holds func() bool) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(limit)
+	for {
+		if holds() {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return holds()
+		}
+	}
+}

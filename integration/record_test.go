@@ -1,0 +1,111 @@
+//go:build integration
+
+package integration_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"sync"
+	"testing"
+	"time"
+)
+
+// record is one line of dkimd's log stream, as docs/events.md has it.
+type record struct {
+	ID         string   `json:"id"`
+	Mode       string   `json:"mode"`
+	Reason     string   `json:"reason"`
+	Client     string   `json:"client"`
+	Auth       string   `json:"auth"`
+	Sender     string   `json:"sender"`
+	From       []string `json:"from"`
+	Recipients int      `json:"recipients"`
+	Bytes      int64    `json:"bytes"`
+	Signatures []struct {
+		Domain string `json:"d"`
+		Result string `json:"result"`
+		Reason string `json:"reason"`
+	} `json:"signatures"`
+	Signed []struct {
+		Domain    string `json:"d"`
+		Algorithm string `json:"a"`
+	} `json:"signed"`
+	Stripped int `json:"stripped"`
+	Policy   []struct {
+		File   string `json:"file"`
+		Rule   string `json:"rule"`
+		Mode   string `json:"mode"`
+		Action string `json:"action"`
+		Reply  string `json:"reply"`
+	} `json:"policy"`
+	Verdict string `json:"verdict"`
+	Error   string `json:"error"`
+}
+
+// results are the results of the message's signatures, in order.
+func (r record) results() []string {
+	var results []string
+	for _, s := range r.Signatures {
+		results = append(results, s.Result)
+	}
+	return results
+}
+
+// stream reads dkimd's log stream from its standard output, line by line.
+type stream struct {
+	mu      sync.Mutex
+	partial []byte
+	records []record
+	broken  []string // lines that are no record
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partial = append(s.partial, p...)
+	for {
+		line, rest, found := bytes.Cut(s.partial, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		s.partial = rest
+		var r record
+		if err := json.Unmarshal(line, &r); err != nil {
+			s.broken = append(s.broken, string(line))
+			continue
+		}
+		s.records = append(s.records, r)
+	}
+}
+
+// all returns the records so far.
+func (s *stream) all() []record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]record(nil), s.records...)
+}
+
+// wait returns the one record for which match holds.
+func (s *stream) wait(t *testing.T, what string, match func(record) bool) record {
+	t.Helper()
+	var found []record
+	eventually(t, 20*time.Second, "a record: "+what, func() bool {
+		found = found[:0]
+		for _, r := range s.all() {
+			if match(r) {
+				found = append(found, r)
+			}
+		}
+		return len(found) > 0
+	})
+	if len(found) > 1 {
+		t.Fatalf("%s has %d records, want 1: %+v", what, len(found), found)
+	}
+	return found[0]
+}
+
+// from waits for the record of the message with this MAIL FROM.
+func (s *stream) from(t *testing.T, sender string) record {
+	t.Helper()
+	return s.wait(t, "sender "+sender, func(r record) bool { return r.Sender == sender && r.Mode != "aborted" })
+}
