@@ -45,18 +45,23 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 		return err
 	}
 	defer s.close()
-	faults = append(faults, s.faults...)
-	faults = append(faults, s.keys.Wait(ctx)...)
+	if err := s.keys.Wait(ctx); err != nil {
+		return fmt.Errorf("check keys: %w", err)
+	}
+	faults = append(faults, s.allFaults()...)
 	for _, w := range s.rules.Warnings() {
 		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
 	}
 	if len(faults) > 0 {
 		return faults
 	}
-	domains, count := s.keys.Count()
-	fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s\n", path,
-		plural(count, "key"), plural(domains, "domain"), plural(s.rules.Len(), "rules file"))
-	return nil
+	count := 0
+	for _, d := range s.keys.Domains() {
+		count += len(d.Keys)
+	}
+	_, err = fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s\n", path,
+		plural(count, "key"), plural(len(s.keys.Domains()), "domain"), plural(s.rules.Len(), "rules file"))
+	return err
 }
 
 func plural(n int, noun string) string {

@@ -156,7 +156,7 @@ func (m rawMessage) process(ctx context.Context, c *config.Config, env *message.
 		return pipeline.Outcome{}, nil, err
 	}
 	defer s.close()
-	for _, f := range s.faults {
+	for _, f := range s.allFaults() {
 		fmt.Fprintf(std.err, "dkimd: %v\n", f)
 	}
 	msg := s.pipeline.Begin(env)

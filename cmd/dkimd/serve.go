@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -91,7 +91,7 @@ func (d *daemon) start(c *config.Config, std stdio) (err error) {
 		_ = d.events.Close()
 		return err
 	}
-	for _, f := range s.faults {
+	for _, f := range s.allFaults() {
 		d.log.Error("fault in keys or rules: that part is out of use", "fault", f.Error())
 	}
 	for _, w := range s.rules.Warnings() {
@@ -186,8 +186,9 @@ func (d *daemon) reload(ctx context.Context) {
 		return
 	}
 	d.current.Store(next)
-	old.close()
-	d.log.Info("reloaded", "took", time.Since(started).Round(time.Millisecond).String(), "faults", len(next.faults))
+	// Messages under way keep the old resolver; it ends with their lookups.
+	old.keys.Close()
+	d.log.Info("reloaded", "took", time.Since(started).Round(time.Millisecond).String(), "faults", len(next.allFaults()))
 }
 
 func (d *daemon) rebuild(ctx context.Context, old *setup) (*setup, error) {
@@ -202,10 +203,9 @@ func (d *daemon) rebuild(ctx context.Context, old *setup) (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	next.faults = append(next.faults, next.keys.Wait(ctx)...)
-	if fresh := next.newFaults(old); len(fresh) > 0 {
+	if err := errors.Join(next.keys.Wait(ctx), old.keys.Wait(ctx), next.newFaults(old).Err()); err != nil {
 		next.close()
-		return nil, fmt.Errorf("%w", fresh.Err())
+		return nil, err
 	}
 	return next, nil
 }

@@ -27,12 +27,16 @@ type setup struct {
 	rules    *policy.Rules
 	resolver *resolver.Resolver
 	pipeline *pipeline.Pipeline
-	// faults are what the operator should mend though dkimd can run: a key
-	// that disables itself, a rules file whose domain is deferred.
-	faults tomlfile.Faults
+	broken   tomlfile.Faults // rules files that cannot be read: their domains are deferred
 }
 
-// close lets go of what the next setup does not use. Messages under way keep theirs.
+// allFaults are what the operator should mend though dkimd can run: rules files
+// and keys that are out of use. It is complete once the keys are parsed (keys.Store.Wait).
+func (s *setup) allFaults() tomlfile.Faults {
+	return append(slices.Clone(s.broken), s.keys.Faults()...)
+}
+
+// close ends what runs in the background, lookups under way included.
 func (s *setup) close() {
 	s.keys.Close()
 	_ = s.resolver.Close()
@@ -68,16 +72,12 @@ func build(c *config.Config, previous *setup, recorder pipeline.Recorder, log *s
 		keysConfig.Previous = previous.keys
 		resolverConfig.Previous = previous.resolver
 	}
-	var faults tomlfile.Faults
-	s.keys, faults = keys.Open(keysConfig)
-	s.faults = append(s.faults, faults...)
-	s.rules, faults = policy.Load(c.Policy.Directory)
+	s.keys, _ = keys.Open(keysConfig)
+	s.rules, s.broken = policy.Load(c.Policy.Directory)
 	if s.rules.DefaultBroken() {
 		s.keys.Close()
-		return nil, faults
+		return nil, s.broken
 	}
-	s.faults = append(s.faults, faults...)
-
 	var err error
 	if s.resolver, err = resolver.New(resolverConfig); err != nil {
 		s.keys.Close()
@@ -125,11 +125,9 @@ func (s *setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 
 // newFaults are the faults of s that other does not have.
 func (s *setup) newFaults(other *setup) tomlfile.Faults {
-	var fresh tomlfile.Faults
-	for _, f := range s.faults {
-		if !slices.ContainsFunc(other.faults, func(o tomlfile.Fault) bool { return o.Error() == f.Error() }) {
-			fresh = append(fresh, f)
-		}
+	known := map[string]bool{}
+	for _, f := range other.allFaults() {
+		known[f.Error()] = true
 	}
-	return fresh
+	return slices.DeleteFunc(s.allFaults(), func(f tomlfile.Fault) bool { return known[f.Error()] })
 }

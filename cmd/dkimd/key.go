@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"dkimd/internal/config"
+	"dkimd/internal/resolver"
+	"dkimd/keys"
+
+	"github.com/spf13/cobra"
+)
+
+func keyCommand(std stdio) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "key",
+		Short: "Make signing keys, check what DNS publishes for them, activate them",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("key: there is no command %q", args[0]), "key --help"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(generateCommand(std), keyCheckCommand(std), activateCommand(std))
+	return c
+}
+
+func generateCommand(std stdio) *cobra.Command {
+	var n keys.New
+	c := &cobra.Command{
+		Use:   "generate DOMAIN",
+		Short: "Make a key and print the record to publish",
+		Long: `Generate makes a key for a domain in the directory of sign.directory and prints,
+in zone-file form, the DNS record to publish. The key does not sign before
+dkimd key activate. Nothing is ever overwritten.`,
+		Args: arguments("domain"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			n.Directory, n.Domain = cfg.Sign.Directory, args[0]
+			g, err := keys.Generate(n)
+			switch {
+			case errors.Is(err, fs.ErrPermission):
+				return mend{err, "run this as root, or as the owner of " + n.Directory}
+			case err != nil:
+				return mend{err, ""}
+			}
+			fmt.Fprintf(std.err, "dkimd: %v\nhint: publish this record, then: dkimd key activate %s %s\n", g, g.Domain, g.Selector)
+			_, err = fmt.Fprintln(std.out, g.Record)
+			return err
+		},
+	}
+	c.Flags().StringVar(&n.Selector, "selector", "", "the `selector` (default: s and the date, such as s20261123)")
+	c.Flags().StringVar(&n.Type, "type", keys.RSA, "rsa or ed25519")
+	c.Flags().IntVar(&n.Bits, "bits", 0, "size of an RSA key, 1024 to 4096 (default 2048)")
+	return c
+}
+
+func keyCheckCommand(std stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [DOMAIN [SELECTOR]]",
+		Short: "Compare keys with what DNS publishes",
+		Long: `Check asks DNS for the record of each key, of those that sign and of those that
+wait to be activated, and says whether receivers can verify what it signs.
+
+Exit status: 0 DNS serves every key, 1 it does not, 2 something to mend first.`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, r, err := withDNS(cmd)
+			if err != nil {
+				return err
+			}
+			defer r.Close() //nolint:errcheck // only a cache is lost
+			args = append(args, "", "")
+			return checkKeys(cmd.Context(), std, cfg, r, args[0], args[1])
+		},
+	}
+}
+
+func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.Lookup, domain, selector string) error {
+	var domains []*keys.Domain
+	if domain != "" {
+		d, err := keys.Find(keys.Config{Directory: cfg.Sign.Directory}, domain)
+		if err != nil {
+			return mend{err, "dkimd key generate " + domain}
+		}
+		domains = append(domains, d)
+	} else {
+		store, _ := keys.Open(keys.Config{Directory: cfg.Sign.Directory})
+		defer store.Close()
+		domains = store.Domains()
+	}
+	failed, found := false, false
+	for _, d := range domains {
+		for _, f := range d.Faults() {
+			fmt.Fprintf(std.err, "dkimd: %v\n", f)
+			failed = true
+		}
+		for _, result := range keys.CheckDomain(ctx, lookup, d, selector) {
+			found = true
+			failed = failed || !result.Serves()
+			fmt.Fprintln(std.out, result)
+			if result.State == keys.Absent || result.State == keys.Different {
+				fmt.Fprintf(std.out, "publish:\n%s\n", result.Record)
+			}
+		}
+	}
+	switch {
+	case !found && !failed && selector != "":
+		return mend{fmt.Errorf("%s has no key with selector %q", domain, selector), "dkimd key check " + domain}
+	case !found && !failed:
+		return mend{fmt.Errorf("there is no key in %s", cfg.Sign.Directory), "dkimd key generate DOMAIN"}
+	case failed:
+		return errQuiet
+	}
+	return nil
+}
+
+func activateCommand(std stdio) *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use:   "activate DOMAIN [SELECTOR]",
+		Short: "Let a key sign, once DNS serves its record",
+		Long: `Activate renames SELECTOR.pem.new to SELECTOR.pem once DNS serves the key's record:
+mail signed before that fails everywhere. Then send dkimd a SIGHUP.
+
+Exit status: 0 activated, 1 DNS does not serve the record, 2 something to mend first.`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, r, err := withDNS(cmd)
+			if err != nil {
+				return err
+			}
+			defer r.Close() //nolint:errcheck // only a cache is lost
+			a := keys.Activation{Directory: cfg.Sign.Directory, Domain: args[0], Lookup: r, Force: force}
+			if len(args) > 1 {
+				a.Selector = args[1]
+			}
+			done, err := keys.Activate(cmd.Context(), a)
+			switch {
+			case errors.Is(err, keys.ErrNotServed):
+				fmt.Fprintf(std.err, "dkimd: %v\nhint: publish this record, or sign without it: --force\n%s\n", err, done.Check.Record)
+				return errQuiet
+			case err != nil:
+				return mend{err, ""}
+			}
+			_, err = fmt.Fprintln(std.out, done)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "whatever DNS says; it is not asked")
+	return c
+}
+
+// withDNS reads the configuration and opens its resolver.
+func withDNS(cmd *cobra.Command) (*config.Config, *resolver.Resolver, error) {
+	cfg, err := load(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := resolver.New(resolver.Config{
+		Servers: cfg.DNS.Servers, Timeout: cfg.DNS.Timeout, Attempts: cfg.DNS.Attempts, CacheEntries: cfg.DNS.CacheEntries,
+	})
+	if err != nil {
+		return nil, nil, mend{fmt.Errorf("dns: %w", err), `name the DNS servers in dkimd.toml: [dns] servers = ["127.0.0.1"]`}
+	}
+	return cfg, r, nil
+}
