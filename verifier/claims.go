@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"unicode"
@@ -22,8 +23,28 @@ func ClaimsAuthserv(value []byte, authservID string, onlyDKIM bool) bool {
 	if id == "" {
 		return false
 	}
+	if name, ok := simpleHead(value); ok && !names(name, id) {
+		return false
+	}
+	readings := readingsOf(value)
 	claims := slices.ContainsFunc(readings, func(r reading) bool { return r.claims(value, id) })
 	return claims && (!onlyDKIM || slices.ContainsFunc(readings, func(r reading) bool { return r.hasDKIM(value) }))
+}
+
+// simpleHead is the name in front of the first semicolon where nothing else is
+// there, and every reader must find the same.
+func simpleHead(value []byte) (string, bool) {
+	head, _, ok := bytes.Cut(value, []byte(";"))
+	if !ok {
+		return "", false
+	}
+	head = bytes.Trim(head, " \t\r\n")
+	for _, c := range head {
+		if c > unicode.MaxASCII || !inWord(rune(c)) {
+			return "", false
+		}
+	}
+	return string(head), len(head) > 0
 }
 
 // reading is one way to understand comments, quotes and control characters.
@@ -41,13 +62,38 @@ const (
 	unknown                     // neither comments nor quotes are understood
 )
 
-//nolint:gochecknoglobals // a constant table
-var readings = []reading{
-	{nested, false}, {nested, true}, {flat, false}, {flat, true}, {unknown, false}, {unknown, true},
+// readingsOf are the ways to read a value that can make a difference.
+func readingsOf(value []byte) []reading {
+	styles := []commentStyle{nested}
+	if bytes.ContainsAny(value, `("\`) {
+		styles = []commentStyle{nested, flat, unknown}
+	}
+	plainText := true
+	for i, c := range value {
+		fold := (c == '\r' && bytes.HasPrefix(value[i:], []byte("\r\n"))) ||
+			(c == '\n' && i+1 < len(value) && (value[i+1] == ' ' || value[i+1] == '\t'))
+		if c != '\t' && !fold && (c < ' ' || c >= 0x7f) {
+			plainText = false
+			break
+		}
+	}
+	var all []reading
+	for _, style := range styles {
+		all = append(all, reading{style, false})
+		if !plainText {
+			all = append(all, reading{style, true})
+		}
+	}
+	return all
 }
 
-// separator stands for a semicolon that separates, in plain text.
-const separator = '\x00'
+const (
+	// separator stands for a semicolon that separates, in plain text.
+	separator = '\x00'
+	// maxHead is how much text can stand in front of the first semicolon, comments
+	// and repeated blanks aside, before nobody would find a name in it.
+	maxHead = 4 << 10
+)
 
 // plain removes comments, quotes and control characters, up to the end of value
 // or, with stop, to the first separator. whole is false where a comment or a
@@ -56,22 +102,26 @@ func (r reading) plain(value []byte, stop bool) (text string, whole bool) {
 	out := make([]byte, 0, min(len(value), 256))
 	depth, quoted, escaped := 0, false, false
 	space := func() {
-		if !r.joins {
+		if depth == 0 && len(out) > 0 && out[len(out)-1] != ' ' {
 			out = append(out, ' ')
 		}
 	}
 	for i := 0; i < len(value); {
-		c, size := utf8.DecodeRune(value[i:])
+		if stop && len(out) > maxHead {
+			return string(out), false
+		}
+		c, size := rune(value[i]), 1
+		if c >= utf8.RuneSelf {
+			c, size = utf8.DecodeRune(value[i:])
+		}
 		raw := value[i : i+size]
 		i += size
 		switch {
 		case isBlank(c):
 			escaped = false
-			if depth == 0 {
-				out = append(out, ' ')
-			}
+			space()
 		case isControl(c, size):
-			if depth == 0 {
+			if !r.joins {
 				space()
 			}
 		case escaped:
@@ -82,7 +132,7 @@ func (r reading) plain(value []byte, stop bool) (text string, whole bool) {
 		case c == '\\':
 			escaped = r.comments != unknown
 		case r.comments == unknown && (c == '(' || c == ')' || c == '"'):
-			out = append(out, ' ')
+			space()
 		case depth > 0:
 			switch {
 			case c == '(' && r.comments == nested:
@@ -95,8 +145,10 @@ func (r reading) plain(value []byte, stop bool) (text string, whole bool) {
 		case quoted:
 			out = append(out, raw...)
 		case c == '(':
+			if !r.joins {
+				space()
+			}
 			depth = 1
-			space()
 		case c == ';':
 			if stop {
 				return string(out), true
@@ -131,6 +183,9 @@ func (r reading) claims(value []byte, id string) bool {
 	words, method := idWords(text)
 	if len(words) > 0 && names(words[0], id) {
 		return true
+	}
+	if r.comments != nested {
+		return false
 	}
 	var odd bool
 	switch {
@@ -200,9 +255,19 @@ func closeDots(text string) string {
 
 // split cuts text into words of letters, digits, dots, hyphens and underscores.
 func split(text string) []string {
-	return strings.FieldsFunc(text, func(c rune) bool {
-		return c != '.' && c != '-' && c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c)
-	})
+	return strings.FieldsFunc(text, func(c rune) bool { return !inWord(c) })
+}
+
+func inWord(c rune) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
+		return true
+	case c <= unicode.MaxASCII:
+		return false
+	case c == '\u3002', c == '\uff0e', c == '\uff61': // dots too (RFC 3490 section 3.1)
+		return true
+	}
+	return unicode.IsLetter(c) || unicode.IsDigit(c) || unicode.IsMark(c)
 }
 
 func isNumber(s string) bool { return strings.Trim(s, "0123456789") == "" }
@@ -230,32 +295,41 @@ func (r reading) hasDKIM(value []byte) bool {
 	if !whole {
 		return true
 	}
-	for i, part := range strings.Split(text, string(separator)) {
-		pieces := strings.Split(part, "=")
-		if len(pieces) == 1 { // the authserv-id, nothing, or "none" (RFC 8601 section 2.2)
-			words := split(part)
-			if i > 0 && len(words) > 0 && (len(words) > 1 || !strings.EqualFold(words[0], "none")) {
+	first := true
+	for part := range strings.SplitSeq(text, string(separator)) {
+		before, _, result := strings.Cut(part, "=")
+		switch {
+		case result && !strings.ContainsFunc(before, inWord):
+			return true // a result of no method
+		case !result && !first && strings.ContainsFunc(part, inWord) && !strings.EqualFold(strings.Trim(part, " "), "none"):
+			return true // neither a result nor "none" (RFC 8601 section 2.2)
+		}
+		for result {
+			if isDKIM(before) {
 				return true
 			}
-			continue
+			part = part[len(before)+1:]
+			before, _, result = strings.Cut(part, "=")
 		}
-		for _, left := range pieces[:len(pieces)-1] {
-			if isDKIM(split(left)) {
-				return true
-			}
-		}
-		if len(split(pieces[0])) == 0 {
-			return true
-		}
+		first = false
 	}
 	return false
 }
 
-// isDKIM reports whether the words left of "=" end in the method dkim, with or
-// without its version.
-func isDKIM(words []string) bool {
-	if n := len(words); n > 1 && isNumber(words[n-1]) {
-		words = words[:n-1]
+// isDKIM reports whether what stands left of "=" ends in the method dkim, with or
+// without its version, whatever characters are between and behind.
+func isDKIM(left string) bool {
+	other := func(c rune) bool { return !inWord(c) }
+	left = strings.TrimRightFunc(left, other)
+	if version := strings.TrimRight(left, "0123456789"); version != left {
+		if before := strings.TrimRightFunc(version, other); before != version {
+			left = before
+		}
 	}
-	return len(words) > 0 && strings.EqualFold(words[len(words)-1], "dkim")
+	const method = "dkim"
+	if len(left) < len(method) || !strings.EqualFold(left[len(left)-len(method):], method) {
+		return false
+	}
+	before, _ := utf8.DecodeLastRuneInString(left[:len(left)-len(method)])
+	return len(left) == len(method) || !inWord(before)
 }

@@ -78,6 +78,9 @@ func lookupFault(l *lookup) error {
 		return &fault{kind: ErrKeyAbsent, words: "no key at " + name + " (no TXT record)", cause: l.err}
 	}
 	text := strings.TrimPrefix(l.err.Error(), resolver.ErrTemporary.Error()+": ")
+	if server := l.answer.Server; server != "" && !strings.Contains(text, server) {
+		text += " from " + server
+	}
 	return &fault{kind: ErrKeyUnavailable, words: "key server failed: " + printable(text, maxReason), cause: l.err}
 }
 
@@ -111,13 +114,13 @@ func (v *Verifier) refuse(key *dkim.KeyRecord, err error, sig *dkim.Signature) (
 	case errors.Is(err, dkim.ErrKeyRevoked): // RFC 6376 section 6.1.2 step 7
 		return &fault{kind: ErrKeyRevoked, words: "key revoked", cause: err}, 3
 	case errors.Is(err, dkim.ErrKeyHash), errors.Is(err, dkim.ErrKeyService), errors.Is(err, dkim.ErrKeyType):
-		return &fault{kind: ErrKeyMismatch, words: printable(err.Error(), maxReason), cause: err}, 2
+		return &fault{kind: ErrKeyMismatch, words: keyWords(err), cause: err}, 2
 	case errors.Is(err, dkim.ErrKeySize):
-		return &fault{kind: ErrKeySize, words: printable(err.Error(), maxReason), cause: err}, 2
+		return &fault{kind: ErrKeySize, words: keyWords(err), cause: err}, 2
 	case errors.Is(err, dkim.ErrKeyVersion):
 		return &fault{kind: ErrKeySyntax, words: "the TXT record is not a DKIM key", cause: err}, 1
 	case err != nil:
-		return &fault{kind: ErrKeySyntax, words: ErrKeySyntax.Error() + ": " + printable(err.Error(), maxReason), cause: err}, 2
+		return &fault{kind: ErrKeySyntax, words: ErrKeySyntax.Error() + ": " + keyWords(err), cause: err}, 2
 	}
 	keyType, hash, _ := strings.Cut(sig.Algorithm, "-")
 	switch {
@@ -144,6 +147,11 @@ func (v *Verifier) refuse(key *dkim.KeyRecord, err error, sig *dkim.Signature) (
 		return because(ErrKeySyntax, "key type is not supported"), 2
 	}
 	return nil, 0
+}
+
+// keyWords is an error of a key record without the words that say so.
+func keyWords(err error) string {
+	return strings.TrimPrefix(printable(err.Error(), maxReason), "key record: ")
 }
 
 func identityDomain(sig *dkim.Signature) string {

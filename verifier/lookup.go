@@ -78,10 +78,6 @@ func (w *Verification) startLookups(ctx context.Context) {
 
 // fromCache reports whether a lookup needs no query.
 func (w *Verification) fromCache(l *lookup) bool {
-	if len(l.name) > maxNameLength {
-		l.err = resolver.ErrNotExist // no such name can exist
-		return true
-	}
 	return w.guard(&l.task, func() (ok bool) {
 		l.err = errPanicked
 		answer, err, ok := w.v.cfg.Resolver.Cached(l.name)

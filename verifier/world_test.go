@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
@@ -29,13 +28,15 @@ var rsaKey = sync.OnceValue(func() *rsa.PrivateKey { return newRSA(2048) })
 
 var otherRSAKey = sync.OnceValue(func() *rsa.PrivateKey { return newRSA(2048) })
 
-var ed25519Key = sync.OnceValue(func() ed25519.PrivateKey {
+var ed25519Key = sync.OnceValue(newEd25519)
+
+func newEd25519() ed25519.PrivateKey {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		panic(err)
 	}
 	return key
-})
+}
 
 func newRSA(bits int) *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, bits)
@@ -71,27 +72,25 @@ type signing struct {
 	selector  string
 	canon     string
 	headers   string
-	auid      string // i= where not empty
-	extra     string // further tags, each with its semicolon
-	length    int64  // l=; -1: none
-	digest    func([]byte) []byte
+	auid      string                    // i= where not empty
+	extra     string                    // further tags, each with its semicolon
+	length    int64                     // l=; -1: none
 	rewrite   func(value string) string // of the field before it is signed
 	spoil     func(value string) string // of the field after that
 }
 
 // world is a message, its signatures and the DNS; as newWorld makes it, it verifies.
 type world struct {
-	header   [][2]string
-	body     string
-	sign     []*signing
-	tamper   func(w *world) // after signing
-	dns      *fakeDNS
-	config   verifier.Config
-	request  verifier.Request // Header and From are filled in
-	chunk    int
-	fields   []string // the signature fields as made, bottom first
-	logged   *strings.Builder
-	onFinish func()
+	header  [][2]string
+	body    string
+	sign    []*signing
+	tamper  func(w *world) // after signing
+	dns     *fakeDNS
+	config  verifier.Config
+	request verifier.Request // Header and From are filled in
+	chunk   int
+	fields  []string // the signature fields as made, bottom first
+	logged  *strings.Builder
 }
 
 func newSigning() *signing {
@@ -293,5 +292,3 @@ func (d *fakeDNS) fail(name string, err error) {
 	}
 	d.err[name] = err
 }
-
-func sha(b []byte) []byte { sum := sha256.Sum256(b); return sum[:] }
