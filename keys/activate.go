@@ -29,10 +29,15 @@ type Activated struct {
 	Domain, Selector string
 	Path             string      // SELECTOR.pem
 	Check            CheckResult // what DNS said; of Force: nothing
+	Excluded         bool        // the domain's domain.toml selects other keys: it does not sign
 }
 
 // String tells what was done, in one line.
 func (a Activated) String() string {
+	if a.Excluded {
+		return fmt.Sprintf("%s: signs for %s only after selector %s is added to selectors in %s",
+			a.Path, a.Domain, a.Selector, filepath.Join(filepath.Dir(a.Path), optionsFile))
+	}
 	return fmt.Sprintf("%s: signs for %s with selector %s once dkimd has reloaded", a.Path, a.Domain, a.Selector)
 }
 
@@ -48,8 +53,14 @@ func Activate(ctx context.Context, a Activation) (Activated, error) {
 	if err != nil {
 		return Activated{}, fmt.Errorf("activate: %w", err)
 	}
-	done := Activated{Domain: key.Domain, Selector: key.Selector, Path: strings.TrimSuffix(key.Path, ".new")}
-	if _, err := os.Lstat(done.Path); err == nil {
+	done := Activated{
+		Domain: key.Domain, Selector: key.Selector, Path: strings.TrimSuffix(key.Path, ".new"),
+		Excluded: d.Options.Selectors != nil && !slices.Contains(d.Options.Selectors, key.Selector),
+	}
+	if there, err := os.Lstat(done.Path); err == nil {
+		if waits, err := os.Lstat(key.Path); err == nil && os.SameFile(there, waits) {
+			return done, finish(key.Path) // an earlier rename was cut off in the middle
+		}
 		return done, fmt.Errorf("activate %s: %s: %w; a key is never overwritten, generate one with another selector", key, done.Path, fs.ErrExist)
 	}
 	if _, err := key.Load(ctx); err != nil {
@@ -96,8 +107,12 @@ func rename(from, to string) error {
 	if err := os.Link(from, to); err != nil {
 		return err
 	}
+	return finish(from)
+}
+
+func finish(from string) error {
 	if err := os.Remove(from); err != nil {
 		return err
 	}
-	return syncDirectory(filepath.Dir(to))
+	return syncDirectory(filepath.Dir(from))
 }

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -159,6 +160,18 @@ func Check(ctx context.Context, lookup Lookup, key *Key) CheckResult {
 		r.State, r.Err = compare(r.Found[0], private)
 	}
 	return r
+}
+
+// CheckDomain checks the keys of a domain, those that sign and those that wait;
+// with a selector only these of that name.
+func CheckDomain(ctx context.Context, lookup Lookup, d *Domain, selector string) []CheckResult {
+	var results []CheckResult
+	for _, k := range slices.Concat(d.Keys, d.Pending) {
+		if selector == "" || k.Selector == selector {
+			results = append(results, Check(ctx, lookup, k))
+		}
+	}
+	return results
 }
 
 // compare says what one TXT record is to a key. The error says why it is Invalid.

@@ -53,19 +53,6 @@ func (p fingerprint) kind() string {
 	return "something that is no regular file"
 }
 
-// stat follows links: what counts is the target.
-func stat(path string) (fingerprint, error) {
-	var st unix.Stat_t
-	for {
-		switch err := unix.Stat(path, &st); {
-		case err == nil:
-			return fingerprintOf(&st), nil
-		case !errors.Is(err, unix.EINTR):
-			return fingerprint{}, err
-		}
-	}
-}
-
 // rules are the permission rules of one directory of keys.
 type rules struct {
 	owners []uint32 // who may own a key: root, ourselves, the owner of the directory, and whom the configuration names

@@ -52,8 +52,8 @@ func Generate(n New) (Generated, error) {
 	if err != nil {
 		return Generated{}, err
 	}
-	dir, _, err := locate(n.Directory, g.Domain)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	dir, err := locate(n.Directory, g.Domain)
+	if err != nil {
 		return Generated{}, fmt.Errorf("generate key %s/%s: %w", g.Domain, g.Selector, err)
 	}
 	g.Path = filepath.Join(dir, g.Selector+pendingSuffix)
@@ -221,16 +221,6 @@ func writeKey(path string, content []byte) (err error) {
 		return err
 	}
 	return syncDirectory(directory)
-}
-
-// syncDirectory makes what was created or renamed in a directory last.
-func syncDirectory(path string) error {
-	d, err := os.Open(path) //nolint:gosec // the operator names the directory
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	return errors.Join(err, d.Close())
 }
 
 // bitsOf is a number of bits in words.

@@ -2,16 +2,16 @@ package keys
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"dkimd/internal/tomlfile"
 )
@@ -21,28 +21,26 @@ func (s *Store) index(c Config) {
 	if c.Directory == "" {
 		return
 	}
-	top, err := stat(c.Directory)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return
-	case err != nil:
-		s.fault(unreadable(c.Directory, err))
-		return
-	case !top.directory():
-		s.fault(&tomlfile.Fault{Path: c.Directory, Got: top.kind(), Want: "the directory of the keys"})
+	top, err := openDirectory(c.Directory)
+	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if fault := checkDirectory(c.Directory, top); fault != nil {
+	if err != nil {
+		s.fault(noDirectory(c.Directory, err, "the directory of the keys"))
+		return
+	}
+	defer top.close()
+	if fault := checkDirectory(c.Directory, top.print); fault != nil {
 		s.fault(fault)
 	}
-	names, err := list(c.Directory)
+	names, err := top.names()
 	if err != nil {
 		s.fault(unreadable(c.Directory, err))
 		return
 	}
-	r := &reader{rules: newRules(top, c.Owners), previous: c.Previous, log: s.log}
+	r := &reader{rules: newRules(top.print, c.Owners), previous: c.Previous, log: s.log}
 	slices.Sort(names)
-	found := r.readAll(c.Directory, names)
+	found := r.readAll(top, names)
 	for i, f := range found {
 		if f.fault != nil {
 			s.fault(f.fault)
@@ -102,14 +100,15 @@ type found struct {
 }
 
 // readAll reads directories of domains on all processors: with 100,000 of them the time goes into system calls.
-func (r *reader) readAll(directory string, names []string) []found {
+func (r *reader) readAll(top *directory, names []string) []found {
 	all := make([]found, len(names))
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(names)) {
 		workers.Go(func() {
+			buf := make([]byte, listBytes)
 			for i := next.Add(1) - 1; i < int64(len(names)); i = next.Add(1) - 1 {
-				all[i].domain, all[i].fault = r.readEntry(directory, names[i])
+				all[i].domain, all[i].fault = r.readEntry(top, names[i], buf)
 			}
 		})
 	}
@@ -118,44 +117,58 @@ func (r *reader) readAll(directory string, names []string) []found {
 }
 
 // readEntry reads one entry of the directory of keys.
-func (r *reader) readEntry(directory, name string) (*Domain, *tomlfile.Fault) {
+func (r *reader) readEntry(top *directory, name string, buf []byte) (*Domain, *tomlfile.Fault) {
 	if ignored(name) || name == "lost+found" {
 		return nil, nil
 	}
-	path := filepath.Join(directory, name)
-	p, err := stat(path)
+	path := filepath.Join(top.path, name)
+	domain, reason := domainName(name)
+	dir, err := top.open(name, buf)
 	switch {
-	case err != nil:
-		return nil, unreadable(path, err)
-	case !p.directory() && strings.HasSuffix(name, ".pem"):
+	case errors.Is(err, unix.ENOTDIR) && strings.HasSuffix(name, ".pem"):
+		home := filepath.Join(top.path, "DOMAIN")
 		return nil, &tomlfile.Fault{
 			Path: path, Got: "a key that belongs to no domain", Want: "it in a directory named after the domain",
-			Hint: "mkdir -m 0750 " + quote(filepath.Join(directory, "DOMAIN")) + " && mv " + quote(path) + " " + quote(filepath.Join(directory, "DOMAIN", name)),
+			Hint: "mkdir -m 0750 " + quote(home) + " && mv " + quote(path) + " " + quote(filepath.Join(home, name)),
 		}
-	case !p.directory():
+	case errors.Is(err, unix.ENOTDIR):
 		return nil, nil
+	case err != nil && reason == "":
+		// Its mail is ours to sign, only we cannot.
+		return &Domain{Name: domain, Path: path, signs: true, faults: tomlfile.Faults{*unreadable(path, err)}}, nil
+	case err != nil:
+		return nil, unreadable(path, err)
 	}
-	domain, reason := domainName(name)
+	defer dir.close()
 	if reason != "" {
 		return nil, &tomlfile.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain"}
 	}
-	return r.readDomain(domain, path, p), nil
+	return r.readDomain(domain, dir), nil
+}
+
+// noDirectory is the fault of a path at which a directory should be.
+func noDirectory(path string, err error, want string) *tomlfile.Fault {
+	p, statErr := stat(path)
+	if statErr != nil || p.directory() {
+		return unreadable(path, err)
+	}
+	return &tomlfile.Fault{Path: path, Got: p.kind(), Want: want}
 }
 
 // readDomain reads the index of one domain and its options. Keys are not opened.
-func (r *reader) readDomain(name, path string, p fingerprint) *Domain {
-	d := &Domain{Name: name, Path: path}
-	if !r.rules.owns(p.uid) {
+func (r *reader) readDomain(name string, dir *directory) *Domain {
+	d := &Domain{Name: name, Path: dir.path}
+	if !r.rules.owns(dir.print.uid) {
 		// Everything in there is that user's doing, whoever owns the files: links, for one.
-		d.signs, d.faults = true, tomlfile.Faults{*r.rules.foreign(path, p)}
+		d.signs, d.faults = true, tomlfile.Faults{*r.rules.foreign(d.Path, dir.print)}
 		return d
 	}
-	if fault := checkDirectory(path, p); fault != nil {
+	if fault := checkDirectory(d.Path, dir.print); fault != nil {
 		d.faults = append(d.faults, *fault)
 	}
-	names, err := list(path)
+	names, err := dir.names()
 	if err != nil {
-		d.signs, d.faults = true, append(d.faults, *unreadable(path, err))
+		d.signs, d.faults = true, append(d.faults, *unreadable(d.Path, err))
 		return d
 	}
 	slices.Sort(names)
@@ -168,13 +181,13 @@ func (r *reader) readDomain(name, path string, p fingerprint) *Domain {
 		case file == optionsFile:
 			options = true
 		case isPending && !ignored(pending):
-			if k := r.readKey(d, file, pending); k != nil {
+			if k := r.readKey(d, dir, file, pending); k != nil {
 				d.Pending = append(d.Pending, k)
 			}
 		case ignored(file):
 		case isKey:
 			d.signs = true
-			if k := r.readKey(d, file, selector); k != nil {
+			if k := r.readKey(d, dir, file, selector); k != nil {
 				d.Keys = append(d.Keys, k)
 			}
 		case strings.HasSuffix(file, ".private") || strings.HasSuffix(file, ".key"):
@@ -192,7 +205,7 @@ func (r *reader) readDomain(name, path string, p fingerprint) *Domain {
 }
 
 // readKey is the key of one file, from the previous store if the file is the same.
-func (r *reader) readKey(d *Domain, file, written string) *Key {
+func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 	path := filepath.Join(d.Path, file)
 	selector, reason := selectorName(written, d.Name, asPublished)
 	if reason != "" {
@@ -201,7 +214,7 @@ func (r *reader) readKey(d *Domain, file, written string) *Key {
 		})
 		return nil
 	}
-	now, err := stat(path)
+	now, err := dir.stat(file)
 	if err == nil {
 		if k := r.previous.key(d.Name, path); k != nil && k.fits(now) {
 			return k
@@ -291,66 +304,4 @@ func ignored(name string) bool {
 		}
 	}
 	return strings.HasPrefix(name, ".")
-}
-
-// list is the names in a directory, in no order.
-func list(path string) ([]string, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the directory
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	return f.Readdirnames(-1)
-}
-
-// locate is the directory of a domain, however its name is written there;
-// where there is none, that in which it belongs.
-func locate(directory, domain string) (path string, p fingerprint, err error) {
-	path = filepath.Join(directory, domain)
-	if p, err = stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return path, p, err
-	}
-	names, listErr := list(directory)
-	if listErr != nil && !errors.Is(listErr, fs.ErrNotExist) {
-		return path, p, listErr
-	}
-	for _, name := range names {
-		if ignored(name) {
-			continue
-		}
-		if other, reason := domainName(name); reason == "" && other == domain {
-			path = filepath.Join(directory, name)
-			p, err = stat(path)
-			return path, p, err
-		}
-	}
-	return path, p, err
-}
-
-// Find reads the directory of one domain, as Open reads them all, but its keys
-// are parsed only when they are loaded. The error says why there is no such domain.
-func Find(c Config, domain string) (*Domain, error) {
-	name, reason := domainName(domain)
-	if reason != "" {
-		return nil, fmt.Errorf("domain %q: %s", domain, reason)
-	}
-	top, err := stat(c.Directory)
-	if err != nil {
-		return nil, *unreadable(c.Directory, err)
-	}
-	path, p, err := locate(c.Directory, name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("no keys for %s: there is no %s", name, path)
-	case err != nil:
-		return nil, *unreadable(path, err)
-	case !p.directory():
-		return nil, tomlfile.Fault{Path: path, Got: p.kind(), Want: "the directory of the domain's keys"}
-	}
-	log := c.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	r := &reader{rules: newRules(top, c.Owners), log: log}
-	return r.readDomain(name, path, p), nil
 }

@@ -53,7 +53,7 @@ func (k *Key) String() string { return k.Domain + "/" + k.Selector }
 func (k *Key) Pending() bool { return strings.HasSuffix(k.Path, pendingSuffix) }
 
 // Ready is the key, or its fault, if it is known by now. It never waits.
-func (k *Key) Ready() (*Private, error, bool) { //nolint:revive,staticcheck // the error belongs to the key
+func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error belongs to the key
 	o := k.outcome.Load()
 	if o == nil {
 		return nil, nil, false

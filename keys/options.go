@@ -55,7 +55,7 @@ func readOptions(d *Domain, path string, data []byte) (o Options, faults tomlfil
 }
 
 // saysSubdomains finds the option in a file that is no TOML.
-var saysSubdomains = regexp.MustCompile(`(?m)^[ \t]*subdomains[ \t]*=[ \t]*true\b`) //nolint:gochecknoglobals // constant
+var saysSubdomains = regexp.MustCompile(`(?m)^[ \t]*subdomains[ \t]*=[ \t]*true\b`)
 
 // knows reports whether there is a key that can sign under a selector, and what to do if not.
 func (d *Domain) knows(selector string) (hint string, known bool) {

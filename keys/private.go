@@ -38,22 +38,31 @@ func (p Private) LogValue() slog.Value { return slog.StringValue(p.String()) }
 // MarshalText is String.
 func (p Private) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// guarded is a crypto.Signer that keeps its secret to itself. It is used through
-// a pointer, because fmt prints what it meets in unexported fields without asking
-// its methods, but stops at pointers.
-type guarded struct{ secret crypto.Signer }
-
-func (g *guarded) Public() crypto.PublicKey { return g.secret.Public() }
-
-func (g *guarded) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return g.secret.Sign(random, digest, opts)
+// guarded is a crypto.Signer that keeps its secret to itself. The secret is in a
+// closure, because fmt prints what it meets in unexported fields, or with a verb
+// that does not fit, without asking its methods, and follows pointers there; of a function it prints the address.
+type guarded struct {
+	public crypto.PublicKey
+	sign   func(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 }
 
-func (g *guarded) String() string                  { return "private key" }
-func (g *guarded) Format(f fmt.State, _ rune)      { write(f, g.String()) }
-func (g *guarded) LogValue() slog.Value            { return slog.StringValue(g.String()) }
-func (g *guarded) MarshalText() ([]byte, error)    { return []byte(g.String()), nil }
-func privateRSA(k *rsa.PrivateKey) *Private        { return &Private{&guarded{k}, RSA, k.N.BitLen()} }
-func privateEd25519(k ed25519.PrivateKey) *Private { return &Private{&guarded{k}, Ed25519, 256} }
+func privateRSA(k *rsa.PrivateKey) *Private {
+	return &Private{&guarded{k.Public(), k.Sign}, RSA, k.N.BitLen()}
+}
+
+func privateEd25519(k ed25519.PrivateKey) *Private {
+	return &Private{&guarded{k.Public(), k.Sign}, Ed25519, 256}
+}
+
+func (g *guarded) Public() crypto.PublicKey { return g.public }
+
+func (g *guarded) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return g.sign(random, digest, opts)
+}
+
+func (g *guarded) String() string               { return "private key" }
+func (g *guarded) Format(f fmt.State, _ rune)   { write(f, g.String()) }
+func (g *guarded) LogValue() slog.Value         { return slog.StringValue(g.String()) }
+func (g *guarded) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
 func write(f fmt.State, s string) { _, _ = io.WriteString(f, s) }

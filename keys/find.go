@@ -1,0 +1,67 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+)
+
+// Find reads the directory of one domain, as Open reads them all, but its keys
+// are parsed only when they are loaded. The error says why there is no such domain.
+func Find(c Config, domain string) (*Domain, error) {
+	name, reason := domainName(domain)
+	if reason != "" {
+		return nil, fmt.Errorf("domain %q: %s", domain, reason)
+	}
+	top, err := stat(c.Directory)
+	if err != nil {
+		return nil, *unreadable(c.Directory, err)
+	}
+	path, err := locate(c.Directory, name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := openDirectory(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no keys for %s: there is no %s", name, path)
+	}
+	if err != nil {
+		return nil, *noDirectory(path, err, "the directory of the domain's keys")
+	}
+	defer dir.close()
+	log := c.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	r := &reader{rules: newRules(top, c.Owners), log: log}
+	return r.readDomain(name, dir), nil
+}
+
+// locate is the path of a domain's directory, however its name is written there;
+// where there is none, that at which it belongs.
+func locate(directory, domain string) (string, error) {
+	path := filepath.Join(directory, domain)
+	if _, err := stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return path, nil
+	}
+	top, err := openDirectory(directory)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, nil
+	}
+	if err != nil {
+		return "", *noDirectory(directory, err, "the directory of the keys")
+	}
+	defer top.close()
+	names, err := top.names()
+	if err != nil {
+		return "", *unreadable(directory, err)
+	}
+	for _, name := range names {
+		if other, reason := domainName(name); !ignored(name) && reason == "" && other == domain {
+			return filepath.Join(directory, name), nil
+		}
+	}
+	return path, nil
+}
