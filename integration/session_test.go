@@ -51,12 +51,16 @@ func tryDial(t *testing.T, port int) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial Postfix: %w", err)
 	}
-	s := &session{t: t, conn: conn, text: textproto.NewConn(conn)}
+	s := newSession(t, conn)
 	if greeting, err := s.read(); err != nil || greeting.code != 220 {
 		s.hangUp()
 		return nil, fmt.Errorf("greeting %v: %w", greeting, err)
 	}
 	return s, nil
+}
+
+func newSession(t *testing.T, conn net.Conn) *session {
+	return &session{t: t, conn: conn, text: textproto.NewConn(conn)}
 }
 
 // hangUp closes the connection as a client does that loses its line.
