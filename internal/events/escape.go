@@ -1,0 +1,124 @@
+package events
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// clip bounds one value. It never cuts a character in two.
+func clip(s string) (kept string, cut bool) {
+	if len(s) <= MaxValue {
+		return s, false
+	}
+	end := MaxValue
+	for end > MaxValue-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end], true
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendJSONString appends a JSON string (RFC 8259 section 7). Beyond what JSON
+// asks for it escapes all that is not printable: C1 controls, U+2028 and
+// bidirectional marks move or break lines in terminals and viewers.
+func appendJSONString(dst []byte, s string) []byte {
+	s, cut := clip(s)
+	dst = append(dst, '"')
+	done := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= ' ' && c != '"' && c != '\\' && c != 0x7f {
+				i++
+				continue
+			}
+			dst = append(dst, s[done:i]...)
+			if c == '"' || c == '\\' {
+				dst = append(dst, '\\', c)
+			} else {
+				dst = appendUnicodeEscape(dst, uint16(c))
+			}
+			i++
+			done = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if strconv.IsPrint(r) && (r != utf8.RuneError || size > 1) {
+			i += size
+			continue
+		}
+		dst = append(dst, s[done:i]...)
+		if r < 0x10000 {
+			dst = appendUnicodeEscape(dst, uint16(r)) //nolint:gosec // bounded by the condition
+		} else {
+			// A surrogate pair, RFC 8259 section 7.
+			r -= 0x10000
+			dst = appendUnicodeEscape(dst, 0xd800|uint16(r>>10)) //nolint:gosec // at most 10 bits are left
+			dst = appendUnicodeEscape(dst, 0xdc00|uint16(r&0x3ff))
+		}
+		i += size
+		done = i
+	}
+	dst = append(dst, s[done:]...)
+	if cut {
+		dst = append(dst, "..."...)
+	}
+	return append(dst, '"')
+}
+
+func appendUnicodeEscape(dst []byte, u uint16) []byte {
+	return append(dst, '\\', 'u', hexDigits[u>>12], hexDigits[u>>8&15], hexDigits[u>>4&15], hexDigits[u&15])
+}
+
+// appendToken appends a value for people: as it is where it has no character
+// that separates or quotes, otherwise quoted and escaped.
+func appendToken(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, '-')
+	}
+	return appendPlain(dst, s, " \"\\(),;[]`'")
+}
+
+// appendWords appends a text that stands in brackets: it may contain spaces,
+// but nothing that ends the brackets.
+func appendWords(dst []byte, s string) []byte { return appendPlain(dst, s, "\"\\()[]") }
+
+// appendReply appends a text that runs to the end of its line.
+func appendReply(dst []byte, s string) []byte { return appendPlain(dst, s, "\\") }
+
+// appendPlain appends s as it is where it is printable and has none of the
+// characters in special, quoted where not.
+func appendPlain(dst []byte, s, special string) []byte {
+	s, cut := clip(s)
+	plain := !strings.ContainsAny(s, special) && (s == "" || s[0] != ' ' && s[len(s)-1] != ' ')
+	for i := 0; plain && i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			plain = printable(s[i:])
+			break
+		}
+		plain = ' ' <= s[i] && s[i] < 0x7f
+	}
+	if !plain {
+		dst = strconv.AppendQuote(dst, s)
+		if cut {
+			dst = append(dst[:len(dst)-1], `..."`...)
+		}
+		return dst
+	}
+	dst = append(dst, s...)
+	if cut {
+		dst = append(dst, "..."...)
+	}
+	return dst
+}
+
+func printable(s string) bool {
+	for i, r := range s {
+		if !strconv.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {
+			return false
+		}
+	}
+	return true
+}

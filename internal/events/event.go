@@ -1,0 +1,122 @@
+// Package events writes the log stream: one record a message, as JSON, as a
+// line for people, or as the lines that Exim writes. It never makes mail wait:
+// what cannot be written is lost, counted and reported.
+//
+// All text in an Event may come from a stranger's message. In every format it
+// is bounded and escaped, so that it can forge no line and no field.
+package events
+
+import "time"
+
+// Bounds of a record.
+const (
+	// MaxValue is how many bytes of any text are kept; longer text ends in "...".
+	MaxValue = 1024
+	// MaxList is how many elements of any list are kept.
+	MaxList = 100
+	// maxListBytes is after how many bytes a list takes no further element.
+	maxListBytes = 32 << 10
+)
+
+// The modes of a message (design.md section 1).
+const (
+	ModeSign     = "sign"     // ours, at least one signature was added
+	ModeUnsigned = "unsigned" // ours, none was added
+	ModeVerify   = "verify"
+	ModeTrusted  = "trusted" // verified and recorded, not judged
+	ModeAborted  = "aborted" // the MTA left before the end
+)
+
+// Event is the one record of a message. Its JSON keys are a promise to those
+// who read the stream: docs/events.md describes each, and a test compares.
+// Every key is in every record; times of day are UTC, spans are milliseconds.
+type Event struct {
+	Time       time.Time     `json:"time"`       // end of the message
+	ID         string        `json:"id"`         // the MTA's queue id
+	MessageID  string        `json:"message_id"` // the Message-ID field's value
+	Front      string        `json:"front"`      // milter, exim, command
+	Mode       string        `json:"mode"`
+	Reason     string        `json:"reason"` // why it was not signed, or not verified
+	Client     string        `json:"client"` // address, "local" or "unreadable"
+	Helo       string        `json:"helo"`
+	Auth       string        `json:"auth"`   // login name
+	Sender     string        `json:"sender"` // MAIL FROM; empty: the null sender
+	From       []string      `json:"from"`   // addresses of all From fields
+	Recipients int           `json:"recipients"`
+	Bytes      int64         `json:"bytes"` // header and body as received
+	Signatures []Signature   `json:"signatures"`
+	Signed     []Signed      `json:"signed"`
+	Stripped   int           `json:"stripped"` // Authentication-Results fields removed
+	Policy     []Decision    `json:"policy"`
+	Verdict    string        `json:"verdict"`  // accept, quarantine, discard, tempfail, reject; aborted
+	DNS        time.Duration `json:"dns_ms"`   // longest wait for lookups
+	Total      time.Duration `json:"total_ms"` // from MAIL to the end
+	Warnings   []string      `json:"warnings"`
+	Error      string        `json:"error"` // a fault of dkimd's own
+}
+
+// Signature is what came of one DKIM-Signature field of a verified message.
+type Signature struct {
+	Domain           string `json:"d"`
+	Selector         string `json:"s"`
+	Algorithm        string `json:"a"`
+	Canonicalization string `json:"c"`
+	Result           string `json:"result"` // RFC 8601 section 2.7.1
+	Reason           string `json:"reason"`
+	KeyBits          int    `json:"key_bits"`
+	Testing          bool   `json:"testing"`
+	Aligned          string `json:"aligned"` // none, relaxed, strict
+
+	// What only the format exim writes.
+	Code          Code   `json:"-"`
+	Identity      string `json:"-"` // i=; not written where it is empty or "@" and the domain
+	SignatureBits int    `json:"-"` // length of b=; 0: what the key makes
+	Timestamp     int64  `json:"-"` // t=; below 1: absent
+	Expiration    int64  `json:"-"` // x=; below 1: absent
+	BodyLength    int64  `json:"-"` // l=; -1: absent
+}
+
+// Signed is one signature that was added.
+type Signed struct {
+	Domain    string `json:"d"`
+	Selector  string `json:"s"`
+	Algorithm string `json:"a"`
+}
+
+// Decision is what the matched rule of one rules file said, also where the
+// file only monitors.
+type Decision struct {
+	File   string `json:"file"`
+	Rule   string `json:"rule"`
+	Mode   string `json:"mode"` // monitor, enforce
+	Action string `json:"action"`
+	Reply  string `json:"reply"`
+}
+
+// Code says more closely than the result why a signature did not pass, for
+// formats that have words of their own for it.
+type Code uint8
+
+// The codes, as far as Exim tells them apart.
+const (
+	CodeNone           Code = iota // passed, or nothing below
+	CodeBodyHash                   // the body hash does not match
+	CodeSignature                  // the signature does not match
+	CodeKeyUnavailable             // the key is not there, or could not be fetched
+	CodeKeyTooLong                 // the key record is longer than is read
+	CodeKeySyntax                  // the key record cannot be used: syntax, type, revoked
+	CodeKeySize                    // the key is too short
+	CodeTags                       // a tag of the signature is missing or invalid
+	CodeVersion                    // v= is not 1
+	CodeSkipped                    // not looked at: over the limit
+)
+
+// rule is the decision that the verdict comes from, if one does.
+func (e *Event) rule() *Decision {
+	for i := range e.Policy {
+		if d := &e.Policy[i]; d.Action == e.Verdict && d.Mode != "monitor" {
+			return d
+		}
+	}
+	return nil
+}

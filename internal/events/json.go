@@ -1,0 +1,155 @@
+package events
+
+import (
+	"strconv"
+	"time"
+)
+
+// MarshalJSON is the record as the stream has it.
+func (e *Event) MarshalJSON() ([]byte, error) { return appendJSON(nil, e), nil }
+
+// appendJSON is written by hand: encoding/json costs more than the rest of the record's way.
+func appendJSON(dst []byte, e *Event) []byte {
+	w := &jsonWriter{buf: dst}
+	w.buf = append(w.buf, `{"time":"`...)
+	w.buf = e.Time.UTC().AppendFormat(w.buf, "2006-01-02T15:04:05.000000Z")
+	w.buf = append(w.buf, '"')
+	w.text(`,"id":`, e.ID)
+	w.text(`,"message_id":`, e.MessageID)
+	w.text(`,"front":`, e.Front)
+	w.text(`,"mode":`, e.Mode)
+	w.text(`,"reason":`, e.Reason)
+	w.text(`,"client":`, e.Client)
+	w.text(`,"helo":`, e.Helo)
+	w.text(`,"auth":`, e.Auth)
+	w.text(`,"sender":`, e.Sender)
+	w.texts("from", e.From)
+	w.number(`,"recipients":`, int64(e.Recipients))
+	w.number(`,"bytes":`, e.Bytes)
+	w.signatures(e.Signatures)
+	w.signed(e.Signed)
+	w.number(`,"stripped":`, int64(e.Stripped))
+	w.policy(e.Policy)
+	w.text(`,"verdict":`, e.Verdict)
+	w.milliseconds(`,"dns_ms":`, e.DNS)
+	w.milliseconds(`,"total_ms":`, e.Total)
+	w.texts("warnings", e.Warnings)
+	w.text(`,"error":`, e.Error)
+	return append(w.buf, '}')
+}
+
+// jsonWriter appends members of an object, each beginning with its comma.
+type jsonWriter struct {
+	buf  []byte
+	list int // where the list being written begins
+	cuts []string
+}
+
+func (w *jsonWriter) text(key, s string) {
+	w.buf = append(w.buf, key...)
+	w.buf = appendJSONString(w.buf, s)
+}
+
+func (w *jsonWriter) number(key string, n int64) {
+	w.buf = append(w.buf, key...)
+	w.buf = strconv.AppendInt(w.buf, n, 10)
+}
+
+func (w *jsonWriter) milliseconds(key string, d time.Duration) {
+	w.buf = append(w.buf, key...)
+	w.buf = strconv.AppendFloat(w.buf, float64(d.Microseconds())/1000, 'f', -1, 64)
+}
+
+func (w *jsonWriter) begin(name string) {
+	w.buf = append(w.buf, `,"`...)
+	w.buf = append(w.buf, name...)
+	w.buf = append(w.buf, `":[`...)
+	w.list = len(w.buf)
+}
+
+// room reports whether element i of n still fits into the list, and begins it.
+func (w *jsonWriter) room(name string, i, n int) bool {
+	if i >= MaxList || len(w.buf)-w.list > maxListBytes {
+		w.cuts = append(w.cuts, "dkimd: this record leaves out "+strconv.Itoa(n-i)+" of "+strconv.Itoa(n)+" "+name)
+		return false
+	}
+	if i > 0 {
+		w.buf = append(w.buf, ',')
+	}
+	return true
+}
+
+func (w *jsonWriter) end() { w.buf = append(w.buf, ']') }
+
+// texts writes a list of strings. The last list also says what was left out.
+func (w *jsonWriter) texts(name string, list []string) {
+	w.begin(name)
+	for i, s := range list {
+		if !w.room(name, i, len(list)) {
+			break
+		}
+		w.buf = appendJSONString(w.buf, s)
+	}
+	if name == "warnings" {
+		for _, s := range w.cuts {
+			if len(w.buf) > w.list {
+				w.buf = append(w.buf, ',')
+			}
+			w.buf = appendJSONString(w.buf, s)
+		}
+	}
+	w.end()
+}
+
+func (w *jsonWriter) signatures(list []Signature) {
+	w.begin("signatures")
+	for i := range list {
+		if !w.room("signatures", i, len(list)) {
+			break
+		}
+		s := &list[i]
+		w.text(`{"d":`, s.Domain)
+		w.text(`,"s":`, s.Selector)
+		w.text(`,"a":`, s.Algorithm)
+		w.text(`,"c":`, s.Canonicalization)
+		w.text(`,"result":`, s.Result)
+		w.text(`,"reason":`, s.Reason)
+		w.number(`,"key_bits":`, int64(s.KeyBits))
+		w.buf = append(w.buf, `,"testing":`...)
+		w.buf = strconv.AppendBool(w.buf, s.Testing)
+		w.text(`,"aligned":`, s.Aligned)
+		w.buf = append(w.buf, '}')
+	}
+	w.end()
+}
+
+func (w *jsonWriter) signed(list []Signed) {
+	w.begin("signed")
+	for i := range list {
+		if !w.room("signed", i, len(list)) {
+			break
+		}
+		w.text(`{"d":`, list[i].Domain)
+		w.text(`,"s":`, list[i].Selector)
+		w.text(`,"a":`, list[i].Algorithm)
+		w.buf = append(w.buf, '}')
+	}
+	w.end()
+}
+
+func (w *jsonWriter) policy(list []Decision) {
+	w.begin("policy")
+	for i := range list {
+		if !w.room("policy", i, len(list)) {
+			break
+		}
+		d := &list[i]
+		w.text(`{"file":`, d.File)
+		w.text(`,"rule":`, d.Rule)
+		w.text(`,"mode":`, d.Mode)
+		w.text(`,"action":`, d.Action)
+		w.text(`,"reply":`, d.Reply)
+		w.buf = append(w.buf, '}')
+	}
+	w.end()
+}

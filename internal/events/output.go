@@ -1,0 +1,90 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// output is where records go. Only the writer goroutine writes to it.
+type output struct {
+	w    io.Writer
+	file *os.File // nil: stdout and stderr, which are not ours to close
+	torn bool     // the last line was not written to its end
+}
+
+// openOutput opens what the key log.output names.
+func openOutput(cfg Config) (*output, error) {
+	switch cfg.Output {
+	case "stdout", "":
+		return &output{w: cfg.Stdout}, nil
+	case "stderr":
+		return &output{w: cfg.Stderr}, nil
+	}
+	if !filepath.IsAbs(cfg.Output) {
+		return nil, fmt.Errorf("log.output: got %q; want stdout, stderr or the absolute path of a file", cfg.Output)
+	}
+	// Administrators of a group, and log shippers, read the log: 0640.
+	f, err := os.OpenFile(cfg.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640) //nolint:gosec // see above
+	if err != nil {
+		return nil, fmt.Errorf("log.output: %w", err)
+	}
+	return &output{w: f, file: f, torn: endsTorn(cfg.Output)}, nil
+}
+
+// endsTorn reports whether a file ends within a line: a process was killed
+// while it wrote, or the disk was full.
+func endsTorn(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return false
+	}
+	defer f.Close() //nolint:errcheck // only read
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, info.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+// write writes whole lines and returns how many bytes of them got through. A
+// torn line before them is ended first, so that no record is joined to half of another.
+func (o *output) write(p []byte) (int, error) {
+	if o.torn {
+		n, err := o.w.Write([]byte("\n"))
+		if n != 1 || err != nil {
+			return 0, shortWrite(err)
+		}
+		o.torn = false
+	}
+	// Should w panic, how far it came is unknown.
+	o.torn = true
+	n, err := o.w.Write(p)
+	n = min(max(n, 0), len(p))
+	o.torn = n > 0 && p[n-1] != '\n'
+	if n < len(p) {
+		return n, shortWrite(err)
+	}
+	return n, nil
+}
+
+func shortWrite(err error) error {
+	if err == nil {
+		return io.ErrShortWrite
+	}
+	return err
+}
+
+func (o *output) close() error {
+	if o == nil || o.file == nil {
+		return nil
+	}
+	if err := o.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}

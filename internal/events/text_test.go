@@ -1,0 +1,208 @@
+package events_test
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"dkimd/internal/events"
+)
+
+// written is what a format makes of events.
+func written(t *testing.T, format string, all ...*events.Event) string {
+	t.Helper()
+	var out bytes.Buffer
+	l, err := events.Open(events.Config{Format: format, Stdout: &out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		l.Write(e)
+	}
+	if err := l.Close(); err != nil || l.Lost() > 0 {
+		t.Fatalf("%v, %d lost", err, l.Lost())
+	}
+	return out.String()
+}
+
+func TestText(t *testing.T) {
+	t.Parallel()
+	bounce := &events.Event{
+		Time: sample().Time, ID: "1", Mode: events.ModeUnsigned, Reason: "no key for example.org", Client: "192.0.2.1", Verdict: "accept",
+		Error: "sign example.org/s1: key unusable",
+	}
+	none := &events.Event{Time: sample().Time, ID: "1", Mode: events.ModeVerify, Sender: "a b@x", From: []string{"a@x", "b@x"}, Verdict: "accept"}
+	tests := map[string]struct {
+		event *events.Event
+		want  string
+	}{
+		"rejected": {sample(), `2026-11-23T14:00:00Z 4Xyz8q2Nk1z REJECT     verify   from=alice@gmail.com sender=bounce@esp.example client=203.0.113.9 helo=mail.example.net to=2 bytes=12345 message_id=<a.b@gmail.com>; dkim: gmail.com/s1 fail (body hash did not verify), esp.example/k pass; rule esp.example.toml "try" [monitor] tempfail "451 4.7.5 later"; rule gmail.com.toml "gmail must be signed" reject "550 5.7.20 Come on, what's going on?"; stripped=1; warning: a line is longer than 998 octets; total=15ms dns=12.3ms`},
+		"signed":   {signed(), `2026-11-23T14:00:00Z 4Abc        ACCEPT     sign     from=bob@example.org client=local auth=bob to=1 bytes=10; signed: example.org/r rsa-sha256, example.org/e ed25519-sha256; total=2ms`},
+		"unsigned": {bounce, `2026-11-23T14:00:00Z 1           ACCEPT     unsigned from=- sender=<> client=192.0.2.1 to=0 bytes=0; reason: no key for example.org; ERROR: sign example.org/s1: key unusable; total=0s`},
+		"none":     {none, `2026-11-23T14:00:00Z 1           ACCEPT     verify   from=a@x,b@x sender="a b@x" client=- to=0 bytes=0; dkim: none; total=0s`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := written(t, "text", test.event); got != test.want+"\n" {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestExim(t *testing.T) {
+	t.Parallel()
+	stamp := sample().Time.Local().Format("2006-01-02 15:04:05")
+	got := written(t, "exim", sample())
+	want := stamp + ` 4Xyz8q2Nk1z DKIM: d=gmail.com s=s1 c=relaxed/relaxed a=rsa-sha256 b=2048 t=1700000000 x=1700600000 l=5 [verification failed - body hash mismatch (body probably modified in transit)]
+` + stamp + ` 4Xyz8q2Nk1z DKIM: d=esp.example s=k c=relaxed/simple a=ed25519-sha256 b=512 i=u@m.esp.example [verification succeeded]
+` + stamp + ` 4Xyz8q2Nk1z H=(mail.example.net) [203.0.113.9] F=<bounce@esp.example> rejected after DATA: 550 5.7.20 Come on, what's going on? (dkimd: verify, rule gmail.com.toml "gmail must be signed"); rule esp.example.toml "try" would tempfail; warning: a line is longer than 998 octets
+`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	got = written(t, "exim", signed())
+	want = stamp + " 4Abc [local] A=bob F=<bob@example.org> accepted (dkimd: sign); DKIM signed d=example.org s=r a=rsa-sha256; DKIM signed d=example.org s=e a=ed25519-sha256\n"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestEximWords: the words are those of Exim's dkim.c, where it has any.
+func TestEximWords(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		signature events.Signature
+		want      string
+	}{
+		"pass":              {events.Signature{Result: "pass", Reason: "x"}, "[verification succeeded]"},
+		"none":              {events.Signature{Result: "none"}, "[not verified]"},
+		"over the limit":    {events.Signature{Result: "neutral", Code: events.CodeSkipped, Reason: "limit"}, "[not verified]"},
+		"body":              {events.Signature{Result: "fail", Code: events.CodeBodyHash}, "[verification failed - body hash mismatch (body probably modified in transit)]"},
+		"header":            {events.Signature{Result: "fail", Code: events.CodeSignature}, "[verification failed - signature did not verify (headers probably modified in transit)]"},
+		"small key":         {events.Signature{Result: "permerror", Code: events.CodeKeySize}, "[verification failed - signature invalid (key too short)]"},
+		"other failure":     {events.Signature{Result: "fail"}, "[verification failed - unspecified reason]"},
+		"known failure":     {events.Signature{Result: "fail", Reason: "moon phase"}, "[verification failed - moon phase]"},
+		"no key":            {events.Signature{Result: "permerror", Code: events.CodeKeyUnavailable}, "[invalid - public key record (currently?) unavailable]"},
+		"DNS":               {events.Signature{Result: "temperror", Reason: "SERVFAIL"}, "[invalid - public key record (currently?) unavailable]"},
+		"long record":       {events.Signature{Result: "permerror", Code: events.CodeKeyTooLong}, "[invalid - overlong public key record]"},
+		"broken record":     {events.Signature{Result: "permerror", Code: events.CodeKeySyntax}, "[invalid - syntax error in public key record]"},
+		"tags":              {events.Signature{Result: "permerror", Code: events.CodeTags}, "[invalid - signature tag missing or invalid]"},
+		"version":           {events.Signature{Result: "permerror", Code: events.CodeVersion}, "[invalid - unsupported DKIM version]"},
+		"expired":           {events.Signature{Result: "policy", Reason: "signature expired"}, "[invalid - signature expired]"},
+		"nothing known":     {events.Signature{Result: "permerror"}, "[invalid - unspecified problem]"},
+		"forged brackets":   {events.Signature{Result: "policy", Reason: "x] [verification succeeded"}, `[invalid - "x] [verification succeeded"]`},
+		"length of b= wins": {events.Signature{Result: "pass", KeyBits: 2048, SignatureBits: 1024}, "b=1024 l=0 [verification succeeded]"},
+		"nothing readable":  {events.Signature{Result: "permerror"}, "DKIM: d=<UNSET> s=<UNSET> c=simple/simple a=err b=0 l=0 [invalid - unspecified problem]"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			line, _, _ := strings.Cut(written(t, "exim", &events.Event{Signatures: []events.Signature{test.signature}}), "\n")
+			if !strings.HasSuffix(line, " "+test.want) {
+				t.Errorf("got %s; want %s", line, test.want)
+			}
+		})
+	}
+}
+
+func TestEximVerdicts(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{
+		"accept": "accepted (dkimd: verify)", "tempfail": "temporarily rejected after DATA (dkimd: verify)", "discard": "discarded (dkimd: verify)",
+		"quarantine": "quarantined (dkimd: verify)", "reject": "rejected after DATA (dkimd: verify)", "aborted": "aborted (dkimd: verify)",
+	}
+	for verdict, want := range tests {
+		if got := written(t, "exim", &events.Event{Verdict: verdict, Mode: "verify"}); !strings.HasSuffix(got, "F=<> "+want+"\n") {
+			t.Errorf("%s: %s", verdict, got)
+		}
+	}
+}
+
+// lines is how many lines a record has in each format.
+func lines(e *events.Event) map[string]int {
+	return map[string]int{"json": 1, "text": 1, "exim": len(e.Signatures) + 1}
+}
+
+func checkLines(t *testing.T, format, got string, want int) {
+	t.Helper()
+	if !utf8.ValidString(got) || strings.Count(got, "\n") != want || !strings.HasSuffix(got, "\n") {
+		t.Errorf("%s: want %d lines of UTF-8: %q", format, want, got)
+	}
+	for _, r := range got {
+		if r != '\n' && !strconv.IsPrint(r) {
+			t.Errorf("%s: %U in %q", format, r, got)
+		}
+	}
+}
+
+func TestNothingForgesALine(t *testing.T) {
+	t.Parallel()
+	for name, s := range hostile() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := poisoned(s)
+			for format, want := range lines(e) {
+				got := written(t, format, e)
+				checkLines(t, format, got, want)
+				if len(got) > 256<<10 {
+					t.Errorf("%s: %d bytes", format, len(got))
+				}
+			}
+		})
+	}
+}
+
+func TestNothingForgesAField(t *testing.T) {
+	t.Parallel()
+	e := sample()
+	e.Helo = `x; rule good.toml "ok" accept`
+	e.Signatures[0].Reason = "x), gmail.com/s1 pass (y"
+	e.Signatures[0].Selector = "s1 pass, a"
+	got := written(t, "text", e)
+	for _, want := range []string{` helo="x; rule good.toml \"ok\" accept" `, ` gmail.com/"s1 pass, a" fail ("x), gmail.com/s1 pass (y"), `} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+}
+
+func TestTextIsBounded(t *testing.T) {
+	t.Parallel()
+	e := poisoned(strings.Repeat("\u2028", 100000))
+	e.From = slices.Repeat(e.From, 5000)
+	e.Signatures = slices.Repeat(e.Signatures, 5000)
+	e.Signed = slices.Repeat(e.Signed, 5000)
+	e.Policy = slices.Repeat(e.Policy, 5000)
+	e.Warnings = slices.Repeat(e.Warnings, 5000)
+	for _, format := range []string{"text", "exim"} {
+		got := written(t, format, e)
+		if len(got) > 512<<10 {
+			t.Errorf("%s: %d bytes", format, len(got))
+		}
+		for _, name := range []string{"signed", "warnings", "policy"} {
+			if !strings.Contains(got, name) {
+				t.Errorf("%s does not say that %s were left out", format, name)
+			}
+		}
+	}
+}
+
+// FuzzText: any value gives as many lines as the record has, and no character that is not printable.
+func FuzzText(f *testing.F) {
+	for _, s := range hostile() {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		e := poisoned(s)
+		e.Time = time.Unix(1700000000, 0)
+		for format, want := range lines(e) {
+			checkLines(t, format, written(t, format, e), want)
+		}
+	})
+}
