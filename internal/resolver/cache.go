@@ -17,11 +17,16 @@ const (
 )
 
 const (
-	// entrySize is the memory that an entry with a usual record, an RSA key of
-	// 2048 bits, takes; measured, see TestCacheMemory. A larger one counts as several.
-	entrySize = 640
+	// entrySize is the memory, in octets, that an entry with a usual record takes:
+	// an RSA key of 2048 bits. Measured, see TestCacheMemory. A smaller one counts
+	// the same, so that CacheEntries is the most there can be; a larger one counts more.
+	entrySize = 665
 	// entryOverhead is the part of it that is neither name nor records.
-	entryOverhead = 200
+	entryOverhead = 180
+	// recordOverhead is for one record: a string header and what is lost to rounding up.
+	recordOverhead = 24
+	// largeRecord is where rounding up begins to cost up to a fifth of the length.
+	largeRecord = 1024
 )
 
 // entry is what came of one lookup. It does not change.
@@ -62,15 +67,20 @@ func newCache(size int, clock func() time.Time) (*cache, error) {
 }
 
 // weight is the most that all entries may weigh together.
-func weight(entries int) uint64 { return uint64(max(entries, 1)) }
+func weight(entries int) uint64 {
+	return uint64(entries) * entrySize //nolint:gosec // New refuses negative numbers
+}
 
-// weigh is 1, or for a large entry how many usual ones fit into its memory.
+// weigh is about the memory that an entry takes.
 func weigh(name string, e *entry) uint32 {
 	size := entryOverhead + len(name)
 	for _, record := range e.records {
-		size += len(record) + 16
+		size += len(record) + recordOverhead
+		if len(record) > largeRecord {
+			size += len(record) / 5
+		}
 	}
-	return uint32(min((size+entrySize-1)/entrySize, math.MaxUint32))
+	return uint32(min(max(size, entrySize), math.MaxUint32))
 }
 
 func (c *cache) resize(size int) { c.entries.SetMaximum(weight(size)) }

@@ -147,7 +147,7 @@ func TestAbsenceCountsFromWhoCouldKnow(t *testing.T) {
 			t.Parallel()
 			server := startHostile(t, func(h heard) { h.reply(h.message(test.change)) })
 			_, err := newResolver(t, resolver.Config{Servers: []string{server.addr}}).TXT(t.Context(), keyName)
-			if !errors.Is(err, test.want) || errors.Is(err, resolver.ErrTemporary) != (test.want == resolver.ErrLame) {
+			if !errors.Is(err, test.want) || errors.Is(err, resolver.ErrTemporary) != errors.Is(test.want, resolver.ErrLame) {
 				t.Errorf("got %v; want %v", err, test.want)
 			}
 		})

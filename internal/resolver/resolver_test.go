@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func (w *world) zone(text string) {
 func TestTXTErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		break_ func(*world)
+		breaks func(*world)
 		want   error
 		cause  error
 	}{
@@ -127,14 +128,14 @@ func TestTXTErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			test.break_(w)
+			test.breaks(w)
 			r := w.resolver()
 			answer, err := r.TXT(t.Context(), w.name)
 			if !errors.Is(err, test.want) || test.cause != nil && !errors.Is(err, test.cause) {
 				t.Fatalf("got %v; want %v (%v)", err, test.want, test.cause)
 			}
 			for _, other := range outcomes {
-				wanted := other == test.want || test.want == resolver.ErrName && other == resolver.ErrNotExist
+				wanted := errors.Is(test.want, other) // ErrName is an ErrNotExist
 				if errors.Is(err, other) != wanted {
 					t.Errorf("%v: errors.Is(%v) is %t", err, other, !wanted)
 				}
@@ -157,7 +158,7 @@ func TestTXTKeepsAtMostMaxRecords(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for i := range 500 {
-		w.server.AddTXT(keyName, fmt.Sprint(i))
+		w.server.AddTXT(keyName, strconv.Itoa(i))
 	}
 	answer, err := w.resolver().TXT(t.Context(), keyName)
 	if err != nil || len(answer.Records) != resolver.MaxRecords {

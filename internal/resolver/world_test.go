@@ -171,8 +171,8 @@ func (s *hostile) servePackets(conn net.PacketConn, do func(heard)) {
 				if err != nil {
 					panic(err)
 				}
-				defer other.Close()
 				_, _ = other.WriteTo(packet, from)
+				_ = other.Close()
 			},
 		})
 	}
@@ -186,7 +186,7 @@ func (s *hostile) serveStreams(listener net.Listener, do func(heard)) {
 		}
 		s.tcp.Add(1)
 		s.running.Go(func() {
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			var length [2]byte
 			if _, err := io.ReadFull(conn, length[:]); err != nil {
 				return
@@ -236,7 +236,7 @@ func (b *bubble) visited() []visit {
 func (b *bubble) dial(_ context.Context, network, address string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	b.running.Go(func() {
-		defer theirs.Close()
+		defer func() { _ = theirs.Close() }()
 		buffer := make([]byte, 512)
 		for {
 			n, err := theirs.Read(buffer)
