@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -161,8 +162,9 @@ func (m *Message) finish(ctx context.Context, out *Outcome, rec *record) (ok boo
 	case m.verification != nil:
 		m.verify(ctx, out, rec)
 	case m.route != ours || !m.began:
-		m.fault = fmt.Errorf("end of message without a header")
-		return false
+		m.Fault(errors.New("end of message without a header"))
+	case m.reason.Code == signer.KeyUnusable:
+		m.failSigning(out)
 	}
 	return m.fault == nil
 }
@@ -171,7 +173,7 @@ func (m *Message) sign(ctx context.Context, out *Outcome, rec *record) {
 	signed, err := m.signing.Finish(ctx)
 	if err != nil {
 		rec.err = err
-		m.reason = signer.Reason{Code: "key_unusable", Text: err.Error()}
+		m.reason = signer.Reason{Code: signer.KeyUnusable, Text: err.Error()}
 		m.failSigning(out)
 		return
 	}

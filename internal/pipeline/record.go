@@ -1,0 +1,143 @@
+package pipeline
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/events"
+	"dkimd/policy"
+	"dkimd/signer"
+	"dkimd/verifier"
+)
+
+// record is what the steps of a message leave for its one record.
+type record struct {
+	signed   []signer.Signature
+	report   *verifier.Report
+	verdict  policy.Verdict
+	warnings []string
+	err      error
+	aborted  bool
+}
+
+// maxFrom bounds the addresses of From that a record names.
+const maxFrom = 10
+
+// write leaves the one record of the message.
+func (m *Message) write(out *Outcome, rec *record) {
+	m.done = true
+	now := m.p.Now()
+	e := &events.Event{
+		Time:       now,
+		ID:         m.env.QueueID,
+		Front:      string(m.env.Front),
+		Mode:       m.mode(rec),
+		Reason:     m.reason.String(),
+		Client:     m.env.Client.String(),
+		Helo:       m.env.Helo,
+		Auth:       m.env.AuthUser,
+		Sender:     m.env.Sender,
+		Recipients: m.env.RecipientCount,
+		Bytes:      int64(m.header.Bytes()) + m.bytes,
+		Stripped:   len(out.RemoveAuthRes),
+		Verdict:    out.Action.String(),
+		Total:      now.Sub(m.started),
+		Warnings:   rec.warnings,
+	}
+	if ids := m.header.All("Message-ID"); len(ids) > 0 {
+		e.MessageID = strings.TrimSpace(string(ids[0].Value()))
+	}
+	for _, a := range m.from.Addresses[:min(len(m.from.Addresses), maxFrom)] {
+		e.From = append(e.From, a.Local+"@"+a.Domain)
+	}
+	for _, s := range rec.signed {
+		e.Signed = append(e.Signed, events.Signed{Domain: s.Domain, Selector: s.Selector, Algorithm: s.Algorithm})
+	}
+	if rec.report != nil {
+		e.DNS = rec.report.DNS
+		for _, r := range rec.report.Results {
+			e.Signatures = append(e.Signatures, signature(r))
+		}
+	}
+	for _, d := range rec.verdict.Decisions {
+		e.Policy = append(e.Policy, events.Decision{
+			File: d.File, Rule: d.Rule, Mode: d.Mode, Action: d.Action.String(), Reply: d.Reply,
+		})
+	}
+	if m.header.Exceeded() != "" {
+		e.Warnings = append(e.Warnings, "over the limit of "+m.header.Exceeded())
+	}
+	switch {
+	case rec.err != nil:
+		e.Error = rec.err.Error()
+	case rec.report != nil && rec.report.LookupPanic:
+		e.Error = "panic in a lookup"
+	}
+	if rec.aborted {
+		e.Verdict = events.ModeAborted
+	}
+	m.p.Events.Write(e)
+}
+
+func (m *Message) mode(rec *record) string {
+	switch {
+	case rec.aborted:
+		return events.ModeAborted
+	case m.route == trusted:
+		return events.ModeTrusted
+	case m.route == foreign:
+		return events.ModeVerify
+	case len(rec.signed) > 0:
+		return events.ModeSign
+	}
+	return events.ModeUnsigned
+}
+
+func signature(r verifier.Result) events.Signature {
+	return events.Signature{
+		Domain:           r.Domain,
+		Selector:         r.Selector,
+		Algorithm:        r.Algorithm,
+		Canonicalization: r.Canonicalization,
+		Result:           r.Status.String(),
+		Reason:           r.Reason(),
+		KeyBits:          r.KeyBits,
+		Testing:          r.Testing,
+		Aligned:          r.Aligned.String(),
+		Code:             code(r),
+		Identity:         r.Identity,
+		Timestamp:        r.Timestamp,
+		Expiration:       r.Expiration,
+		BodyLength:       r.BodyLength,
+	}
+}
+
+// code is the closest word that Exim's log has for a result.
+func code(r verifier.Result) events.Code {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(r.Err, t) })
+	}
+	switch {
+	case r.Err == nil:
+		return events.CodeNone
+	case is(verifier.ErrBodyHash):
+		return events.CodeBodyHash
+	case is(verifier.ErrSignature):
+		return events.CodeSignature
+	case is(verifier.ErrKeyAbsent, verifier.ErrKeyUnavailable):
+		return events.CodeKeyUnavailable
+	case is(verifier.ErrKeySize):
+		return events.CodeKeySize
+	case is(verifier.ErrKeySyntax, verifier.ErrKeyRevoked, verifier.ErrKeyMismatch):
+		return events.CodeKeySyntax
+	case is(dkim.ErrVersion):
+		return events.CodeVersion
+	case is(verifier.ErrSyntax, verifier.ErrAlgorithm, verifier.ErrDomainMismatch, verifier.ErrFromUnsigned, verifier.ErrPublicSuffix):
+		return events.CodeTags
+	case is(verifier.ErrLimit):
+		return events.CodeSkipped
+	}
+	return events.CodeNone
+}
