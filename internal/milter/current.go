@@ -117,9 +117,8 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 		s.endOfHeader()
 	}
 	s.complete(cur)
-	if cur.spoiled == nil {
-		// Nothing is written while somebody else may look at the connection.
-		_ = s.wire.flush()
+	// Nothing is written while somebody else may look at the connection.
+	if gone := s.wire.flush(); gone == nil && cur.spoiled == nil {
 		stop := s.wire.watch(s.server.cfg.FinishTimeout, cur.cancel)
 		outcome, ok = s.outcome(cur)
 		stop()
@@ -129,7 +128,7 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 		s.abandon("the message cannot be judged: " + cur.spoiled.Error())
 		ok = false
 	case s.wire.dead != nil:
-		// Nobody hears the answer; if Finish noticed, it has recorded that.
+		// Nobody hears the answer. Finish may have written its record already.
 		s.abandon(s.wire.dead.Error())
 		ok = false
 	default:

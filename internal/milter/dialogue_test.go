@@ -148,10 +148,14 @@ func dialogue(t *testing.T, w *world, o client.Options) {
 func TestAbort(t *testing.T) {
 	t.Parallel()
 	early := map[string]func(s *client.Session){
-		"after MAIL":         func(*client.Session) {},
-		"after RCPT":         func(s *client.Session) { _, _ = s.Rcpt("lost@example.net") },
-		"in the header":      func(s *client.Session) { _, _ = s.Data(); _, _ = s.Header("From", " lost@example.com") },
-		"in the body":        func(s *client.Session) { _, _ = s.Header("A", " b"); _, _ = s.EndOfHeader(); _, _ = s.Body([]byte("lost")) },
+		"after MAIL":    func(*client.Session) {},
+		"after RCPT":    func(s *client.Session) { _, _ = s.Rcpt("lost@example.net") },
+		"in the header": func(s *client.Session) { _, _ = s.Data(); _, _ = s.Header("From", " lost@example.com") },
+		"in the body": func(s *client.Session) {
+			_, _ = s.Header("A", " b")
+			_, _ = s.EndOfHeader()
+			_, _ = s.Body([]byte("lost"))
+		},
 		"without any header": func(s *client.Session) { _, _ = s.Data(); _, _ = s.EndOfHeader() },
 	}
 	for name, steps := range early {

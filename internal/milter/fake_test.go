@@ -93,8 +93,11 @@ func (m *fakeMessage) Finish(ctx context.Context) pipeline.Outcome {
 	return outcome
 }
 
+// Abort is a no-op after Finish, as in the pipeline.
 func (m *fakeMessage) Abort(reason string) {
-	m.end("abort: " + reason)
+	if m.ended != "finish" {
+		m.end("abort: " + reason)
+	}
 	m.f.panicIf("abort")
 }
 

@@ -112,6 +112,7 @@ func (s *session) readOffer() error {
 	if edits := gomilter.OptAddHeader | gomilter.OptChangeHeader; s.grant.actions&edits != edits && s.server.warnedEdits.CompareAndSwap(false, true) {
 		s.log(slog.LevelWarn, "the MTA does not offer to change headers: mail stays unsigned, and forged results stay in it")
 	}
+	s.wire.idle = s.server.cfg.IdleTimeout
 	s.forward(gomilter.CodeOptNeg, payload[:12])
 	return nil
 }

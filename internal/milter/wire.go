@@ -62,7 +62,8 @@ type wire struct {
 }
 
 func newWire(conn net.Conn, cfg Config) *wire {
-	w := &wire{conn: conn, idle: cfg.IdleTimeout, packet: cfg.PacketTimeout, write: cfg.WriteTimeout}
+	// Who has not negotiated yet has no reason to be idle.
+	w := &wire{conn: conn, idle: cfg.PacketTimeout, packet: cfg.PacketTimeout, write: cfg.WriteTimeout}
 	w.in = bufio.NewReaderSize(source{w}, readBuffer)
 	return w
 }

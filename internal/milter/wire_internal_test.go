@@ -1,0 +1,446 @@
+package milter
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dkimd/internal/message"
+	"dkimd/internal/pipeline"
+	"dkimd/policy"
+)
+
+// noise is what go-milter writes to the standard logger: there must be nothing,
+// the session logs for itself.
+var noise lockedBuffer
+
+func TestMain(m *testing.M) {
+	log.SetOutput(&noise)
+	code := m.Run()
+	if s := noise.String(); s != "" {
+		fmt.Fprintln(os.Stderr, "go-milter logged by itself:\n"+s)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// note is a message that only writes down how it ended.
+type note struct {
+	mu     *sync.Mutex
+	ends   *[]string
+	finish func(ctx context.Context) pipeline.Outcome
+	over   bool
+}
+
+func (n *note) Header(string, string)       {}
+func (n *note) EndOfHeader(context.Context) {}
+func (n *note) Body([]byte)                 {}
+func (n *note) Fault(error)                 {}
+
+func (n *note) Finish(ctx context.Context) pipeline.Outcome {
+	outcome := pipeline.Outcome{Action: policy.Accept}
+	if n.finish != nil {
+		outcome = n.finish(ctx)
+	}
+	n.end("finish")
+	return outcome
+}
+
+func (n *note) Abort(reason string) {
+	if !n.over {
+		n.end(reason)
+	}
+}
+
+func (n *note) end(how string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.over {
+		how = "TWICE: " + how
+	}
+	n.over = true
+	*n.ends = append(*n.ends, how)
+}
+
+// pipes is a server whose connections are pipes in memory.
+type pipes struct {
+	*Server
+	mu     sync.Mutex
+	begun  int
+	ends   []string
+	finish func(ctx context.Context) pipeline.Outcome
+	logs   lockedBuffer
+}
+
+func newPipes(t testing.TB) *pipes {
+	t.Helper()
+	p := &pipes{}
+	s, err := New(Config{
+		Listen: []string{"inet:127.0.0.1:0"},
+		Logger: slog.New(slog.NewTextHandler(&p.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Begin: func(*message.Envelope) Message {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.begun++
+			return &note{mu: &p.mu, ends: &p.ends, finish: p.finish}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Server = s
+	return p
+}
+
+// dial connects without any socket.
+func (p *pipes) dial() net.Conn {
+	here, there := net.Pipe()
+	p.slots <- struct{}{}
+	p.serveConn(there)
+	return here
+}
+
+func frame(code byte, payload string) []byte {
+	f := binary.BigEndian.AppendUint32(nil, uint32(1+len(payload)))
+	return append(append(f, code), payload...)
+}
+
+func offerFrame(protocol uint32) []byte {
+	o := binary.BigEndian.AppendUint32(nil, 6)
+	o = binary.BigEndian.AppendUint32(o, 0x1ff)
+	return frame('O', string(binary.BigEndian.AppendUint32(o, protocol)))
+}
+
+// negotiated is a connection on which everything was agreed that was asked for.
+func (p *pipes) negotiated(t testing.TB, protocol uint32) net.Conn {
+	t.Helper()
+	conn := p.dial()
+	go func() { _, _ = conn.Write(offerFrame(protocol)) }()
+	readFrame(t, conn)
+	return conn
+}
+
+func readFrame(t testing.TB, conn net.Conn) string {
+	t.Helper()
+	var head [4]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	payload := make([]byte, binary.BigEndian.Uint32(head[:]))
+	if _, err := io.ReadFull(conn, payload); err != nil {
+		t.Fatal(err)
+	}
+	return string(payload)
+}
+
+const everything = uint32(wantedProtocol)
+
+// TestDeadlines: how long each kind of silence is borne, to the second.
+func TestDeadlines(t *testing.T) {
+	t.Parallel()
+	mail := frame('M', "<a@example.com>\x00")
+	tests := map[string]struct {
+		do   func(t *testing.T, p *pipes) net.Conn
+		want time.Duration
+		end  string // of a message
+		log  string
+	}{
+		"nothing at all": {
+			func(_ *testing.T, p *pipes) net.Conn { return p.dial() },
+			DefaultPacketTimeout, "", "sent nothing for too long: 30s",
+		},
+		"nothing after the offer": {
+			func(t *testing.T, p *pipes) net.Conn { return p.negotiated(t, everything) },
+			DefaultIdleTimeout, "", "sent nothing for too long: 10m0s",
+		},
+		"nothing more of a message": {
+			func(t *testing.T, p *pipes) net.Conn {
+				conn := p.negotiated(t, everything)
+				_, _ = conn.Write(append(mail, frame('L', "A\x00 b\x00")...))
+				return conn
+			},
+			DefaultIdleTimeout, "the MTA sent nothing for too long: 10m0s", "sent nothing for too long: 10m0s",
+		},
+		"half a length": {
+			func(t *testing.T, p *pipes) net.Conn {
+				conn := p.negotiated(t, everything)
+				_, _ = conn.Write(append(mail, 0, 0))
+				return conn
+			},
+			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+		},
+		"a field that trickles": {
+			func(t *testing.T, p *pipes) net.Conn {
+				conn := p.negotiated(t, everything)
+				_, _ = conn.Write(mail)
+				return trickle(conn, frame('L', "A\x00"+strings.Repeat("b", 50_000)+"\x00"))
+			},
+			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+		},
+		"a small field that trickles": {
+			func(t *testing.T, p *pipes) net.Conn {
+				conn := p.negotiated(t, everything)
+				_, _ = conn.Write(mail)
+				return trickle(conn, frame('L', "A\x00"+strings.Repeat("b", 500)+"\x00"))
+			},
+			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+		},
+		"a body that trickles": {
+			func(t *testing.T, p *pipes) net.Conn {
+				conn := p.negotiated(t, everything)
+				_, _ = conn.Write(mail)
+				return trickle(conn, frame('B', strings.Repeat("b", 65_535)))
+			},
+			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+		},
+		"answers nobody reads": {
+			func(t *testing.T, p *pipes) net.Conn {
+				conn := p.negotiated(t, 0)
+				_, _ = conn.Write(mail)
+				return unread{conn}
+			},
+			DefaultWriteTimeout, "the MTA does not read the answers: 30s", "does not read the answers",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := newPipes(t)
+				begin := time.Now()
+				conn := tt.do(t, p)
+				p.open.Wait()
+				if got := time.Since(begin); got != tt.want {
+					t.Errorf("ended after %s, want %s", got, tt.want)
+				}
+				_ = conn.Close()
+				<-time.After(2 * time.Second) // for what trickles
+				if err := p.Close(); err != nil {
+					t.Error(err)
+				}
+				if got := strings.Join(p.ends, "; "); got != tt.end {
+					t.Errorf("the message ended with %q, want %q", got, tt.end)
+				}
+				if !strings.Contains(p.logs.String(), tt.log) {
+					t.Errorf("no %q in the log:\n%s", tt.log, p.logs.String())
+				}
+			})
+		})
+	}
+}
+
+type unread struct{ net.Conn }
+
+// trickle sends a byte every second.
+func trickle(conn net.Conn, p []byte) net.Conn {
+	go func() {
+		for i := range p {
+			if _, err := conn.Write(p[i : i+1]); err != nil {
+				return
+			}
+			<-time.After(time.Second)
+		}
+	}()
+	return conn
+}
+
+// TestPatience: an MTA that is slow, but not too slow, is served.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes(t)
+		conn := p.negotiated(t, 0)
+		for _, f := range [][]byte{frame('M', "<a@example.com>\x00"), frame('L', "A\x00 b\x00"), frame('N', ""), frame('B', "b"), frame('E', "")} {
+			<-time.After(DefaultIdleTimeout - time.Second)
+			_, _ = conn.Write(f[:3])
+			<-time.After(DefaultPacketTimeout - time.Second)
+			_, _ = conn.Write(f[3:])
+			if got := readFrame(t, conn); got != "c" {
+				t.Fatalf("answer %q", got)
+			}
+		}
+		_ = conn.Close()
+		_ = p.Close()
+		if got := strings.Join(p.ends, "; "); got != "finish" {
+			t.Errorf("the message ended with %q", got)
+		}
+	})
+}
+
+// TestFinishTimeout: the message is told, and its answer still counts.
+func TestFinishTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes(t)
+		p.finish = func(ctx context.Context) pipeline.Outcome {
+			<-ctx.Done()
+			if !errors.Is(context.Cause(ctx), errSlow) {
+				t.Errorf("cause %v", context.Cause(ctx))
+			}
+			return pipeline.Outcome{Action: policy.TempFail, Reply: "451 4.7.5 slow"}
+		}
+		conn := p.negotiated(t, everything)
+		begin := time.Now()
+		for range 2 {
+			go func() { _, _ = conn.Write(append(frame('M', "<a@example.com>\x00"), frame('E', "")...)) }()
+			if got := readFrame(t, conn); got != "y451 4.7.5 slow\x00" {
+				t.Errorf("answer %q", got)
+			}
+		}
+		if got := time.Since(begin); got != 2*DefaultFinishTimeout {
+			t.Errorf("two messages took %s", got)
+		}
+		_ = conn.Close()
+		_ = p.Close()
+	})
+}
+
+// TestWatchNoticesCloseAfterDelay: nobody looks before, so that a message that
+// ends at once costs no goroutine.
+func TestWatchNoticesCloseAfterDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes(t)
+		var noticed time.Duration
+		p.finish = func(ctx context.Context) pipeline.Outcome {
+			begin := time.Now()
+			<-ctx.Done()
+			noticed = time.Since(begin)
+			return pipeline.Outcome{}
+		}
+		conn := p.negotiated(t, everything)
+		_, _ = conn.Write(append(frame('M', "<a@example.com>\x00"), frame('E', "")...))
+		_ = conn.Close()
+		p.open.Wait()
+		if noticed != watchDelay {
+			t.Errorf("noticed after %s", noticed)
+		}
+		_ = p.Close()
+	})
+}
+
+// flaky is a listener that fails at first.
+type flaky struct {
+	net.Listener
+	failures int
+	waits    []time.Time
+	accepted chan net.Conn
+}
+
+func (f *flaky) Accept() (net.Conn, error) {
+	f.waits = append(f.waits, time.Now())
+	if f.failures--; f.failures >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	conn, ok := <-f.accepted
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+func (f *flaky) Close() error {
+	close(f.accepted)
+	return f.Listener.Close()
+}
+
+// TestAcceptGoesOn: out of descriptors, the server waits and tries again.
+func TestAcceptGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes(t)
+		f := &flaky{Listener: p.listeners[0], failures: 10, accepted: make(chan net.Conn, 1)}
+		p.listeners[0] = f
+		go func() { _ = p.Serve() }()
+		here, there := net.Pipe()
+		f.accepted <- there
+		begin := time.Now()
+		go func() { _, _ = here.Write(offerFrame(everything)) }()
+		readFrame(t, here)
+		// 5+10+20+40+80+160+320+640 ms and twice the longest.
+		if got := time.Since(begin); got != 1275*time.Millisecond+2*maxBackoff {
+			t.Errorf("served after %s", got)
+		}
+		if !strings.Contains(p.logs.String(), "too many open files") {
+			t.Error("nothing in the log")
+		}
+		_ = here.Close()
+		_ = p.Close()
+	})
+}
+
+func TestMacros(t *testing.T) {
+	t.Parallel()
+	var m macros
+	tell := func(payload string) {
+		t.Helper()
+		if !m.define([]byte(payload)) {
+			t.Fatalf("%q was refused", payload)
+		}
+	}
+	want := func(id macro, value string) {
+		t.Helper()
+		if got := m.lookup(id); got != value {
+			t.Errorf("macro %d is %q, want %q", id, got, value)
+		}
+	}
+	tell("Cj\x00mx\x00{daemon_name}\x00smtpd\x00v\x00Postfix\x00")
+	m.startConnection()
+	tell("M{auth_type}\x00PLAIN\x00{auth_authen}\x00user\x00i\x00A\x00")
+	m.startMessage()
+	want(macroAuthType, "PLAIN")
+	want(macroQueueID, "A")
+	tell("R{i}\x00B\x00")
+	want(macroQueueID, "B") // the latest stage, in its long form
+	tell("R{rcpt_addr}\x00x\x00")
+	want(macroQueueID, "A") // a stage is replaced as a whole
+	tell("Ei\x00C\x00")
+	want(macroQueueID, "C")
+	want(macroAuthUser, "user") // told long before
+	m.endMessage()
+	want(macroAuthUser, "")
+	want(macroQueueID, "")
+	want(macroMTA, "mx") // of the connection
+	tell("Mdaemon_name\x00other\x00")
+	want(macroDaemonName, "other")
+	m.startMessage()
+	tell("Mi\x00" + strings.Repeat("x", maxMacro+1) + "\x00")
+	want(macroQueueID, "")
+	// A connect without macros is another client's.
+	m.startConnection()
+	want(macroMTA, "")
+	// The macros of HELO go when HELO comes again.
+	tell("H{auth_type}\x00X\x00")
+	tell("H")
+	want(macroAuthType, "")
+}
