@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -18,7 +19,7 @@ func (p *parser) base64(tag, value string) []byte {
 }
 
 // decodeQuotedPrintable decodes dkim-quoted-printable (RFC 6376 section 2.11):
-// =XX in upper case, and white space that means nothing.
+// =XX, and white space that means nothing.
 func decodeQuotedPrintable(s string) (string, error) {
 	s = withoutSpace(s)
 	if strings.IndexByte(s, '=') < 0 {
@@ -30,14 +31,11 @@ func decodeQuotedPrintable(s string) (string, error) {
 			out = append(out, s[i])
 			continue
 		}
-		if i+2 >= len(s) {
+		octet, err := hex.DecodeString(s[i+1 : min(i+3, len(s))])
+		if err != nil || len(octet) != 1 {
 			return s, fmt.Errorf("%w: bad dkim-quoted-printable", ErrSyntax)
 		}
-		high, low := strings.IndexByte(hexDigits, s[i+1]), strings.IndexByte(hexDigits, s[i+2])
-		if high < 0 || low < 0 {
-			return s, fmt.Errorf("%w: bad dkim-quoted-printable", ErrSyntax)
-		}
-		out = append(out, byte(high<<4|low))
+		out = append(out, octet[0])
 		i += 2
 	}
 	return string(out), nil

@@ -11,7 +11,7 @@ var (
 	ErrVersion        = errors.New("signature version is not 1")
 	ErrAlgorithm      = errors.New("unknown signature algorithm")
 	ErrQuery          = errors.New("unknown query method")
-	ErrFromUnsigned   = errors.New("From is not signed")
+	ErrFromUnsigned   = errors.New("the From field is not signed")
 	ErrDomainMismatch = errors.New("i= is not within d=")
 	ErrTooLong        = errors.New("DKIM-Signature field is too long")
 	ErrTooManyNames   = errors.New("h= has too many names")

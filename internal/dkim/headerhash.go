@@ -56,17 +56,17 @@ func hashFields(h *message.Header, names []string, c Canonicalization, own messa
 	for _, i := range selectFields(fields, names, own) {
 		buf = c.AppendField(buf, fields[i])
 		if len(buf) >= hashBlock {
-			digest.Write(buf)
+			_, _ = digest.Write(buf)
 			buf = buf[:0]
 		}
 	}
-	digest.Write(buf)
+	_, _ = digest.Write(buf)
 	return digest
 }
 
 func hashSignature(digest hash.Hash, c Canonicalization, signature message.Field) (sum [sha256.Size]byte) {
 	buf := c.AppendField(nil, withoutValue(signature))
-	digest.Write(buf[:len(buf)-2]) // without the final CRLF
+	_, _ = digest.Write(buf[:len(buf)-2]) // without the final CRLF
 	digest.Sum(sum[:0])
 	return sum
 }

@@ -23,8 +23,9 @@ func ParseName(s string) (string, error) {
 		if s[i] < 0x80 {
 			continue
 		}
-		// Strict: without idna.MapForLookup a soft hyphen, say, is an error.
-		ascii, err := idna.New(idna.ValidateLabels(true), idna.StrictDomainName(false), idna.CheckHyphens(false)).ToASCII(s)
+		// Not MapForLookup, which would delete a soft hyphen, say.
+		strict := idna.New(idna.ValidateForRegistration(), idna.StrictDomainName(false), idna.CheckHyphens(false))
+		ascii, err := strict.ToASCII(string(appendLower(nil, []byte(s))))
 		if err != nil {
 			return "", fmt.Errorf("%w: invalid internationalized name", ErrSyntax)
 		}
@@ -39,13 +40,17 @@ func ParseName(s string) (string, error) {
 			return "", fmt.Errorf("%w: label is empty or over 63 octets", ErrSyntax)
 		}
 		for i := range len(label) {
-			c := label[i] | 0x20
-			if !('a' <= c && c <= 'z' || '0' <= label[i] && label[i] <= '9' || label[i] == '-' || label[i] == '_') {
+			if !isNameByte(label[i]) {
 				return "", fmt.Errorf("%w: name holds a character that is not allowed", ErrSyntax)
 			}
 		}
 	}
 	return message.Domain(s), nil
+}
+
+func isNameByte(c byte) bool {
+	letter := c | 0x20
+	return 'a' <= letter && letter <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
 // isFieldName follows hdr-name of RFC 6376 section 3.5 (field-name of RFC 5322

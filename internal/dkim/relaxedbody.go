@@ -184,7 +184,7 @@ func (b *BodyHash) dense(p []byte, i int) int {
 		n += 1 - held&wsp
 		held = wsp
 	}
-	b.used += int(n) //nolint:gosec // at most denseBlock
+	b.used += int(n)
 	if held == 1 {
 		for isWSP(p[i]) {
 			i++

@@ -142,10 +142,7 @@ func trimSpace(s string) string {
 		s = s[n:]
 	}
 	for s != "" && isWSP(s[len(s)-1]) {
-		s = s[:len(s)-1]
-		if strings.HasSuffix(s, "\r\n") {
-			s = s[:len(s)-2]
-		}
+		s = strings.TrimSuffix(s[:len(s)-1], "\r\n")
 	}
 	return s
 }
