@@ -160,6 +160,7 @@ func (l *Log) Close() error {
 	case <-deadline.C:
 		l.mu.Lock()
 		stuck := len(l.pending.ends)
+		l.pending = batch{}
 		out := l.opened
 		l.mu.Unlock()
 		err = fmt.Errorf("log.output takes no more records; %d at least are lost", stuck)

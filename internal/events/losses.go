@@ -101,7 +101,7 @@ func (s *losses) reporting() {
 
 // say reports what was lost since the last report, and returns the new total.
 func (s *losses) say(said uint64) uint64 {
-	defer func() { _ = recover() }() //nolint:errcheck // a broken logger is no reason to stop
+	defer func() { _ = recover() }() // a broken logger is no reason to stop
 	total := s.count.Load()
 	cause := ""
 	if err := s.cause.Load(); err != nil && *err != nil {
