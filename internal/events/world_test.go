@@ -1,6 +1,13 @@
 package events_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
 	"time"
 
 	"dkimd/internal/events"
@@ -81,4 +88,62 @@ func poisoned(s string) *events.Event {
 	e.Signed = []events.Signed{{Domain: s, Selector: s, Algorithm: s}}
 	e.Policy = []events.Decision{{File: s, Rule: s, Mode: s, Action: s, Reply: s}, {File: s, Rule: s, Mode: "monitor", Action: s, Reply: s}}
 	return e
+}
+
+// writerFunc is an output that a test steers.
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// journal is a buffer that several goroutines may use.
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.String()
+}
+
+func (j *journal) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+func open(t *testing.T, cfg events.Config) *events.Log {
+	t.Helper()
+	l, err := events.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func numbered(n int) *events.Event { return &events.Event{ID: strconv.Itoa(n)} }
+
+// ids are the ids of the records in a stream, which must be whole JSON lines.
+func ids(t *testing.T, stream string) []string {
+	t.Helper()
+	var list []string
+	for line := range strings.Lines(stream) {
+		var e struct{ ID string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil || !strings.HasSuffix(line, "}\n") {
+			t.Errorf("not a record: %q", line)
+		}
+		list = append(list, e.ID)
+	}
+	return list
 }

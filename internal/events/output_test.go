@@ -1,0 +1,222 @@
+package events_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"dkimd/internal/events"
+)
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tests := map[string]struct {
+		cfg  events.Config
+		want string
+	}{
+		"format":       {events.Config{Format: "xml"}, "log.format"},
+		"relative":     {events.Config{Output: "log"}, "log.output"},
+		"no directory": {events.Config{Output: dir + "/no/log"}, "no such file or directory"},
+		"directory":    {events.Config{Output: dir}, "is a directory"},
+	}
+	for name, test := range tests {
+		if _, err := events.Open(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOutputs(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"stdout", "stderr", ""} {
+		var stdout, stderr bytes.Buffer
+		l := open(t, events.Config{Output: name, Stdout: &stdout, Stderr: &stderr})
+		if err := l.Reopen(); err != nil {
+			t.Error(err)
+		}
+		l.Write(numbered(1))
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if (stderr.Len() > 0) != (name == "stderr") || (stdout.Len() > 0) == (name == "stderr") {
+			t.Errorf("%q: stdout %q, stderr %q", name, &stdout, &stderr)
+		}
+	}
+}
+
+func TestReopenAfterRename(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	synctest.Test(t, func(t *testing.T) {
+		l, err := events.Open(events.Config{Output: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Write(numbered(1))
+		synctest.Wait()
+		if err := os.Rename(path, path+".1"); err != nil {
+			t.Fatal(err)
+		}
+		l.Write(numbered(2)) // still into the old one
+		synctest.Wait()
+		for range 3 {
+			if err := l.Reopen(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.Write(numbered(3))
+		synctest.Wait()
+		if err := os.Mkdir(path+".d", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Rename(path, path+".2"), os.Rename(path+".d", path)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Reopen(); err == nil {
+			t.Error("a directory was opened")
+		}
+		l.Write(numbered(4)) // the old file is still in use
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := l.Reopen(); err == nil {
+			t.Error("reopened after Close")
+		}
+		for name, want := range map[string]string{".1": "[1 2]", ".2": "[3 4]"} {
+			data, err := os.ReadFile(path + name)
+			if err != nil || fmt.Sprint(ids(t, string(data))) != want {
+				t.Errorf("%s: %s, %v; want %s", name, data, err, want)
+			}
+		}
+	})
+}
+
+func TestTornLineOfThePastIsEnded(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	for _, torn := range []string{"{\"id\":\"ha", "{\"id\":\"whole\"}\n", ""} {
+		if err := os.WriteFile(path, []byte(torn), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l := open(t, events.Config{Output: path})
+		l.Write(numbered(1))
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, found := strings.CutPrefix(string(data), torn)
+		if torn != "" && !strings.HasSuffix(torn, "\n") {
+			found = found && head[0] == '\n'
+			head = head[1:]
+		}
+		if !found || fmt.Sprint(ids(t, head)) != "[1]" {
+			t.Errorf("%q became %q", torn, data)
+		}
+	}
+}
+
+func TestFullDiskLosesRecordsOnly(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("no /dev/full on this system")
+	}
+	log := &journal{}
+	l := open(t, events.Config{Output: "/dev/full", Logger: log.logger()})
+	for n := range 10 {
+		l.Write(numbered(n))
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if l.Lost() != 10 || !strings.Contains(log.String(), "no space left on device") {
+		t.Errorf("%d lost; %s", l.Lost(), log)
+	}
+}
+
+func TestShortWriteJoinsNoLines(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]error{"full": syscall.ENOSPC, "no error": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				out := &journal{}
+				room := 1 << 20
+				l, err := events.Open(events.Config{Stdout: writerFunc(func(p []byte) (int, error) {
+					n := min(len(p), room)
+					_, _ = out.Write(p[:n])
+					if room -= n; n < len(p) {
+						return n, fault
+					}
+					return n, nil
+				})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.Write(numbered(1))
+				synctest.Wait()
+				room = 20 // within the second record
+				l.Write(numbered(2))
+				synctest.Wait()
+				l.Write(numbered(3)) // not even a line end fits
+				synctest.Wait()
+				room = 1 // a line end, and no more
+				l.Write(numbered(4))
+				synctest.Wait()
+				room = 1 << 20
+				l.Write(numbered(5))
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+				lines := strings.SplitAfter(out.String(), "\n")
+				if len(lines) != 4 || len(lines[1]) != 21 || fmt.Sprint(ids(t, lines[0]+lines[2])) != "[1 5]" || l.Lost() != 3 {
+					t.Errorf("%d lost: %q", l.Lost(), lines)
+				}
+			})
+		})
+	}
+}
+
+// TestPartOfABatchIsCounted: what got through before a fault is not lost.
+func TestPartOfABatchIsCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		first := true
+		out := &journal{}
+		l, err := events.Open(events.Config{Stdout: writerFunc(func(p []byte) (int, error) {
+			if first {
+				first = false
+				<-release
+				return len(p), nil
+			}
+			n := len(p) * 7 / 10
+			_, _ = out.Write(p[:n])
+			return n, io.ErrClosedPipe
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Write(numbered(0))
+		synctest.Wait()
+		for n := range 10 {
+			l.Write(numbered(n))
+		}
+		close(release)
+		_ = l.Close()
+		whole := strings.Count(out.String(), "\n")
+		if whole < 5 || l.Lost() != uint64(10-whole) {
+			t.Errorf("%d written, %d lost", whole, l.Lost())
+		}
+	})
+}
