@@ -20,7 +20,7 @@ const (
 // made harmless first, for readers that parse carelessly too. Past 32 KiB
 // results that did not pass are left out.
 func AuthenticationResults(authservID string, r *Report) string {
-	id := token(authservID, maxValue)
+	id := token(authservID)
 	if len(r.Results) == 0 {
 		// Not by authres: it would end the field in a space.
 		return id + ";" + fold("dkim=none", nameLength+len(id)+1)
@@ -54,11 +54,11 @@ func AuthenticationResults(authservID string, r *Report) string {
 func entryOf(r Result) string {
 	params := map[string]string{
 		"reason":   words(r.Reason()),
-		"header.d": token(r.Domain, maxValue),
-		"header.i": token(r.Identity, maxValue),
-		"header.s": token(r.Selector, maxValue),
-		"header.a": token(r.Algorithm, maxValue),
-		"header.b": token(r.B, maxValue),
+		"header.d": token(r.Domain),
+		"header.i": token(r.Identity),
+		"header.s": token(r.Selector),
+		"header.a": token(r.Algorithm),
+		"header.b": token(r.B),
 	}
 	// RFC 8601 section 2.2: a slash must be quoted, which authres does not do.
 	quoted := ""
@@ -75,8 +75,8 @@ func entryOf(r Result) string {
 
 // token makes attacker text fit for a property value: what could end the value,
 // a comment or the field becomes "?", also for parsers that do not know quotes.
-func token(s string, limit int) string {
-	out := []byte(s[:min(len(s), limit)])
+func token(s string) string {
+	out := []byte(s[:min(len(s), maxValue)])
 	for i, c := range out {
 		if c <= ' ' || c > '~' || strings.IndexByte(`"\();,[]<>:`, c) >= 0 {
 			out[i] = '?'

@@ -89,10 +89,9 @@ func lookupFault(l *lookup) error {
 // wildcards put SPF and other records there, and each usable key is tried. If none is, the
 // refused record that says most about why comes with the error.
 func (v *Verifier) usable(records []string, sig *dkim.Signature) (keys []*dkim.KeyRecord, refused *dkim.KeyRecord, err error) {
-	worst := 0
 	for _, txt := range records[:min(len(records), maxRecords)] {
 		key, fault := dkim.ParseKeyRecord(txt)
-		fault, weight := v.refuse(key, fault, sig)
+		fault = v.refuse(key, fault, sig)
 		if fault == nil {
 			keys = append(keys, key)
 			if len(keys) == maxCandidates {
@@ -100,53 +99,63 @@ func (v *Verifier) usable(records []string, sig *dkim.Signature) (keys []*dkim.K
 			}
 			continue
 		}
-		if weight > worst {
-			worst, refused, err = weight, key, fault
+		if err == nil || weight(fault) > weight(err) {
+			refused, err = key, fault
 		}
 	}
 	return keys, refused, err
 }
 
-// refuse says why a record cannot verify a signature, and how much that tells an
-// administrator: a key that does not fit tells more than a record that is no key.
-func (v *Verifier) refuse(key *dkim.KeyRecord, err error, sig *dkim.Signature) (error, int) {
+// weight is how much a refusal tells an administrator.
+func weight(err error) int {
+	switch {
+	case errors.Is(err, ErrKeyRevoked):
+		return 2
+	case errors.Is(err, dkim.ErrKeyVersion):
+		return 0 // not meant to be a key
+	}
+	return 1
+}
+
+// refuse says why a record cannot verify a signature; err is why it cannot be read.
+func (v *Verifier) refuse(key *dkim.KeyRecord, err error, sig *dkim.Signature) error {
 	switch {
 	case errors.Is(err, dkim.ErrKeyRevoked): // RFC 6376 section 6.1.2 step 7
-		return &fault{kind: ErrKeyRevoked, words: "key revoked", cause: err}, 3
+		return &fault{kind: ErrKeyRevoked, words: "key revoked", cause: err}
 	case errors.Is(err, dkim.ErrKeyHash), errors.Is(err, dkim.ErrKeyService), errors.Is(err, dkim.ErrKeyType):
-		return &fault{kind: ErrKeyMismatch, words: keyWords(err), cause: err}, 2
+		return &fault{kind: ErrKeyMismatch, words: keyWords(err), cause: err}
 	case errors.Is(err, dkim.ErrKeySize):
-		return &fault{kind: ErrKeySize, words: keyWords(err), cause: err}, 2
+		return &fault{kind: ErrKeySize, words: keyWords(err), cause: err}
 	case errors.Is(err, dkim.ErrKeyVersion):
-		return &fault{kind: ErrKeySyntax, words: "the TXT record is not a DKIM key", cause: err}, 1
+		return &fault{kind: ErrKeySyntax, words: "the TXT record is not a DKIM key", cause: err}
 	case err != nil:
-		return &fault{kind: ErrKeySyntax, words: ErrKeySyntax.Error() + ": " + keyWords(err), cause: err}, 2
+		return &fault{kind: ErrKeySyntax, words: ErrKeySyntax.Error() + ": " + keyWords(err), cause: err}
 	}
 	keyType, hash, _ := strings.Cut(sig.Algorithm, "-")
 	switch {
 	case key.Type != keyType: // RFC 6376 section 6.1.2 step 9
-		return because(ErrKeyMismatch, "key is %s, signature %s", printable(key.Type, 16), keyType), 2
+		return because(ErrKeyMismatch, "key is %s, signature %s", printable(key.Type, 16), keyType)
 	case len(key.Hashes) > 0 && !slices.ContainsFunc(key.Hashes, func(h string) bool { return strings.EqualFold(h, hash) }):
-		return because(ErrKeyMismatch, "key does not allow %s (h=)", hash), 2 // step 6
+		return because(ErrKeyMismatch, "key does not allow %s (h=)", hash) // step 6
 	case len(key.Services) > 0 && !slices.ContainsFunc(key.Services, func(s string) bool { return s == "*" || strings.EqualFold(s, "email") }):
-		return because(ErrKeyMismatch, "key is not for email (s=)"), 2 // RFC 6376 section 3.6.1
+		return because(ErrKeyMismatch, "key is not for email (s=)") // RFC 6376 section 3.6.1
 	case key.Strict && identityDomain(sig) != sig.Domain:
 		// RFC 6376 section 3.6.1: with t=s the domain of i= is d= and not below it.
-		return because(ErrDomainMismatch, "i= is below d=, and the key forbids that (t=s)"), 2
+		return because(ErrDomainMismatch, "i= is below d=, and the key forbids that (t=s)")
 	}
 	switch public := key.PublicKey.(type) {
 	case *rsa.PublicKey: // RFC 8301 section 3.2
 		if bits := public.N.BitLen(); bits < v.cfg.MinRSABits || bits > v.cfg.MaxRSABits {
-			return because(ErrKeySize, "RSA key of %d bits; want %d to %d", bits, v.cfg.MinRSABits, v.cfg.MaxRSABits), 2
+			return because(ErrKeySize, "RSA key of %d bits; want %d to %d", bits, v.cfg.MinRSABits, v.cfg.MaxRSABits)
 		}
 	case ed25519.PublicKey: // RFC 8463 section 3
 		if len(public) != ed25519.PublicKeySize {
-			return because(ErrKeySyntax, "Ed25519 key of %d bytes", len(public)), 2
+			return because(ErrKeySyntax, "Ed25519 key of %d bytes", len(public))
 		}
 	default:
-		return because(ErrKeySyntax, "key type is not supported"), 2
+		return because(ErrKeySyntax, "key type is not supported")
 	}
-	return nil, 0
+	return nil
 }
 
 // keyWords is an error of a key record without the words that say so.

@@ -86,7 +86,7 @@ func TestVerifyDeadlineCountsFromBegin(t *testing.T) {
 				w.dns.hold = hold
 				w.request.Published = true
 				start := time.Now()
-				running := w.begin(t, t.Context())
+				running := w.begin(t)
 				<-time.After(20 * time.Second) // the body takes its time
 				report := running.Finish(t.Context())
 				waited := time.Since(start)
@@ -120,7 +120,7 @@ func TestVerifyKeepsWhatCameBeforeTheDeadline(t *testing.T) {
 			}
 			return nil
 		}
-		running := w.begin(t, t.Context())
+		running := w.begin(t)
 		<-time.After(time.Minute) // a slow client: the deadline is long over
 		report := running.Finish(t.Context())
 		if report.Results[0].Status != verifier.TempError || report.Results[1].Status != verifier.Pass {
@@ -136,7 +136,7 @@ func TestFinishEndsWithItsContext(t *testing.T) {
 		w := newWorld()
 		w.dns.slow = true
 		w.dns.hold = afterward(time.Hour)
-		running := w.begin(t, t.Context())
+		running := w.begin(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -160,7 +160,7 @@ func TestCloseCancelsLookups(t *testing.T) {
 		w := newWorld()
 		w.dns.slow = true
 		w.dns.hold = afterward(time.Hour)
-		running := w.begin(t, t.Context())
+		running := w.begin(t)
 		start := time.Now()
 		running.Close()
 		running.Close()
@@ -180,7 +180,7 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 		w := newWorld()
 		w.dns.slow = true
 		w.dns.hold = deaf(time.Hour)
-		running := w.begin(t, t.Context())
+		running := w.begin(t)
 		start := time.Now()
 		running.Close()
 		if waited := time.Since(start); waited > time.Second {
@@ -203,7 +203,7 @@ func TestVerifyStartsNoGoroutineForCachedKeys(t *testing.T) {
 		return nil
 	}
 	before := runtime.NumGoroutine()
-	running := w.begin(t, t.Context())
+	running := w.begin(t)
 	during := runtime.NumGoroutine()
 	running.Finish(t.Context())
 	if during > before {
@@ -216,7 +216,7 @@ func TestLookupPanicIsTempError(t *testing.T) {
 	rsaKey()
 	explode := func(context.Context, string) error { panic("the resolver\nbroke") }
 	tests := map[string]struct {
-		break_ func(*world)
+		breaks func(*world)
 		status verifier.Status
 		dmarc  verifier.Published
 	}{
@@ -244,7 +244,7 @@ func TestLookupPanicIsTempError(t *testing.T) {
 			w := newWorld()
 			w.request.Published = true
 			w.dns.records["_dmarc.example.org"] = []string{"v=DMARC1; p=none"}
-			test.break_(w)
+			test.breaks(w)
 			report := w.verify(t)
 			if r := report.Results[0]; r.Status != test.status {
 				t.Errorf("got %s (%s); want %s", r.Status, r.Reason(), test.status)
@@ -261,6 +261,7 @@ func TestLookupPanicIsTempError(t *testing.T) {
 
 type brokenCache struct{ *fakeDNS }
 
+//nolint:revive // the order is that of verifier.Resolver
 func (brokenCache) Cached(string) (resolver.Answer, error, bool) { panic("no") }
 
 func TestVerifyOverRealDNS(t *testing.T) {
@@ -286,7 +287,9 @@ func TestVerifyOverRealDNS(t *testing.T) {
 		{"key in three strings", func(name string) { server.SetTXT(name, key[:100], key[100:250], key[250:]) }, verifier.Pass, nil, ""},
 		{"alias", func(name string) {
 			server.SetTXT("elsewhere.example", key)
-			server.SetZone(name + ". 300 IN CNAME elsewhere.example.")
+			if err := server.SetZone(name + ". 300 IN CNAME elsewhere.example."); err != nil {
+				t.Error(err)
+			}
 		}, verifier.Pass, nil, ""},
 		{"nothing", func(string) {}, verifier.PermError, verifier.ErrKeyAbsent, "(NXDOMAIN)"},
 		{"no data", func(name string) { server.SetTXT("below."+name, key) }, verifier.PermError, verifier.ErrKeyAbsent, "(no TXT record)"},

@@ -124,9 +124,9 @@ func policyOf(txt string, inherited bool) Published {
 		return PublishedQuarantine
 	case dmarc.PolicyReject:
 		return PublishedReject
-	default:
-		return PublishedNone
+	case dmarc.PolicyNone:
 	}
+	return PublishedNone
 }
 
 // lookable reports whether a name taken from a message can be asked for.

@@ -1,6 +1,7 @@
 package verifier_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -48,9 +49,7 @@ func TestPublishedPolicy(t *testing.T) {
 				w := newWorld()
 				w.header[0][1] = " ann@A.example.org"
 				w.dns.slow = slow
-				for name, records := range test.zone {
-					w.dns.records[name] = records
-				}
+				maps.Copy(w.dns.records, test.zone)
 				w.request.Published = true
 				if got := w.verify(t).Published; got != test.want {
 					t.Errorf("got %s; want %s", got, test.want)

@@ -22,7 +22,7 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	const name = "s1._domainkey.example.org"
 	tests := map[string]struct {
-		break_ func(*world) // changes one thing in a world that verifies
+		breaks func(*world) // changes one thing in a world that verifies
 		want   verifier.Status
 		reason error
 		words  string // part of Reason, where not empty
@@ -172,7 +172,7 @@ func TestVerify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld()
-			test.break_(w)
+			test.breaks(w)
 			r := w.one(t)
 			if r.Status != test.want {
 				t.Errorf("got %s (%s); want %s", r.Status, r.Reason(), test.want)

@@ -162,7 +162,7 @@ func (s *signing) make(header [][2]string, body string) string {
 	names := strings.FieldsFunc(s.headers, func(c rune) bool { return c == ':' || c == ' ' })
 	hash := dkim.HeaderHash(build(header), names, hc, message.NewField("DKIM-Signature", value))
 	digest := hash[:]
-	options := crypto.Hash(crypto.SHA256)
+	options := crypto.SHA256
 	if _, ok := s.key.(ed25519.PrivateKey); ok {
 		options = 0
 	}
@@ -190,7 +190,7 @@ func (w *world) signAll() {
 }
 
 // begin signs, spoils and hands over the message up to the end of its body.
-func (w *world) begin(t testing.TB, ctx context.Context) *verifier.Verification {
+func (w *world) begin(t *testing.T) *verifier.Verification {
 	t.Helper()
 	w.signAll()
 	v, err := verifier.New(w.config)
@@ -200,7 +200,7 @@ func (w *world) begin(t testing.TB, ctx context.Context) *verifier.Verification 
 	req := w.request
 	req.Header = build(w.header)
 	req.From = message.ReadFrom(req.Header)
-	running := v.Begin(ctx, req)
+	running := v.Begin(t.Context(), req)
 	for rest := []byte(w.body); len(rest) > 0; {
 		n := len(rest)
 		if w.chunk > 0 {
@@ -216,15 +216,15 @@ func (w *world) begin(t testing.TB, ctx context.Context) *verifier.Verification 
 	return running
 }
 
-func (w *world) verify(t testing.TB) *verifier.Report {
+func (w *world) verify(t *testing.T) *verifier.Report {
 	t.Helper()
-	running := w.begin(t, t.Context())
+	running := w.begin(t)
 	defer running.Close()
 	return running.Finish(t.Context())
 }
 
 // one is the Result of a world with one signature.
-func (w *world) one(t testing.TB) verifier.Result {
+func (w *world) one(t *testing.T) verifier.Result {
 	t.Helper()
 	report := w.verify(t)
 	if len(report.Results) != 1 {
@@ -246,6 +246,7 @@ type fakeDNS struct {
 	asked []string
 }
 
+//nolint:revive // the order is that of verifier.Resolver
 func (d *fakeDNS) Cached(name string) (resolver.Answer, error, bool) {
 	if d.slow {
 		return resolver.Answer{}, nil, false
