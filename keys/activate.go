@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// ErrNotServed says that DNS does not serve the record of a key that was to be activated.
-var ErrNotServed = errors.New("DNS does not serve its record")
+// ErrNotServed says that the record of a key that was to be activated was not found in DNS.
+var ErrNotServed = errors.New("its record is not seen in DNS")
 
 // Activation describes a key that is to sign from now on.
 type Activation struct {
@@ -42,7 +42,7 @@ func (a Activated) String() string {
 }
 
 // Activate renames SELECTOR.pem.new to SELECTOR.pem, once DNS serves its record:
-// mail signed before that fails everywhere. ErrNotServed when it does not serve it;
+// mail signed before that fails everywhere. ErrNotServed when that was not seen;
 // then Activated.Check has what it serves instead. A key that cannot be used is not activated even by Force.
 func Activate(ctx context.Context, a Activation) (Activated, error) {
 	d, err := Find(Config{Directory: a.Directory, Owners: a.Owners}, a.Domain)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 )
 
@@ -71,6 +72,8 @@ type CheckResult struct {
 	Record  Record   // what DNS should serve; its text is empty when Unusable
 	Found   []string // the TXT records DNS serves
 	Err     error    // why the state is Unusable, Invalid or Unreachable
+	// Strict is set when the record says t=s: i= must be in the domain itself.
+	Strict bool
 	// Authenticated is set when the resolver vouches for the answer (DNSSEC).
 	Authenticated bool
 }
@@ -100,7 +103,8 @@ func (r CheckResult) Words() string {
 	case Several:
 		which := "none of them is this key's"
 		for _, text := range r.Found {
-			if state, _ := compare(text, r.Private); state == Published || state == Testing || state == Weak {
+			one := CheckResult{Private: r.Private}
+			if one.compare(text); one.Serves() {
 				which = "one of them is this key's"
 			}
 		}
@@ -157,42 +161,50 @@ func Check(ctx context.Context, lookup Lookup, key *Key) CheckResult {
 	case len(r.Found) > 1:
 		r.State = Several
 	default:
-		r.State, r.Err = compare(r.Found[0], private)
+		r.compare(r.Found[0])
 	}
 	return r
 }
 
 // CheckDomain checks the keys of a domain, those that sign and those that wait;
-// with a selector only these of that name.
+// with a selector only these of that name. Unlike Check it also sees when the
+// identity of domain.toml goes against the record.
 func CheckDomain(ctx context.Context, lookup Lookup, d *Domain, selector string) []CheckResult {
 	var results []CheckResult
 	for _, k := range slices.Concat(d.Keys, d.Pending) {
 		if selector == "" || k.Selector == selector {
-			results = append(results, Check(ctx, lookup, k))
+			r := Check(ctx, lookup, k)
+			if r.Serves() && r.Strict && d.Options.Identity != "" && message.DomainOf(d.Options.Identity) != d.Name {
+				r.State = Invalid
+				r.Err = fmt.Errorf("it says t=s, and the identity %s of domain.toml is not in %s itself (RFC 6376 section 3.6.1)", d.Options.Identity, d.Name)
+			}
+			results = append(results, r)
 		}
 	}
 	return results
 }
 
-// compare says what one TXT record is to a key. The error says why it is Invalid.
-func compare(text string, private *Private) (State, error) {
+// compare sets what one TXT record is to the key.
+func (r *CheckResult) compare(text string) {
 	record, err := dkim.ParseKeyRecord(text)
+	ours, ok := r.Private.Signer.Public().(interface{ Equal(crypto.PublicKey) bool })
 	switch {
 	case errors.Is(err, dkim.ErrKeyRevoked):
-		return Revoked, nil
+		r.State = Revoked
+		return
 	case err != nil:
-		return Invalid, err
-	}
-	ours, ok := private.Signer.Public().(interface{ Equal(crypto.PublicKey) bool })
-	switch {
+		r.State, r.Err = Invalid, err
+		return
 	case !ok || !ours.Equal(record.PublicKey):
-		return Different, nil
+		r.State = Different
 	case record.Testing:
-		return Testing, nil
-	case private.Type == RSA && private.Bits < defaultRSABits:
-		return Weak, nil
+		r.State = Testing
+	case r.Private.Type == RSA && r.Private.Bits < defaultRSABits:
+		r.State = Weak
+	default:
+		r.State = Published
 	}
-	return Published, nil
+	r.Strict = record.Strict
 }
 
 // names lists selectors for people.

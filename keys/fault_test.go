@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"math/big"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,20 +32,19 @@ const keyWant = "want one RSA or Ed25519 private key as PEM"
 // Each case breaks one thing in a directory whose example.org has two keys, s1 and s2.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	root := func(t *testing.T) {
-		t.Helper()
+	root := func(w *world) {
 		if os.Geteuid() != 0 {
-			t.Skip("only root can give files away")
+			w.t.Skip("only root can give files away")
 		}
 	}
-	s1 := func(content string) func(*testing.T, *world) {
-		return func(_ *testing.T, w *world) { w.write("example.org/s1.pem", content) }
+	s1 := func(content string) func(*world) {
+		return func(w *world) { w.write("example.org/s1.pem", content) }
 	}
-	mode := func(name string, mode uint32) func(*testing.T, *world) {
-		return func(_ *testing.T, w *world) { w.check(syscall.Chmod(w.path(name), mode)) }
+	mode := func(name string, mode uint32) func(*world) {
+		return func(w *world) { w.check(syscall.Chmod(w.path(name), mode)) }
 	}
-	toml := func(content string) func(*testing.T, *world) {
-		return func(_ *testing.T, w *world) { w.write("example.org/domain.toml", content) }
+	toml := func(content string) func(*world) {
+		return func(w *world) { w.write("example.org/domain.toml", content) }
 	}
 	publicDER := must(x509.MarshalPKIXPublicKey(&rsaKey().PublicKey))
 	pkcs1 := x509.MarshalPKCS1PrivateKey(rsaKey())
@@ -65,11 +65,11 @@ func TestFaults(t *testing.T) {
 		none   = ""
 	)
 	tests := map[string]struct {
-		break_ func(*testing.T, *world)
-		want   string // all faults
-		signs  string // selectors that sign
+		spoil func(*world)
+		want  string // all faults
+		signs string // selectors that sign
 	}{
-		"nothing broken": {func(*testing.T, *world) {}, "", usable},
+		"nothing broken": {func(*world) {}, "", usable},
 
 		// Permissions.
 		"mode 0600": {mode("example.org/s1.pem", 0o600), "", usable},
@@ -89,12 +89,12 @@ func TestFaults(t *testing.T) {
 			"example.org/s1.pem: got mode 0660, with which the group can write the key; want a key file that others cannot read and only its owner can write (hint: chmod 0640 DIR/example.org/s1.pem)", one,
 		},
 		"a link to a directory": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Rename(w.path("example.org"), w.path("example.com")))
 				w.check(os.Mkdir(w.path("elsewhere"), 0o750))
 				w.check(os.Rename(w.path("example.com"), w.path("elsewhere/example.com")))
 				w.check(os.Symlink(w.path("elsewhere/example.com"), w.path("example.org")))
-				w.check(os.Chmod(w.path("elsewhere/example.com"), 0o777)) //nolint:gosec // what is tested
+				w.check(os.Chmod(w.path("elsewhere/example.com"), 0o777))
 			},
 			"example.org: got mode 0777, with which everybody can exchange the keys in it; want a directory only its owner can write (hint: chmod go-w DIR/example.org)", usable,
 		},
@@ -108,30 +108,30 @@ func TestFaults(t *testing.T) {
 		},
 		"a sticky directory, as Kubernetes mounts them": {mode("example.org", 0o1777), "", usable},
 		"another user's key": {
-			func(t *testing.T, w *world) {
-				root(t)
+			func(w *world) {
+				root(w)
 				w.check(os.Chown(w.path("example.org/s1.pem"), 4711, 4711))
 			},
 			"example.org/s1.pem: got owner 4711; want root as the owner (hint: chown root:0 DIR/example.org/s1.pem && chmod 0640 DIR/example.org/s1.pem)", one,
 		},
 		"another user's key that everybody reads": {
-			func(t *testing.T, w *world) {
-				root(t)
+			func(w *world) {
+				root(w)
 				w.check(os.Chown(w.path("example.org/s1.pem"), 4711, 4711))
 				w.check(os.Chmod(w.path("example.org/s1.pem"), 0o644))
 			},
 			"example.org/s1.pem: got mode 0644, with which everybody can read the key; want a key file that others cannot read and only its owner can write (hint: chown root:0 DIR/example.org/s1.pem && chmod 0640 DIR/example.org/s1.pem)", one,
 		},
 		"another user's directory": {
-			func(t *testing.T, w *world) {
-				root(t)
+			func(w *world) {
+				root(w)
 				w.check(os.Chown(w.path("example.org"), 4711, 4711))
 			},
 			"example.org: got owner 4711; want root as the owner (hint: chown root:0 DIR/example.org)", none,
 		},
 		"all in the hands of the daemon's user": {
-			func(t *testing.T, w *world) {
-				root(t)
+			func(w *world) {
+				root(w)
 				for _, name := range []string{".", "example.org", "example.org/s1.pem", "example.org/s2.pem"} {
 					w.check(os.Chown(w.path(name), 4711, 4711))
 				}
@@ -140,49 +140,49 @@ func TestFaults(t *testing.T) {
 
 		// Files that are none.
 		"a link to a good key": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Rename(w.path("example.org/s1.pem"), w.path("elsewhere")))
 				w.check(os.Symlink("../elsewhere", w.path("example.org/s1.pem")))
 			}, "", usable,
 		},
 		"a link to a bad file": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Rename(w.path("example.org/s1.pem"), w.path("elsewhere")))
 				w.check(os.Symlink("../elsewhere", w.path("example.org/s1.pem")))
-				w.check(os.Chmod(w.path("elsewhere"), 0o666)) //nolint:gosec // what is tested
+				w.check(os.Chmod(w.path("elsewhere"), 0o666))
 			},
 			"example.org/s1.pem: got mode 0666, with which everybody can write the key; want a key file that others cannot read and only its owner can write (hint: chmod 0640 DIR/example.org/s1.pem)", one,
 		},
 		"a link to nowhere": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(os.Symlink("nowhere", w.path("example.org/s1.pem")))
 			},
 			"example.org/s1.pem: got a link that leads nowhere; want a file (hint: rm DIR/example.org/s1.pem)", one,
 		},
 		"a link to itself": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(os.Symlink("s1.pem", w.path("example.org/s1.pem")))
 			},
 			"example.org/s1.pem: got too many levels of symbolic links", one,
 		},
 		"a pipe": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(syscall.Mkfifo(w.path("example.org/s1.pem"), 0o600))
 			},
 			"example.org/s1.pem: got a named pipe; want a key file", one,
 		},
 		"a directory": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(os.Mkdir(w.path("example.org/s1.pem"), 0o700))
 			},
 			"example.org/s1.pem: got a directory; want a key file", one,
 		},
 		"a device": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(os.Symlink("/dev/zero", w.path("example.org/s1.pem")))
 			},
@@ -242,44 +242,44 @@ func TestFaults(t *testing.T) {
 		"RSA of 8192 bits":                 {s1(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fakeRSA(8192)))), "example.org/s1.pem: got an RSA key of 8192 bits; want 1024 to 4096 bits (RFC 8301 section 3.2)", one},
 		"RSA with numbers that do not fit": {s1(pemOf("RSA PRIVATE KEY", broken())), "example.org/s1.pem: got a damaged RSA key; " + keyWant + check, one},
 		"RSA cut off":                      {s1(pemOf("RSA PRIVATE KEY", pkcs1[:600])), "example.org/s1.pem: got a damaged private key; " + keyWant + check, one},
-		"RSA with bytes after it":          {s1(pemOf("RSA PRIVATE KEY", append(pkcs1[:len(pkcs1):len(pkcs1)], 0))), "example.org/s1.pem: got a damaged private key; " + keyWant + check, one},
+		"RSA with bytes after it":          {s1(pemOf("RSA PRIVATE KEY", append(slices.Clip(pkcs1), 0))), "example.org/s1.pem: got a damaged private key; " + keyWant + check, one},
 		"a very long key":                  {s1(pemOf("PRIVATE KEY", make([]byte, 10000))), "example.org/s1.pem: got a private key of 10000 bytes; " + keyWant, one},
 
 		// Names.
 		"two files for a selector": {
-			func(_ *testing.T, w *world) { w.write("example.org/S1.pem", rsaPEM()) },
+			func(w *world) { w.write("example.org/S1.pem", rsaPEM()) },
 			"example.org/S1.pem: got a second key for selector s1; want one file a selector (hint: mv DIR/example.org/S1.pem DIR/example.org/S1.pem.old)", usable,
 		},
 		"no selector": {
-			func(_ *testing.T, w *world) { w.write("example.org/a b.pem", rsaPEM()) },
+			func(w *world) { w.write("example.org/a b.pem", rsaPEM()) },
 			"example.org/a b.pem: got a file whose name is no selector: it has a character that no domain has; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR", usable,
 		},
 		"a selector too long for DNS": {
-			func(_ *testing.T, w *world) { w.write("example.org/"+strings.Repeat("a123456.", 29)+"b.pem", rsaPEM()) },
+			func(w *world) { w.write("example.org/"+strings.Repeat("a123456.", 29)+"b.pem", rsaPEM()) },
 			"example.org/" + strings.Repeat("a123456.", 29) + "b.pem: got a file whose name is no selector: with the domain it is too long for a DNS name; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR", usable,
 		},
 		"no domain": {
-			func(_ *testing.T, w *world) { w.write("example..com/s1.pem", rsaPEM()) },
+			func(w *world) { w.write("example..com/s1.pem", rsaPEM()) },
 			"example..com: got a directory whose name is no domain: it has an empty label; want a directory named after the domain", usable,
 		},
 		"forged lines in a name": {
-			func(_ *testing.T, w *world) { w.write("a\nb\x1b[2J/s1.pem", rsaPEM()) },
+			func(w *world) { w.write("a\nb\x1b[2J/s1.pem", rsaPEM()) },
 			`a\nb\x1b[2J: got a directory whose name is no domain: it has a character that no domain has; want a directory named after the domain`, usable,
 		},
 		"two directories": {
-			func(_ *testing.T, w *world) { w.write("Example.ORG/s9.pem", rsaPEM()) },
+			func(w *world) { w.write("Example.ORG/s9.pem", rsaPEM()) },
 			"Example.ORG: got a second directory for example.org; want one directory a domain (hint: mv -n DIR/Example.ORG/* DIR/example.org/ && rmdir DIR/Example.ORG)", usable,
 		},
 		"a key outside": {
-			func(_ *testing.T, w *world) { w.write("s1.pem", rsaPEM()) },
+			func(w *world) { w.write("s1.pem", rsaPEM()) },
 			"s1.pem: got a key that belongs to no domain; want it in a directory named after the domain (hint: mkdir -m 0750 DIR/DOMAIN && mv DIR/s1.pem DIR/DOMAIN/s1.pem)", usable,
 		},
 		"a key of opendkim-genkey": {
-			func(_ *testing.T, w *world) { w.write("example.com/mail.private", rsaPEM()) },
+			func(w *world) { w.write("example.com/mail.private", rsaPEM()) },
 			"example.com/mail.private: got a file that does not sign because of its name; want SELECTOR.pem (hint: mv -n DIR/example.com/mail.private DIR/example.com/mail.pem)", usable,
 		},
 		"what nobody means as keys": {
-			func(_ *testing.T, w *world) {
+			func(w *world) {
 				for _, name := range []string{
 					"README", ".git/s1.pem", "..data/s1.pem", "example.com~/s1.pem", "lost+found/x",
 					"example.org/.s3.pem", "example.org/s3.pem~", "example.org/s3.pem.bak", "example.org/s3.pem.old", "example.org/s3.txt", "example.org/s3.pem.new",
@@ -298,7 +298,7 @@ func TestFaults(t *testing.T) {
 		"selected":             {toml(`selectors = "s2"`), "", one},
 		"selected is absent":   {toml("\nselectors = [\"s2\", \"s3\"]"), `example.org/domain.toml:2: selectors[2]: got "s3"; want the selector of a key in this directory (hint: dkimd key generate example.org --selector s3)`, one},
 		"only absent ones":     {toml("selectors = [\"s3\"]"), `example.org/domain.toml:1: selectors[1]: got "s3"; want the selector of a key in this directory (hint: dkimd key generate example.org --selector s3)`, none},
-		"selected is not active": {func(_ *testing.T, w *world) {
+		"selected is not active": {func(w *world) {
 			w.write("example.org/s3.pem.new", rsaPEM())
 			w.write("example.org/domain.toml", "selectors = [\"s2\", \"s3\"]")
 		}, `example.org/domain.toml:1: selectors[2]: got "s3"; want the selector of a key in this directory (hint: dkimd key activate example.org --selector s3)`, one},
@@ -313,20 +313,20 @@ func TestFaults(t *testing.T) {
 		"an empty login":    {toml("users = [\"\"]"), `example.org/domain.toml:1: users[1]: got ""; want a login`, none},
 		"a wrong expiry":    {toml("expiry = \"soon\""), `example.org/domain.toml:1: expiry: got "soon"; want a duration from 0 to 3660d (hint: write a number with its unit: "30s", "5m", "12h", "7d")`, none},
 		"an unknown option": {toml("subdomain = true"), "example.org/domain.toml:1: subdomain: got an unknown key; want a known one (hint: did you mean subdomains?)", none},
-		"domain.toml is open": {func(t *testing.T, w *world) {
-			toml("")(t, w)
-			mode("example.org/domain.toml", 0o664)(t, w)
+		"domain.toml is open": {func(w *world) {
+			toml("")(w)
+			mode("example.org/domain.toml", 0o664)(w)
 		}, "example.org/domain.toml: got mode 0664, with which others than its owner can write it; want a file only its owner can write (hint: chmod go-w DIR/example.org/domain.toml)", none},
-		"domain.toml may be read": {func(t *testing.T, w *world) {
-			toml("")(t, w)
-			mode("example.org/domain.toml", 0o644)(t, w)
+		"domain.toml may be read": {func(w *world) {
+			toml("")(w)
+			mode("example.org/domain.toml", 0o644)(w)
 		}, "", usable},
-		"domain.toml is another user's": {func(t *testing.T, w *world) {
-			root(t)
-			toml("")(t, w)
+		"domain.toml is another user's": {func(w *world) {
+			root(w)
+			toml("")(w)
 			w.check(os.Chown(w.path("example.org/domain.toml"), 4711, 4711))
 		}, "example.org/domain.toml: got owner 4711; want root as the owner (hint: chown root:0 DIR/example.org/domain.toml && chmod 0640 DIR/example.org/domain.toml)", none},
-		"domain.toml is a pipe": {func(_ *testing.T, w *world) {
+		"domain.toml is a pipe": {func(w *world) {
 			w.check(syscall.Mkfifo(w.path("example.org/domain.toml"), 0o600))
 		}, "example.org/domain.toml: got a named pipe; want a TOML file", none},
 		"domain.toml is large": {toml(strings.Repeat("#", 70<<10)), "example.org/domain.toml: got more than 64 KiB; want a file of at most 64 KiB", none},
@@ -337,7 +337,7 @@ func TestFaults(t *testing.T) {
 			w := newWorld(t)
 			w.write("example.org/s1.pem", rsaPEM())
 			w.write("example.org/s2.pem", rfc8463PEM)
-			test.break_(t, w)
+			test.spoil(w)
 			s, faults := w.open()
 			want := strings.ReplaceAll(test.want, "DIR/", "")
 			if got := w.texts(faults); got != want {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -203,18 +204,31 @@ func unreadable(path string, err error) *tomlfile.Fault {
 	case errors.Is(err, fs.ErrPermission):
 		us := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
 		fault.Want = "read permission for the user dkimd runs as (" + us + ")"
-		if unix.Stat(path, &st) != nil {
-			break // a directory above it is closed to us
-		}
-		p := fingerprintOf(&st)
-		fault.Got += fmt.Sprintf(" (mode %s, owner %d:%d)", octal(p.mode), p.uid, p.gid)
+		p, closed := nearest(path)
 		mode := "0640"
-		if p.directory() {
+		switch {
+		case closed != path:
+			fault.Got += " in " + closed
+			mode = "g+x"
+		case p.directory():
 			mode = "0750"
 		}
-		fault.Hint = fmt.Sprintf("chgrp %d %s && chmod %s %s", os.Getegid(), quote(path), mode, quote(path))
+		fault.Got += fmt.Sprintf(" (mode %s, owner %d:%d)", octal(p.mode), p.uid, p.gid)
+		fault.Hint = fmt.Sprintf("chgrp %d %s && chmod %s %s", os.Getegid(), quote(closed), mode, quote(closed))
 	}
 	return fault
+}
+
+// nearest is the path or the directory above it that keeps us from getting there.
+func nearest(path string) (p fingerprint, at string) {
+	for {
+		p, err := stat(path)
+		parent := filepath.Dir(path)
+		if err == nil || parent == path {
+			return p, path
+		}
+		path = parent
+	}
 }
 
 // reason is the system's words without the path, which the fault names itself.
@@ -234,7 +248,7 @@ func quote(path string) string {
 	plain := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+@:,%=", r) || r > 0x7f
 	}
-	if strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+	if path != "" && strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"

@@ -20,7 +20,7 @@ import (
 
 // spellings are the ways in which printing could give a secret away.
 func spellings(secret []byte) map[string]string {
-	list := strings.Trim(fmt.Sprint(secret[:8]), "[]")
+	list := strings.Trim(fmt.Sprintf("%d", secret[:8]), "[]")
 	return map[string]string{
 		"decimal":        new(big.Int).SetBytes(secret).String()[:20],
 		"hex":            hex.EncodeToString(secret[:8]),

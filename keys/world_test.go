@@ -2,7 +2,6 @@ package keys_test
 
 import (
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -52,6 +51,7 @@ func pemOf(label string, der []byte) string {
 func fakeRSA(bits uint) *rsa.PrivateKey {
 	one := big.NewInt(1)
 	n := new(big.Int).Lsh(one, bits-1)
+	n.Add(n, one)
 	return &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n, E: 65537}, D: big.NewInt(3), Primes: []*big.Int{big.NewInt(3), big.NewInt(5)}}
 }
 
@@ -113,15 +113,6 @@ func (w *world) texts(faults tomlfile.Faults) string {
 		all = append(all, strings.ReplaceAll(f.Error(), w.dir+"/", ""))
 	}
 	return strings.ReplaceAll(strings.Join(all, "\n"), w.dir, "DIR")
-}
-
-func publicOf(t *testing.T, k *keys.Key) crypto.PublicKey {
-	t.Helper()
-	p, err := k.Load(within(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p.Signer.Public()
 }
 
 func seedKey() ed25519.PrivateKey {

@@ -1,0 +1,194 @@
+package keys
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dkimd/internal/tomlfile"
+)
+
+const seedPEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n"
+
+// What the parser takes signs, what it refuses has a reason, and neither holds a
+// byte of the file longer than needed or puts one into a fault.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(seedPEM))
+	f.Add([]byte("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="))
+	f.Add([]byte("-----BEGIN RSA PRIVATE KEY-----\nMAYCAQACAQE=\n-----END RSA PRIVATE KEY-----\n"))
+	f.Add([]byte("-----BEGIN EC PARAMETERS-----\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n"))
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END PRIVATE KEY-----"))
+	f.Add([]byte{0x30, 0x82, 0, 0})
+	f.Add([]byte("-----BEGIN "))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		start := time.Now()
+		p, fault := parse("/k/s1.pem", data)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("takes %v", took)
+		}
+		if (p == nil) == (fault == nil) {
+			t.Fatalf("%v and %v", p, fault)
+		}
+		if len(bytes.Trim(data, "\x00")) != 0 {
+			t.Error("the content of the file is left in memory")
+		}
+		if fault != nil {
+			if text := fault.Error(); fault.Path != "/k/s1.pem" || fault.Got == "" || fault.Want == "" || len(text) > 500 || strings.ContainsAny(text, "\n\x1b") {
+				t.Errorf("fault %q", text)
+			}
+			return
+		}
+		digest := sha256.Sum256(nil)
+		switch public := p.Signer.Public().(type) {
+		case ed25519.PublicKey:
+			if signature, err := p.Signer.Sign(nil, digest[:], crypto.Hash(0)); err != nil || !ed25519.Verify(public, digest[:], signature) {
+				t.Errorf("does not sign: %v", err)
+			}
+		case *rsa.PublicKey:
+			signature, err := p.Signer.Sign(nil, digest[:], crypto.SHA256)
+			if err != nil || rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) != nil || p.Bits < MinRSABits || p.Bits > MaxRSABits {
+				t.Errorf("does not sign: %v", err)
+			}
+		}
+	})
+}
+
+// asNobody runs a function with another user's rights on files.
+func asNobody(t *testing.T, do func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		do() // a mode of 0 keeps us out as well
+		return
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// Of this thread only; it takes away root's power over modes.
+	if err := unix.Setfsuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	do()
+	if err := unix.Setfsuid(0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	above := t.TempDir()
+	dir := filepath.Join(above, "example.org")
+	if err := errors.Join(os.Chmod(filepath.Dir(above), 0o755), os.Mkdir(dir, 0o755), os.WriteFile(dir+"/s1.pem", []byte(seedPEM), 0o000)); err != nil {
+		t.Fatal(err)
+	}
+	us := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
+	group := os.Getegid()
+	r := newRules(fingerprint{}, nil)
+	var fault *tomlfile.Fault
+	asNobody(t, func() { _, _, fault = r.read(dir+"/s1.pem", r.checkKey) })
+	want := fmt.Sprintf("%s/s1.pem: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s/s1.pem && chmod 0640 %s/s1.pem)", dir, us, us, group, dir, dir)
+	if fault == nil || fault.Error() != want {
+		t.Errorf("a file:\n%v\nwant\n%s", fault, want)
+	}
+	if err := os.Chmod(dir, 0o000); err != nil {
+		t.Fatal(err)
+	}
+	top, err := openDirectory(filepath.Dir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.close()
+	reader := &reader{rules: r, log: slog.New(slog.DiscardHandler)}
+	var d *Domain
+	asNobody(t, func() {
+		d, _ = reader.readEntry(top, "example.org", make([]byte, listBytes))
+		_, _, fault = r.read(dir+"/s1.pem", r.checkKey)
+	})
+	want = fmt.Sprintf("%s: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s && chmod 0750 %s)", dir, us, us, group, dir, dir)
+	if d == nil || !d.signs || d.Usable() || len(d.faults) != 1 || d.faults[0].Error() != want {
+		t.Errorf("a directory:\n%v\nwant\n%s", d.Faults().Err(), want)
+	}
+	want = fmt.Sprintf("%s/s1.pem: got permission denied in %s (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s && chmod g+x %s)", dir, dir, us, us, group, dir, dir)
+	if fault == nil || fault.Error() != want {
+		t.Errorf("a file in it:\n%v\nwant\n%s", fault, want)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A panic in the parser is a fault of that key and an alarm, not the end of dkimd.
+func TestPanicIsAFault(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	path := filepath.Join(t.TempDir(), "s1.pem")
+	if err := os.WriteFile(path, []byte(seedPEM), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := newKey("example.org", "s1", path, fingerprint{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	_, err := k.Load(t.Context()) // without rules
+	if err == nil || err.Error() != path+": got a key that makes the parser fail; want one RSA or Ed25519 private key as PEM" {
+		t.Errorf("%v", err)
+	}
+	if text := log.String(); !strings.Contains(text, "panic in parsing a key") || !strings.Contains(text, "stack=") || !strings.Contains(text, "key cannot be used") {
+		t.Errorf("log: %s", text)
+	}
+}
+
+func TestOnlyTheKeyIsOpened(t *testing.T) {
+	t.Parallel()
+	// What the index took for a file is a pipe by the time it is read.
+	path := filepath.Join(t.TempDir(), "s1.pem")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newRules(fingerprint{}, nil)
+	calls := 0
+	_, _, fault := r.read(path, func(path string, p fingerprint) *tomlfile.Fault {
+		if calls++; calls == 1 {
+			return nil
+		}
+		return r.checkKey(path, p)
+	})
+	if fault == nil || fault.Got != "a named pipe" || calls != 2 {
+		t.Errorf("%v after %d checks", fault, calls)
+	}
+}
+
+func TestQuote(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/etc/dkimd/keys/example.org/s1.pem": "/etc/dkimd/keys/example.org/s1.pem",
+		"/bücher/s1.pem":                     "/bücher/s1.pem",
+		"/a b":                               "'/a b'",
+		"/it's":                              `'/it'\''s'`,
+		"/$(rm)":                             "'/$(rm)'",
+		"":                                   "''",
+	} {
+		if got := quote(path); got != want {
+			t.Errorf("quote(%q): %s, want %s", path, got, want)
+		}
+	}
+}
+
+// The owners the configuration names are trusted, and only they.
+func TestOwners(t *testing.T) {
+	t.Parallel()
+	r := newRules(fingerprint{uid: 11, gid: 12}, []int{13})
+	for uid, want := range map[uint32]bool{0: true, uint32(os.Geteuid()): true, 11: true, 13: true, 12: false, 14: false} {
+		if r.owns(uid) != want {
+			t.Errorf("user %d: %v", uid, !want)
+		}
+	}
+}
