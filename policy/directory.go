@@ -3,7 +3,6 @@ package policy
 import (
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -19,7 +18,7 @@ import (
 // Bounds of the rules directory.
 const (
 	MaxFiles     = 1_000_000
-	maxFileBytes = tomlfile.MaxBytes
+	MaxFileBytes = 256 << 10
 )
 
 // Load reads every rules file of a directory. An absent directory, and an empty
@@ -93,6 +92,17 @@ func (l *loader) unreadable(dir string, err error) {
 	l.fault(dir, reason(err), "a directory that dkimd can read", "check its owner and mode, and those of the directories above it")
 }
 
+func (l *loader) unreadableFile(path string, err error) {
+	hint := "check its owner and mode"
+	switch {
+	case errors.Is(err, errTooLarge):
+		hint = "give it fewer rules, signers and networks"
+	case errors.Is(err, errNotRegular), !errors.Is(err, fs.ErrPermission):
+		hint = "mend or remove it"
+	}
+	l.fault(path, reason(err), "a file that dkimd can read", hint)
+}
+
 // isLink tells a link to nowhere, which is a mistake, from an absent directory.
 func isLink(path string) bool {
 	info, err := os.Lstat(path)
@@ -127,7 +137,7 @@ func (l *loader) load(dir, name string) {
 	l.paths[domain] = path
 	data, err := readFile(path)
 	if err != nil {
-		l.fault(path, reason(err), "a file that dkimd can read", "check its owner and mode")
+		l.unreadableFile(path, err)
 		l.rules.files[domain] = deferring(name, domain, false)
 		return
 	}
@@ -152,7 +162,7 @@ func (l *loader) loadDefault(path, name string) {
 	}
 	data, err := readFile(path)
 	if err != nil {
-		l.fault(path, reason(err), "a file that dkimd can read", "check its owner and mode")
+		l.unreadableFile(path, err)
 		l.rules.defaultBroken, l.rules.fallback = true, deferring(name, "", false)
 		return
 	}
@@ -224,14 +234,17 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("more than %d bytes", maxFileBytes)
+	if len(data) > MaxFileBytes {
+		return nil, errTooLarge
 	}
 	return data, nil
 }
 
-var errNotRegular = errors.New("something that is no regular file")
+var (
+	errNotRegular = errors.New("something that is no regular file")
+	errTooLarge   = errors.New("more than 256 KiB")
+)

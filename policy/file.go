@@ -76,7 +76,6 @@ func compileFile(data []byte, isDefault bool) *program {
 	tables := root.Tables("rule")
 	if len(tables) > maxRules {
 		root.Fault("rule", "at most "+strconv.Itoa(maxRules)+" rules", "")
-		tables = tables[:maxRules]
 	}
 	for i, t := range tables {
 		p.add(compileRule(t, i+1))

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 
 	"dkimd/verifier"
@@ -76,8 +77,8 @@ func (r ruling) action() Action {
 // has to come again, for lookups that failed decide nothing. A header field is
 // added only where both add it.
 func (r ruling) same(other ruling, deferBy string) ruling {
-	if r.action() != other.action() {
-		r.rule, r.deferBy = nil, deferBy
+	if by := cmp.Or(r.deferBy, other.deferBy); by != "" || r.action() != other.action() {
+		r.rule, r.deferBy = nil, cmp.Or(by, deferBy)
 	}
 	r.tags = common(r.tags, other.tags)
 	return r
