@@ -116,15 +116,15 @@ Start with: dkimd demo`,
 	return root
 }
 
-// arguments says what a command's arguments must be.
-func arguments(want ...string) cobra.PositionalArgs {
+// arguments names what a command's arguments are; those in brackets may be left out.
+func arguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		help := strings.TrimPrefix(cmd.CommandPath()+" --help", "dkimd ")
-		if len(args) > len(want) {
-			return usageError{fmt.Errorf("%s: unexpected argument %q", cmd.Name(), args[len(want)]), help}
+		if len(args) > len(names) {
+			return usageError{fmt.Errorf("%s: unexpected argument %q", cmd.Name(), args[len(names)]), help}
 		}
-		if len(args) < len(want) {
-			return usageError{fmt.Errorf("%s: the %s is missing", cmd.Name(), want[len(args)]), help}
+		if len(args) < len(names) && !strings.HasPrefix(names[len(args)], "[") {
+			return usageError{fmt.Errorf("%s: the %s is missing", cmd.Name(), names[len(args)]), help}
 		}
 		return nil
 	}

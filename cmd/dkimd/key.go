@@ -70,7 +70,7 @@ func keyCheckCommand(std stdio) *cobra.Command {
 wait to be activated, and says whether receivers can verify what it signs.
 
 Exit status: 0 DNS serves every key, 1 it does not, 2 something to mend first.`,
-		Args: cobra.MaximumNArgs(2),
+		Args: arguments("[domain]", "[selector]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, r, err := withDNS(cmd)
 			if err != nil {
@@ -131,7 +131,7 @@ func activateCommand(std stdio) *cobra.Command {
 mail signed before that fails everywhere. Then send dkimd a SIGHUP.
 
 Exit status: 0 activated, 1 DNS does not serve the record, 2 something to mend first.`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: arguments("domain", "[selector]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, r, err := withDNS(cmd)
 			if err != nil {

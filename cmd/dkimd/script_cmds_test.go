@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -34,26 +36,37 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// dns ZONEFILE...: a DNS server on loopback serves these records; its address
-// is in $DNS, and is put in the place of @DNS@ in every *.toml of the work directory.
-func serveZone(ts *testscript.TestScript, neg bool, args []string) {
-	if neg {
-		ts.Fatalf("usage: dns [zonefile...]")
-	}
+type dnsKey struct{}
+
+// prepareScript starts a DNS server for the script and fills in, in every file
+// of its archive, @WORK@ (the work directory) and @DNS@ (the server's address).
+func prepareScript(env *testscript.Env) error {
 	server, err := dnstest.Start("127.0.0.1:0")
-	ts.Check(err)
-	ts.Defer(server.Close)
+	if err != nil {
+		return err
+	}
+	env.Defer(server.Close)
+	env.Values[dnsKey{}] = server
+	fill := strings.NewReplacer("@WORK@", env.WorkDir, "@DNS@", server.Addr())
+	return filepath.WalkDir(env.WorkDir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return errors.Join(err, os.Chmod(path, 0o755)) //nolint:gosec // as the directories above keys must be
+		}
+		text, err := os.ReadFile(path) //nolint:gosec // our own files
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, []byte(fill.Replace(string(text))), 0o600) //nolint:gosec // likewise
+	})
+}
+
+// dns ZONEFILE...: the script's DNS server serves these records too.
+func addZone(ts *testscript.TestScript, neg bool, args []string) {
+	server, ok := ts.Value(dnsKey{}).(*dnstest.Server)
+	if neg || !ok {
+		ts.Fatalf("usage: dns zonefile...")
+	}
 	for _, name := range args {
 		ts.Check(server.SetZone(ts.ReadFile(name)))
-	}
-	ts.Setenv("DNS", server.Addr())
-	for _, name := range strings.Fields("dkimd.toml other.toml") {
-		path := ts.MkAbs(name)
-		text, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		ts.Check(err)
-		ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(string(text), "@DNS@", server.Addr())), 0o600))
 	}
 }

@@ -27,10 +27,8 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": status,
-			"dns":    serveZone,
+			"dns":    addZone,
 		},
-		Setup: func(env *testscript.Env) error {
-			return os.Chmod(env.WorkDir, 0o755) //nolint:gosec // as the directories of keys above it must be
-		},
+		Setup: prepareScript,
 	})
 }

@@ -13,6 +13,7 @@ const maxLine = 998
 // lineMeter looks in mail we sign for what endangers the signature on its way.
 type lineMeter struct {
 	current, longest int
+	cr               bool // the last chunk ended in CR
 }
 
 // measure takes the next bytes of the body.
@@ -21,12 +22,14 @@ func (l *lineMeter) measure(p []byte) {
 		lf := bytes.IndexByte(p, '\n')
 		if lf < 0 {
 			l.current += len(p)
+			l.cr = len(p) > 0 && p[len(p)-1] == '\r' || len(p) == 0 && l.cr
 			return
 		}
 		line := l.current + lf
-		if lf > 0 && p[lf-1] == '\r' {
+		if lf > 0 && p[lf-1] == '\r' || lf == 0 && l.cr {
 			line--
 		}
+		l.cr = false
 		l.longest = max(l.longest, line)
 		l.current = 0
 		p = p[lf+1:]

@@ -1,0 +1,290 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"dkimd/internal/message"
+	"dkimd/internal/resolver"
+	"dkimd/policy"
+)
+
+func TestWhoseMailIsOurs(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(m *mail)
+		mode   string
+	}{
+		"client in networks":              {func(*mail) {}, "sign"},
+		"client outside":                  {func(m *mail) { m.env.Client = message.NewClient("", outside) }, "verify"},
+		"local submission":                {func(m *mail) { m.env.Client = message.NewClient("", "") }, "sign"},
+		"address that cannot be read":     {func(m *mail) { m.env.Client = message.NewClient("", "junk") }, "verify"},
+		"outside, logged in":              {func(m *mail) { m.env.Client, m.env.AuthUser = message.NewClient("", outside), "joe" }, "sign"},
+		"outside, auth type only":         {func(m *mail) { m.env.Client, m.env.AuthType = message.NewClient("", outside), "EXTERNAL" }, "sign"},
+		"outside, through our daemon":     {func(m *mail) { m.env.Client, m.env.DaemonName = message.NewClient("", outside), "ORIGINATING" }, "sign"},
+		"outside, another daemon":         {func(m *mail) { m.env.Client, m.env.DaemonName = message.NewClient("", outside), "smtpd" }, "verify"},
+		"trusted":                         {func(m *mail) { m.env.Client = message.NewClient("", relay) }, "trusted"},
+		"trusted wins over authenticated": {func(m *mail) { m.env.Client, m.env.AuthUser = message.NewClient("", relay), "joe" }, "trusted"},
+		"IPv4-mapped address":             {func(m *mail) { m.env.Client = message.NewClient("", "::ffff:"+inside) }, "sign"},
+		"two From fields":                 {func(m *mail) { *m = m.with("From: x@example.org") }, "unsigned"},
+		"no key for the domain":           {func(m *mail) { m.head[0] = "From: joe@other.example" }, "unsigned"},
+	}
+	w := newWorld(t)
+	p := w.pipeline()
+	for name, tt := range tests { //nolint:paralleltest // they share a world
+		t.Run(name, func(t *testing.T) {
+			m := from(inside)
+			tt.change(&m)
+			_, e := w.run(p, m)
+			if e.Mode != tt.mode {
+				t.Errorf("mode %q, want %q: %s", e.Mode, tt.mode, text(e))
+			}
+			if e.Mode != "sign" && e.Reason == "" {
+				t.Errorf("no reason why it was not signed: %s", text(e))
+			}
+		})
+	}
+}
+
+func TestForeignMailIsJudged(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(w *world, m *mail)
+		action policy.Action
+	}{
+		"both signatures hold":              {func(*world, *mail) {}, policy.Accept},
+		"the body was changed":              {func(_ *world, m *mail) { m.body = "Hello Eve.\r\n" }, policy.Reject},
+		"From was changed":                  {func(_ *world, m *mail) { m.head[2] = "From: Eve <joe@example.org>" }, policy.Reject},
+		"a second From was put in":          {func(_ *world, m *mail) { *m = m.with("From: joe@example.org") }, policy.Reject},
+		"one signature is broken":           {func(_ *world, m *mail) { m.head[0] = strings.Replace(m.head[0], "bh=", "bh=A", 1) }, policy.Accept},
+		"unsigned":                          {func(_ *world, m *mail) { m.head = m.head[2:] }, policy.Reject},
+		"unsigned, the null sender":         {func(_ *world, m *mail) { m.head, m.env.Sender = m.head[2:], "" }, policy.Reject},
+		"unsigned, only MAIL FROM":          {func(_ *world, m *mail) { m.head = []string{"From: eve@evil.example"} }, policy.Reject},
+		"unsigned, only From":               {func(_ *world, m *mail) { m.head, m.env.Sender = m.head[2:], "eve@evil.example" }, policy.Reject},
+		"unsigned, From not well formed":    {func(_ *world, m *mail) { m.head, m.env.Sender = []string{`From: "x <joe@example.org>`}, "" }, policy.Reject},
+		"keys are gone":                     {func(w *world, _ *mail) { w.txt = nil }, policy.Reject},
+		"keys cannot be fetched":            {func(w *world, _ *mail) { w.fail(resolver.ErrTemporary) }, policy.TempFail},
+		"a lookup panics":                   {func(w *world, _ *mail) { w.lookup = func(string) (resolver.Answer, error) { panic("lookup") } }, policy.TempFail},
+		"2001 fields":                       {func(_ *world, m *mail) { *m = m.with(slices.Repeat([]string{"X: y"}, 2001)...) }, policy.Reject},
+		"a header over 1 MiB":               {func(_ *world, m *mail) { *m = m.with("X: " + strings.Repeat("y", 1<<20)) }, policy.Reject},
+		"from a trusted host, body changed": {func(_ *world, m *mail) { m.body, m.env.Client = "x", message.NewClient("", relay) }, policy.Accept},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			p := w.pipeline()
+			m := w.signed(p)
+			tt.change(w, &m)
+			out, e := w.run(p, m)
+			if out.Action != tt.action || e.Verdict != tt.action.String() {
+				t.Errorf("%v %q, want %v: %s", out.Action, out.Reply, tt.action, text(e))
+			}
+			first := func() string {
+				if len(out.Add) == 0 {
+					return ""
+				}
+				return out.Add[0].Name
+			}()
+			if passes := out.Action == policy.Accept; passes != (first == "Authentication-Results") {
+				t.Errorf("%v, and the first field added is %q", out.Action, first)
+			}
+		})
+	}
+}
+
+func (w *world) fail(err error) {
+	w.lookup = func(string) (resolver.Answer, error) { return resolver.Answer{}, err }
+}
+
+func TestForgedResultsAreRemoved(t *testing.T) {
+	t.Parallel()
+	for _, client := range []string{inside, outside, relay} {
+		w := newWorld(t)
+		w.rules = nil
+		m := from(client).with(
+			"Authentication-Results: mx.example.net; dkim=pass header.d=gmail.com",
+			"Authentication-Results: other.example; dkim=pass",
+			"authentication-results:\r\n (hi) \"MX.example.NET\" 1 ; spf=pass",
+			"Authentication-Results: mx.example.net.evil.example; dkim=pass",
+		)
+		out, e := w.run(w.pipeline(), m)
+		if !slices.Equal(out.RemoveAuthRes, []int{3, 1}) || e.Stripped != 2 {
+			t.Errorf("client %s: removed %v, recorded %d", client, out.RemoveAuthRes, e.Stripped)
+		}
+	}
+}
+
+func TestOurNameIsWhatTheMTASays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.Hostname, w.config.HostnameFallback = "", "host.example"
+	p := w.pipeline()
+	m := from(outside)
+	m.env.Sender, m.head[0] = "", "From: a@other.example"
+	out, _ := w.run(p, m)
+	if !strings.HasPrefix(out.Add[0].Value, " mta.example.net;") {
+		t.Errorf("authserv-id in %q", out.Add[0].Value)
+	}
+	m.env.MTA = ""
+	if out, _ = w.run(p, m); !strings.HasPrefix(out.Add[0].Value, " host.example;") {
+		t.Errorf("authserv-id in %q", out.Add[0].Value)
+	}
+}
+
+// A fault of ours must not open the door: where a rule could have stopped the
+// message, it is deferred.
+func TestFaultsFollowTheRules(t *testing.T) {
+	t.Parallel()
+	monitor := map[string]string{"example.org.toml": "mode = \"monitor\"\n[[rule]]\naction = \"reject\""}
+	tests := map[string]struct {
+		client string
+		rules  map[string]string // nil: the world's
+		before bool              // the fault comes before the end of the header
+		change func(w *world)
+		action policy.Action
+	}{
+		"foreign, rules enforced":         {client: outside, action: policy.TempFail},
+		"foreign, rules only monitor":     {client: outside, rules: monitor, action: policy.Accept},
+		"foreign, no rules":               {client: outside, rules: map[string]string{}, action: policy.Accept},
+		"foreign, sender not known yet":   {client: outside, before: true, action: policy.TempFail},
+		"no rules, sender not known yet":  {client: outside, before: true, rules: map[string]string{}, action: policy.Accept},
+		"ours":                            {client: inside, action: policy.TempFail},
+		"ours, on_error unsigned":         {client: inside, change: func(w *world) { w.config.SendUnsigned = true }, action: policy.Accept},
+		"trusted":                         {client: relay, action: policy.Accept},
+		"ours, before the header's end":   {client: inside, before: true, action: policy.TempFail},
+		"trusted, before the header ends": {client: relay, before: true, action: policy.TempFail},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if tt.rules != nil {
+				w.rules = tt.rules
+			}
+			if tt.change != nil {
+				tt.change(w)
+			}
+			msg := begin(w.pipeline(), from(tt.client))
+			if !tt.before {
+				msg.EndOfHeader(t.Context())
+			}
+			msg.Fault(errors.New("it broke"))
+			out := msg.Finish(t.Context())
+			if out.Action != tt.action {
+				t.Errorf("%v %q, want %v", out.Action, out.Reply, tt.action)
+			}
+			if len(w.records) != 1 || w.records[0].Error != "it broke" {
+				t.Errorf("records %v", w.records)
+			}
+		})
+	}
+}
+
+func TestPanicIsAFaultOfOneMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.pipeline()
+	p.Signer = nil // the first step that needs it panics
+	out, e := w.run(p, from(inside))
+	if out.Action != policy.TempFail || !strings.Contains(e.Error, "panic at end of header") {
+		t.Errorf("%v: %s", out.Action, text(e))
+	}
+	if !strings.Contains(w.log.String(), "panic while handling a message") {
+		t.Errorf("log: %s", w.log)
+	}
+}
+
+func TestAbortLeavesARecordOnceDataHasBegun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.pipeline()
+	env := from(outside).env
+	p.Begin(&env).Abort("no data yet")
+	if len(w.records) != 0 {
+		t.Errorf("a record without data: %s", text(w.records[0]))
+	}
+	msg := begin(p, from(outside))
+	msg.EndOfHeader(t.Context())
+	msg.Abort("the MTA left")
+	msg.Abort("again")
+	if len(w.records) != 1 || w.records[0].Mode != "aborted" || w.records[0].Reason != "the MTA left" {
+		t.Errorf("records %v", w.records)
+	}
+	msg = begin(p, from(outside))
+	msg.EndOfHeader(t.Context())
+	msg.Finish(t.Context())
+	msg.Abort("after the end")
+	if len(w.records) != 2 {
+		t.Errorf("%d records", len(w.records))
+	}
+}
+
+func TestQuarantineThatIsNotOfferedDefers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules["example.org.toml"] = "mode = \"enforce\"\n[[rule]]\nname = \"hold\"\naction = \"quarantine\""
+	p := w.pipeline()
+	m := from(outside)
+	if out, _ := w.run(p, m); out.Action != policy.Quarantine || out.Quarantine == "" || len(out.Add) == 0 {
+		t.Errorf("offered: %+v", out)
+	}
+	m.env.CannotQuarantine = true
+	if out, e := w.run(p, m); out.Action != policy.TempFail || !strings.HasPrefix(out.Reply, "451 ") || e.Verdict != "tempfail" || len(out.Add) != 0 {
+		t.Errorf("not offered: %+v", out)
+	}
+}
+
+func TestCancelledMessageDefers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.pipeline()
+	m := w.signed(p)
+	block := make(chan struct{})
+	defer close(block)
+	w.lookup = func(string) (resolver.Answer, error) { <-block; return resolver.Answer{}, resolver.ErrTemporary }
+	ctx, cancel := context.WithCancel(t.Context())
+	msg := begin(p, m)
+	msg.EndOfHeader(ctx)
+	msg.Body([]byte(m.body))
+	cancel()
+	if out := msg.Finish(ctx); out.Action != policy.TempFail {
+		t.Errorf("%v %q", out.Action, out.Reply)
+	}
+}
+
+func TestWarningsNameWhatEndangersASignature(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		field, body, want string
+	}{
+		"plain":               {"X: y", "short\r\n", ""},
+		"998 octets":          {"X: y", strings.Repeat("a", 998) + "\r\n", ""},
+		"999 octets":          {"X: y", strings.Repeat("a", 999) + "\r\n", "998 octets"},
+		"999, no line end":    {"X: y", strings.Repeat("a", 999), "998 octets"},
+		"8bit":                {"Content-Transfer-Encoding: 8BIT", "x\r\n", "8-bit content"},
+		"a long line, chunks": {"X: y", "a\r\n" + strings.Repeat("b", 999) + "\r\nc\r\n", "998 octets"},
+	}
+	w := newWorld(t)
+	p := w.pipeline()
+	for name, tt := range tests { //nolint:paralleltest // they share a world
+		t.Run(name, func(t *testing.T) {
+			for chunk := 1; chunk <= len(tt.body); chunk += 499 {
+				msg := begin(p, from(inside).with(tt.field))
+				msg.EndOfHeader(t.Context())
+				for piece := range slices.Chunk([]byte(tt.body), chunk) {
+					msg.Body(piece)
+				}
+				msg.Finish(t.Context())
+				got := fmt.Sprint(w.records[len(w.records)-1].Warnings)
+				if (tt.want == "") != (got == "[]") || !strings.Contains(got, tt.want) {
+					t.Errorf("chunks of %d: warnings %s, want %q", chunk, got, tt.want)
+				}
+			}
+		})
+	}
+}
