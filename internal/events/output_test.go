@@ -74,6 +74,12 @@ func TestReopenAfterRename(t *testing.T) {
 		}
 		l.Write(numbered(3))
 		synctest.Wait()
+		links, _ := filepath.Glob("/proc/self/fd/*")
+		for _, link := range links {
+			if target, _ := os.Readlink(link); target == path+".1" {
+				t.Error("the renamed file is still open")
+			}
+		}
 		if err := os.Mkdir(path+".d", 0o700); err != nil {
 			t.Fatal(err)
 		}

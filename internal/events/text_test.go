@@ -111,6 +111,20 @@ func TestEximWords(t *testing.T) {
 	}
 }
 
+// TestEximNamesTheRuleThatDecided: not one that only monitors, though it says the same.
+func TestEximNamesTheRuleThatDecided(t *testing.T) {
+	t.Parallel()
+	e := sample()
+	e.Policy[0].Action = "reject"
+	if got := written(t, "exim", e); !strings.Contains(got, ` rejected after DATA: 550 5.7.20 Come on, what's going on? (dkimd: verify, rule gmail.com.toml `) {
+		t.Error(got)
+	}
+	e.Verdict = "tempfail" // of our own
+	if got := written(t, "exim", e); !strings.Contains(got, " temporarily rejected after DATA (dkimd: verify); ") {
+		t.Error(got)
+	}
+}
+
 func TestEximVerdicts(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
@@ -164,8 +178,9 @@ func TestNothingForgesAField(t *testing.T) {
 	e.Helo = `x; rule good.toml "ok" accept`
 	e.Signatures[0].Reason = "x), gmail.com/s1 pass (y"
 	e.Signatures[0].Selector = "s1 pass, a"
+	e.Auth, e.Signatures[1].Selector = "b;rule", "k,gmail.com/s1"
 	got := written(t, "text", e)
-	for _, want := range []string{` helo="x; rule good.toml \"ok\" accept" `, ` gmail.com/"s1 pass, a" fail ("x), gmail.com/s1 pass (y"), `} {
+	for _, want := range []string{` helo="x; rule good.toml \"ok\" accept" `, ` gmail.com/"s1 pass, a" fail ("x), gmail.com/s1 pass (y"), `, ` auth="b;rule" `, ` esp.example/"k,gmail.com/s1" pass; `} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %s in %s", want, got)
 		}

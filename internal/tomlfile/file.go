@@ -100,13 +100,9 @@ func (f *File) fail(fault Fault) {
 // Faults are all faults found so far, by line, and every key that nobody has
 // asked for until now: call it when everything has been read.
 func (f *File) Faults() Faults {
-	all := slices.Clone(f.faults)
-	if !f.broken {
-		homes := map[string][]string{}
-		f.root.homes(homes)
-		all = f.root.unknown(all, homes)
-	}
-	return all.sorted()
+	homes := map[string][]string{}
+	f.root.homes(homes)
+	return f.root.unknown(slices.Clone(f.faults), homes).sorted()
 }
 
 // homes collects in which tables each key is known.

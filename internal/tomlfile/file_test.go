@@ -127,6 +127,26 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+func TestBrokenFileHasOneFault(t *testing.T) {
+	t.Parallel()
+	f := tomlfile.Parse("f.toml", []byte("a = b"))
+	f.Root().Fault("action", "an action", "")
+	f.Root().Table("x").Fault("y", "a y", "")
+	f.Add(tomlfile.Fault{Want: "more"})
+	if faults := read(f); len(faults) != 1 {
+		t.Error(faults.Err())
+	}
+}
+
+func TestKeyReadTwiceHasOneFault(t *testing.T) {
+	t.Parallel()
+	f := tomlfile.Parse("f.toml", []byte("a = 1"))
+	_, _ = f.Root().String("a", ""), f.Root().String("a", "")
+	if faults := f.Faults(); len(faults) != 1 {
+		t.Error(faults.Err())
+	}
+}
+
 func TestFaultsAreBounded(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
