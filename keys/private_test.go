@@ -40,6 +40,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	w.write("example.org/s1.pem", rsaPEM())
 	w.write("example.org/s2.pem", rfc8463PEM)
 	s, _ := w.open()
+	s.Close() // %#v reads what the background writes
 	d := s.Lookup("example.org")
 	secrets := [][]byte{rsaKey().D.Bytes(), rsaKey().Primes[0].Bytes(), rsaKey().Primes[1].Bytes(), seedKey().Seed()}
 	check := func(how, text string) {
