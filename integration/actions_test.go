@@ -16,17 +16,17 @@ result = "none"
 %s
 `
 
-// newActionWorld is a world in which unsigned mail of theirs.test meets an action.
+// newActionWorld is a world in which unsigned mail of theirs.example meets an action.
 func newActionWorld(t *testing.T, mode, action string) *world {
 	t.Helper()
-	return newWorld(t, settings{rules: map[string]string{"theirs.test": fmt.Sprintf(unsignedRule, mode, action)}})
+	return newWorld(t, settings{rules: map[string]string{"theirs.example": fmt.Sprintf(unsignedRule, mode, action)}})
 }
 
-// unsigned sends an unsigned message of theirs.test.
+// unsigned sends an unsigned message of theirs.example.
 func (w *world) unsigned(t *testing.T, to string) reply {
 	t.Helper()
-	c := dial(t, w.outside).as("mail.theirs.test", "203.0.113.9")
-	return c.send("bob@theirs.test", to, newMail("bob@theirs.test", "an action").bytes())
+	c := dial(t, w.outside).as("mail.theirs.example", "203.0.113.9")
+	return c.send("bob@theirs.example", to, newMail("bob@theirs.example", "an action").bytes())
 }
 
 func TestQuarantineGoesToTheHoldQueue(t *testing.T) {
@@ -38,7 +38,7 @@ func TestQuarantineGoesToTheHoldQueue(t *testing.T) {
 		t.Fatal(got)
 	}
 	eventually(t, waitLimit, "the message is on hold", func() bool { return w.postfix.queued(t, got.queueID()) == "hold" })
-	if r := w.daemon.stream.from(t, "bob@theirs.test"); r.Verdict != "quarantine" || r.ID != got.queueID() {
+	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "quarantine" || r.ID != got.queueID() {
 		t.Errorf("record %+v; want verdict quarantine, id %s", r, got.queueID())
 	}
 	// The operator lets it go: it arrives as it was held.
@@ -61,7 +61,7 @@ func TestDiscardedMailVanishesWithARecord(t *testing.T) {
 	if queue := w.postfix.queued(t, got.queueID()); queue != "" {
 		t.Errorf("the message is still in queue %s", queue)
 	}
-	if r := w.daemon.stream.from(t, "bob@theirs.test"); r.Verdict != "discard" || r.ID != got.queueID() {
+	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "discard" || r.ID != got.queueID() {
 		t.Errorf("record %+v; want verdict discard, id %s", r, got.queueID())
 	}
 	if found := w.stage.sink.find(to); len(found) > 0 {
@@ -96,7 +96,7 @@ func TestTagAddsItsField(t *testing.T) {
 	if got := named(data, "X-Suspicious"); len(got) != 1 || got[0] != "unsigned" {
 		t.Errorf("X-Suspicious: %q", got)
 	}
-	if r := w.daemon.stream.from(t, "bob@theirs.test"); r.Verdict != "accept" {
+	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "accept" {
 		t.Errorf("record %+v; want verdict accept", r)
 	}
 }
@@ -109,7 +109,7 @@ func TestMonitorModeDeliversAndRecords(t *testing.T) {
 		t.Fatal(got)
 	}
 	w.stage.sink.wait(t, to)
-	r := w.daemon.stream.from(t, "bob@theirs.test")
+	r := w.daemon.stream.from(t, "bob@theirs.example")
 	if r.Verdict != "accept" || len(r.Policy) != 1 {
 		t.Fatalf("record %+v; want verdict accept and one decision", r)
 	}

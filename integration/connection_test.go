@@ -129,9 +129,9 @@ var honest = []string{
 func TestForgedAuthenticationResultsAreRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
-	m := newMail("bob@theirs.test", "forged results").with(forged[0], honest[0], forged[1], honest[1], forged[2], honest[2])
+	m := newMail("bob@theirs.example", "forged results").with(forged[0], honest[0], forged[1], honest[1], forged[2], honest[2])
 	to := unique("forged") + "@elsewhere.test"
-	if got := dial(t, w.outside).as("mail.theirs.test", "203.0.113.9").send("bob@theirs.test", to, m.bytes()); got.code != 250 {
+	if got := dial(t, w.outside).as("mail.theirs.example", "203.0.113.9").send("bob@theirs.example", to, m.bytes()); got.code != 250 {
 		t.Fatal(got)
 	}
 	data := w.stage.sink.wait(t, to).data
@@ -147,7 +147,7 @@ func TestForgedAuthenticationResultsAreRemoved(t *testing.T) {
 	if !slices.Equal(kept[1:], honest) {
 		t.Errorf("kept\n%q\nwant\n%q", kept[1:], honest)
 	}
-	if r := w.daemon.stream.from(t, "bob@theirs.test"); r.Stripped != len(forged) {
+	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Stripped != len(forged) {
 		t.Errorf("record says %d were stripped, want %d", r.Stripped, len(forged))
 	}
 }

@@ -53,6 +53,9 @@ func newWorld(t *testing.T, s settings) *world {
 		s.keys = keys.dir
 	}
 	w.lane = stage.postfix.takeLane(t, s.lane)
+	if err := os.Mkdir(filepath.Join(w.dir, "rules"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	w.configure(t, s)
 	for name, text := range s.rules {
 		w.rule(t, name, text)
@@ -195,7 +198,7 @@ func (w *world) reload(t *testing.T, words ...string) {
 // dkimdBinary is the path of the binary under test.
 func dkimdBinary(t *testing.T) string {
 	t.Helper()
-	path, err := binary()
+	path, err := builtBinary()
 	if err != nil {
 		t.Fatal(err)
 	}

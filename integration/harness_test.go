@@ -15,8 +15,8 @@ func TestHarnessDeliversEveryByte(t *testing.T) {
 	t.Parallel()
 	s := onStage(t)
 	body := "..dot\r\n.\x80 8-bit \xff\r\n" + strings.Repeat("x", 900) + "\r\n\r\n\r\n"
-	data := append(newMail("bob@theirs.test", "plain").bytes(), body...)
-	dial(t, s.postfix.plain).send("bob@theirs.test", "plain@elsewhere.test", data)
+	data := append(newMail("bob@theirs.example", "plain").bytes(), body...)
+	dial(t, s.postfix.plain).send("bob@theirs.example", "plain@elsewhere.test", data)
 	got := s.sink.wait(t, "plain@elsewhere.test")
 	if !bytes.HasSuffix(got.data, data) {
 		t.Errorf("delivered\n%q\nwant at its end\n%q", got.data, data)
@@ -30,8 +30,8 @@ func TestHarnessShowsMailToAMilter(t *testing.T) {
 	startOpenDKIM(t, lane.milter)
 	to := unique("milter") + "@elsewhere.test"
 
-	c := dial(t, lane.outside).as("mail.theirs.test", "203.0.113.9")
-	if got := c.send("bob@theirs.test", to, newMail("bob@theirs.test", "milter").bytes()); got.code != 250 {
+	c := dial(t, lane.outside).as("mail.theirs.example", "203.0.113.9")
+	if got := c.send("bob@theirs.example", to, newMail("bob@theirs.example", "milter").bytes()); got.code != 250 {
 		t.Fatal(got)
 	}
 	if got := named(s.sink.wait(t, to).data, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "standin.test") {
@@ -45,7 +45,7 @@ func TestHarnessSubmitsLocally(t *testing.T) {
 	to := unique("local") + "@elsewhere.test"
 	lane := s.postfix.takeLane(t, andLocal)
 	startOpenDKIM(t, lane.milter)
-	s.postfix.sendmail(t, newMail("bob@theirs.test", "local").without("To").with("To: "+to).bytes())
+	s.postfix.sendmail(t, newMail("bob@theirs.example", "local").without("To").with("To: "+to).bytes())
 	s.sink.wait(t, to)
 }
 
@@ -65,13 +65,13 @@ func TestHarnessKnowsLogins(t *testing.T) {
 func TestHarnessProgramsAgree(t *testing.T) {
 	t.Parallel()
 	dns := startDNS(t)
-	publish(dns, "theirs.test")
-	message := newMail("bob@theirs.test", "agreement").bytes()
+	publish(dns, "theirs.example")
+	message := newMail("bob@theirs.example", "agreement").bytes()
 	for name, sign := range map[string]foreignSigner{"python": signWithPython, "perl": signWithPerl, "opendkim": signWithOpenDKIM} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			signed := sign(t, "theirs.test", message)
-			want := []verdict{{"theirs.test", "rsa-sha256", true}}
+			signed := sign(t, "theirs.example", message)
+			want := []verdict{{"theirs.example", "rsa-sha256", true}}
 			if got := verifyWithPython(t, dns, signed); !slices.Equal(got, want) {
 				t.Errorf("python3-dkim: %v", got)
 			}

@@ -81,7 +81,7 @@ func TestSignsMailOfALogin(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
 	to := unique("login") + "@elsewhere.test"
-	c := dial(t, w.submission).as("cafe.theirs.test", "203.0.113.9").login(loginOrg, password)
+	c := dial(t, w.submission).as("cafe.theirs.example", "203.0.113.9").login(loginOrg, password)
 	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "a login from a café").bytes()); got.code != 250 {
 		t.Fatal(got)
 	}
@@ -101,14 +101,15 @@ func TestSignsLocalSubmissions(t *testing.T) {
 	m := newMail("alice@ours.test", "sendmail -t").without("To").without("Date").without("Message-ID").with("To: " + to)
 	w.postfix.sendmail(t, m.bytes())
 	checkSigned(t, w, w.stage.sink.wait(t, to).data)
-	checkRecord(t, w.daemon.stream.wait(t, "the local submission", func(record) bool { return true }), "local")
+	// Postfix says of local programs that they are the client 127.0.0.1.
+	checkRecord(t, w.daemon.stream.wait(t, "the local submission", func(record) bool { return true }), "127.0.0.1")
 }
 
 func TestSignsMailOfAListedDaemon(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{})
 	to := unique("daemon") + "@elsewhere.test"
-	c := dial(t, w.originating).as("app.theirs.test", "203.0.113.9")
+	c := dial(t, w.originating).as("app.theirs.example", "203.0.113.9")
 	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "a daemon name").bytes()); got.code != 250 {
 		t.Fatal(got)
 	}

@@ -185,7 +185,8 @@ func (l *lane) services() string {
 	service := func(port int, options string) string {
 		return fmt.Sprintf("127.0.0.1:%d inet n - n - 60 smtpd -o { smtpd_milters = %s } %s\n", port, l.milter, options)
 	}
-	return service(l.outside, "") +
+	// Postfix completes headers (From, Date) by who connects, before XCLIENT: not for outside clients.
+	return service(l.outside, "-o local_header_rewrite_clients=") +
 		service(l.submission, "-o smtpd_sasl_auth_enable=yes") +
 		service(l.originating, "-o milter_macro_daemon_name=ORIGINATING") +
 		service(l.accepting, "-o milter_default_action=accept")

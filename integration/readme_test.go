@@ -134,7 +134,7 @@ func (f *freshRoot) checkGuide(t *testing.T) {
 
 	// Mail received carries Authentication-Results.
 	outside := f.dial(t, outsideAddress, rootAddress)
-	if got := outside.send("bob@theirs.test", to, newMail("bob@theirs.test", "received").bytes()); got.code != 250 {
+	if got := outside.send("bob@theirs.example", to, newMail("bob@theirs.example", "received").bytes()); got.code != 250 {
 		t.Errorf("mail of others: %s", got)
 	}
 	if fields := f.arrives(t, "received", 0); !strings.Contains(fields, "Authentication-Results: mail.example.org;") {
@@ -150,8 +150,8 @@ func (f *freshRoot) checkGuide(t *testing.T) {
 	if got := outside.send(gmailUser, to, newMail(gmailUser, "a forgery").bytes()); got.code != 550 {
 		t.Errorf("a forgery: %s; want 550", got)
 	}
-	if log := f.read(t, "/var/log/dkimd.json"); strings.Count(log, "\n") != 5 {
-		t.Errorf("the log stream has not one record for each of five messages:\n%s", log)
+	if !poll(waitLimit, func() bool { return strings.Count(f.read(t, "/var/log/dkimd.json"), "\n") == 5 }) {
+		t.Error("the log stream has not one record for each of five messages")
 	}
 }
 

@@ -15,7 +15,7 @@ func TestReloadPutsNewRulesInForce(t *testing.T) {
 	if got := w.unsigned(t, unique("reload")+"@elsewhere.test"); got.code != 250 {
 		t.Fatal(got)
 	}
-	w.rule(t, "theirs.test", "mode = \"enforce\"\n[[rule]]\nresult = \"none\"\naction = \"reject\"\nreply = \"550 5.7.20 new rule\"\n")
+	w.rule(t, "theirs.example", "mode = \"enforce\"\n[[rule]]\nresult = \"none\"\naction = \"reject\"\nreply = \"550 5.7.20 new rule\"\n")
 	w.reload(t, "reloaded")
 	if got := w.unsigned(t, "reload@elsewhere.test"); got.String() != "550 5.7.20 new rule" {
 		t.Errorf("after the reload: %q", got)
@@ -26,7 +26,7 @@ func TestReloadWithABrokenFileKeepsTheOldRules(t *testing.T) {
 	t.Parallel()
 	// What is broken, and what dkimd must name.
 	tests := map[string]struct{ file, text, fault string }{
-		"rules file":         {"rules/theirs.test.toml", "mode = \"enforce\"\n[[rule]]\nacton = \"reject\"\n", "theirs.test.toml:3"},
+		"rules file":         {"rules/theirs.example.toml", "mode = \"enforce\"\n[[rule]]\nacton = \"reject\"\n", "theirs.example.toml:3"},
 		"default rules file": {"rules/_default.toml", "mode = \"enforce\n", "_default.toml:1"},
 		"configuration":      {"dkimd.toml", "hostnam = \"x\"\n", "dkimd.toml:1"},
 	}

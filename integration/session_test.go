@@ -60,6 +60,7 @@ func tryDial(t *testing.T, port int) (*session, error) {
 }
 
 func newSession(t *testing.T, conn net.Conn) *session {
+	t.Helper()
 	return &session{t: t, conn: conn, text: textproto.NewConn(conn)}
 }
 
