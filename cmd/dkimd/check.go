@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"dkimd/internal/config"
@@ -37,7 +36,7 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	path, named := configFile(cmd)
 	c, faults := config.Load(path, named)
 	// With faults in it the rest is checked all the same: c holds what could be read.
-	s, err := build(c, nil, discard{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := build(c, nil, discard{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		if more, ok := err.(tomlfile.Faults); ok { //nolint:errorlint // build returns it bare
 			return append(faults, more...)

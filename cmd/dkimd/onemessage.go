@@ -196,12 +196,12 @@ func splitMessage(raw []byte) rawMessage {
 		if colon <= 0 || line[0] == ' ' || line[0] == '\t' {
 			break
 		}
-		value := string(line[colon+1:])
+		value := [][]byte{line[colon+1:]}
 		for len(after) > 0 && (after[0] == ' ' || after[0] == '\t') {
 			line, after = cutLine(after)
-			value += "\n" + string(line)
+			value = append(value, line)
 		}
-		m.fields = append(m.fields, message.NewField(string(rest[:colon]), value))
+		m.fields = append(m.fields, message.NewField(string(rest[:colon]), string(bytes.Join(value, []byte("\n")))))
 		rest = after
 	}
 	m.body = withCRLF(rest)

@@ -50,13 +50,13 @@ func prepareScript(env *testscript.Env) error {
 	fill := strings.NewReplacer("@WORK@", env.WorkDir, "@DNS@", server.Addr())
 	return filepath.WalkDir(env.WorkDir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
-			return errors.Join(err, os.Chmod(path, 0o755)) //nolint:gosec // as the directories above keys must be
+			return errors.Join(err, os.Chmod(path, 0o755))
 		}
-		text, err := os.ReadFile(path) //nolint:gosec // our own files
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(path, []byte(fill.Replace(string(text))), 0o600) //nolint:gosec // likewise
+		return os.WriteFile(path, []byte(fill.Replace(string(text))), 0o600)
 	})
 }
 

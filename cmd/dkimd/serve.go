@@ -37,6 +37,8 @@ SIGTERM lets messages under way end, for 30 seconds at most. A second one cuts.`
 			signals := make(chan os.Signal, 8)
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
+			// A log stream whose reader has gone must not end the daemon.
+			signal.Ignore(syscall.SIGPIPE)
 			path, named := configFile(cmd)
 			return serve(cmd.Context(), path, named, signals, std, nil)
 		},
@@ -163,7 +165,7 @@ func (d *daemon) stop(signals <-chan os.Signal, served <-chan error) error {
 	err := d.server.Shutdown(ctx)
 	cancel()
 	<-stopped
-	<-served
+	err = errors.Join(err, <-served)
 	if err != nil {
 		d.log.Warn("messages under way were cut", "error", err)
 	} else {

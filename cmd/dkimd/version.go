@@ -9,7 +9,7 @@ import (
 )
 
 // version is set by the build: -ldflags "-X main.version=1.2.3".
-var version = "" //nolint:gochecknoglobals // the linker can set nothing else
+var version = ""
 
 func versionCommand(std stdio) *cobra.Command {
 	return &cobra.Command{

@@ -190,7 +190,7 @@ func (w *textWriter) eximAction(e *Event) {
 		w.buf = append(w.buf, ", rule "...)
 		w.buf = appendToken(w.buf, rule.File)
 		w.buf = append(w.buf, ' ')
-		w.quoted(rule.Rule)
+		w.rule(rule.Rule)
 	}
 	w.buf = append(w.buf, ')')
 	for i := range e.Policy {
@@ -201,7 +201,7 @@ func (w *textWriter) eximAction(e *Event) {
 			w.clause("rule ")
 			w.buf = appendToken(w.buf, d.File)
 			w.buf = append(w.buf, ' ')
-			w.quoted(d.Rule)
+			w.rule(d.Rule)
 			w.buf = append(w.buf, " would "...)
 			w.buf = appendToken(w.buf, d.Action)
 		}

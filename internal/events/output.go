@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // output is where records go. Only the writer goroutine writes to it.
@@ -27,7 +28,7 @@ func openOutput(cfg Config) (*output, error) {
 		return nil, fmt.Errorf("log.output: got %q; want stdout, stderr or the absolute path of a file", cfg.Output)
 	}
 	// Administrators of a group, and log shippers, read the log: 0640.
-	f, err := os.OpenFile(cfg.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640) //nolint:gosec // see above
+	f, err := os.OpenFile(cfg.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640) //nolint:gosec // see above; O_NONBLOCK: a pipe that nobody reads is an error, not a wait
 	if err != nil {
 		return nil, fmt.Errorf("log.output: %w", err)
 	}

@@ -18,14 +18,18 @@ import (
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	if err := syscall.Mkfifo(dir+"/pipe", 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
 		cfg  events.Config
 		want string
 	}{
-		"format":       {events.Config{Format: "xml"}, "log.format"},
-		"relative":     {events.Config{Output: "log"}, "log.output"},
-		"no directory": {events.Config{Output: dir + "/no/log"}, "no such file or directory"},
-		"directory":    {events.Config{Output: dir}, "is a directory"},
+		"pipe that nobody reads": {events.Config{Output: dir + "/pipe"}, "no such device or address"},
+		"format":                 {events.Config{Format: "xml"}, "log.format"},
+		"relative":               {events.Config{Output: "log"}, "log.output"},
+		"no directory":           {events.Config{Output: dir + "/no/log"}, "no such file or directory"},
+		"directory":              {events.Config{Output: dir}, "is a directory"},
 	}
 	for name, test := range tests {
 		if _, err := events.Open(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) {

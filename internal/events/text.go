@@ -175,7 +175,7 @@ func (w *textWriter) policy(e *Event) {
 		w.clause("rule ")
 		w.buf = appendToken(w.buf, d.File)
 		w.buf = append(w.buf, ' ')
-		w.quoted(d.Rule)
+		w.rule(d.Rule)
 		if d.Mode != "enforce" {
 			w.buf = append(w.buf, " ["...)
 			w.buf = appendToken(w.buf, d.Mode)
@@ -188,6 +188,15 @@ func (w *textWriter) policy(e *Event) {
 			w.quoted(d.Reply)
 		}
 	}
+}
+
+// rule names the rule that held; where none did, the file accepts.
+func (w *textWriter) rule(name string) {
+	if name == "" {
+		w.buf = append(w.buf, "(no rule held)"...)
+		return
+	}
+	w.quoted(name)
 }
 
 func (w *textWriter) quoted(s string) {
