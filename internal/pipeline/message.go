@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"dkimd/internal/message"
@@ -141,9 +142,8 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 		out.Action, out.Reply, out.Quarantine = policy.TempFail, replyHold, ""
 	}
 	if out.Action == policy.Accept || out.Action == policy.Quarantine {
-		for i := len(m.remove) - 1; i >= 0; i-- {
-			out.RemoveAuthRes = append(out.RemoveAuthRes, m.remove[i])
-		}
+		slices.Reverse(m.remove)
+		out.RemoveAuthRes = m.remove
 	} else {
 		out.Add = nil
 	}

@@ -56,7 +56,7 @@ func newWorld(t *testing.T) *world {
 			reply = "550 5.7.20 unsigned"`,
 	}}
 	for _, kind := range []string{keys.RSA, keys.Ed25519} {
-		g, err := keys.Generate(keys.New{Directory: w.keyDir(), Domain: "example.org", Selector: kind[:1] + "1", Type: kind})
+		g, err := keys.Generate(keys.New{Directory: w.keyDir(), Domain: "example.org", Selector: kind[:1] + "1", Type: kind, Bits: map[string]int{keys.RSA: 1024}[kind]})
 		must(t, err)
 		_, err = keys.Activate(t.Context(), keys.Activation{Directory: w.keyDir(), Domain: "example.org", Selector: g.Selector, Force: true})
 		must(t, err)
@@ -88,7 +88,7 @@ func (w *world) Write(e *events.Event) { w.records = append(w.records, e) }
 // TXT and Cached make the world a verifier.Resolver.
 func (w *world) TXT(_ context.Context, name string) (resolver.Answer, error) { return w.lookup(name) }
 
-func (w *world) Cached(string) (resolver.Answer, error, bool) { return resolver.Answer{}, nil, false } //nolint:revive,staticcheck // as the interface has it
+func (w *world) Cached(string) (resolver.Answer, error, bool) { return resolver.Answer{}, nil, false } //nolint:revive // as the interface has it
 
 func (w *world) pipeline() *pipeline.Pipeline {
 	w.t.Helper()
