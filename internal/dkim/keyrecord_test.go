@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,23 +25,23 @@ type keyForms struct {
 	ed25519Raw, ed25519Wrapped string
 }
 
-func newKeyForms(t testing.TB) keyForms {
-	t.Helper()
+func newKeyForms(tb testing.TB) keyForms {
+	tb.Helper()
 	private, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	wrapped, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	edWrapped, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	encode := base64.StdEncoding.EncodeToString
 	return keyForms{
@@ -49,11 +50,11 @@ func newKeyForms(t testing.TB) keyForms {
 	}
 }
 
-func der(t testing.TB, value any) string {
-	t.Helper()
+func der(tb testing.TB, value any) string {
+	tb.Helper()
 	data, err := asn1.Marshal(value)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return base64.StdEncoding.EncodeToString(data)
 }
@@ -106,7 +107,7 @@ func TestParseKeyRecord(t *testing.T) {
 		"a wrapped Ed25519 key as rsa":          {"p=" + k.ed25519Wrapped, dkim.ErrKeyData},
 		"an RSA key as ed25519":                 {"k=ed25519; p=" + k.spki, dkim.ErrKeyData},
 		"ed25519 with 31 octets":                {"k=ed25519; p=" + base64.StdEncoding.EncodeToString(k.ed25519[:31]), dkim.ErrKeyData},
-		"one octet more behind the DER":         {"p=" + base64.StdEncoding.EncodeToString(append(spki[:len(spki):len(spki)], 0)), dkim.ErrKeyData},
+		"one octet more behind the DER":         {"p=" + base64.StdEncoding.EncodeToString(append(slices.Clip(spki), 0)), dkim.ErrKeyData},
 		"one octet of the DER missing":          {"p=" + base64.StdEncoding.EncodeToString(spki[:len(spki)-1]), dkim.ErrKeyData},
 		"exponent 3":                            {"p=" + der(t, rsaNumbers{k.rsa.N, big.NewInt(3)}), nil},
 		"exponent 1":                            {"p=" + der(t, rsaNumbers{k.rsa.N, big.NewInt(1)}), dkim.ErrKeyData},
@@ -150,11 +151,11 @@ func TestParseKeyRecord(t *testing.T) {
 	}
 }
 
-func decode(t testing.TB, s string) []byte {
-	t.Helper()
+func decode(tb testing.TB, s string) []byte {
+	tb.Helper()
 	data, err := base64.StdEncoding.DecodeString(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }

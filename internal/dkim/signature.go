@@ -176,7 +176,7 @@ func (p *parser) headers() {
 	names := make([]string, 0, count)
 	for name := range strings.SplitSeq(value, ":") {
 		name = trimSpace(name)
-		if !isFieldName(name) {
+		if !IsFieldName(name) {
 			p.note(fmt.Errorf("%w: h= holds what is no field name", ErrSyntax))
 			continue
 		}

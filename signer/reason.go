@@ -1,0 +1,38 @@
+package signer
+
+import (
+	"errors"
+	"strconv"
+
+	"dkimd/internal/dkim"
+)
+
+// Reason says why a message is not signed.
+type Reason struct {
+	Code string // one of the codes below; empty: it is signed
+	Text string // for an administrator; text from the message in it is quoted
+}
+
+// The codes of a Reason.
+const (
+	MultipleFrom   = "multiple_from"
+	FromMissing    = "from_missing"
+	FromUnreadable = "from_unreadable"
+	NoKey          = "no_key"
+	KeyUnusable    = "key_unusable" // what Finish fails with: see ErrKeyUnusable
+	UserMismatch   = "user_mismatch"
+	Limit          = "limit"
+)
+
+// ErrKeyUnusable is what Finish fails with when a domain has keys and none of them signs.
+var ErrKeyUnusable = errors.New("no usable key")
+
+// shown is a domain from a message, fit to be read: a name as it is, anything
+// else quoted and cut.
+func shown(domain string) string {
+	if name, err := dkim.ParseName(domain); err == nil && name == domain {
+		return domain
+	}
+	const most = 100
+	return strconv.QuoteToASCII(domain[:min(len(domain), most)])
+}

@@ -1,0 +1,187 @@
+package signer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/message"
+)
+
+// longName is what a field name may have to be signed: names cannot be folded.
+const longName = 200
+
+var errTooManyNames = errors.New("too many names in h=")
+
+// selection says which fields of a header are signed.
+type selection struct {
+	patterns []pattern
+	exact    map[string]int // lower-case name -> pattern
+	prefixes []int          // patterns that end in *
+}
+
+type pattern struct {
+	name string // as configured, without *
+	more int    // 1: named once more than it occurs
+}
+
+// newSelection reads the lists of names. The first to mention a name sets its
+// place; From comes first unless it is mentioned.
+func newSelection(headers, oversign []string) (*selection, error) {
+	s := &selection{exact: map[string]int{}}
+	var faults []error
+	from := false
+	for _, name := range headers {
+		from = from || strings.EqualFold(name, "From")
+	}
+	if !from {
+		headers = append([]string{"From"}, headers...)
+	}
+	for _, written := range headers {
+		name, prefix := strings.CutSuffix(written, "*")
+		if !dkim.IsFieldName(name) || len(name) > longName || strings.Contains(name, "*") {
+			faults = append(faults, fmt.Errorf("sign.headers: got %q; want a field name, or the beginning of one and *", written))
+			continue
+		}
+		if prefix {
+			s.prefixes = append(s.prefixes, len(s.patterns))
+			s.patterns = append(s.patterns, pattern{name: name})
+			continue
+		}
+		s.add(name, 0)
+	}
+	for _, name := range oversign {
+		if !dkim.IsFieldName(name) || len(name) > longName || strings.Contains(name, "*") {
+			faults = append(faults, fmt.Errorf("sign.oversign: got %q; want a field name", name))
+			continue
+		}
+		s.add(name, 1)
+	}
+	return s, errors.Join(faults...)
+}
+
+func (s *selection) add(name string, more int) {
+	lower := strings.ToLower(name)
+	i, ok := s.exact[lower]
+	if !ok {
+		i = len(s.patterns)
+		s.patterns = append(s.patterns, pattern{name: name})
+		s.exact[lower] = i
+	}
+	s.patterns[i].more = max(s.patterns[i].more, more)
+}
+
+// oversignListed has those of the names oversigned that are selected by themselves.
+func (s *selection) oversignListed(names []string) {
+	for _, name := range names {
+		if _, listed := s.exact[strings.ToLower(name)]; listed {
+			s.add(name, 1)
+		}
+	}
+}
+
+// unstable are fields that a * never selects, because they are added, changed or
+// removed on the way (RFC 6376 section 5.4; RFC 5322 section 3.6.3 for Bcc).
+func unstable(lower string) bool {
+	switch lower {
+	case "received", "return-path", "dkim-signature", "authentication-results", "bcc", "resent-bcc", "delivered-to", "x-original-to":
+		return true
+	}
+	return strings.HasPrefix(lower, "arc-")
+}
+
+// wild is a name that a * selected.
+type wild struct {
+	name  string
+	count int
+}
+
+// names are those of h= for a header, each pattern's together; each field that
+// is selected is shown to visit. The cost is linear in the header.
+func (s *selection) names(h *message.Header, visit func(message.Field)) ([]string, error) {
+	counts := make([]int, len(s.patterns))
+	var wilds map[string]*wild
+	order := make([][]*wild, len(s.patterns)) // of each prefix
+	var scratch [longName]byte
+	total := 0
+	for _, f := range h.Fields() {
+		raw := f.Raw()
+		name := raw[:len(raw)-len(f.Value())-1]
+		if len(name) > longName {
+			continue
+		}
+		lower := lowerCase(scratch[:0], name)
+		if i, ok := s.exact[string(lower)]; ok {
+			counts[i]++
+			total++
+			visit(f)
+			continue
+		}
+		i := s.prefixOf(lower)
+		if i < 0 {
+			continue
+		}
+		total++
+		visit(f)
+		w := wilds[string(lower)]
+		if w == nil {
+			w = &wild{name: f.Name()}
+			if wilds == nil {
+				wilds = map[string]*wild{}
+			}
+			wilds[string(lower)] = w
+			order[i] = append(order[i], w)
+		}
+		w.count++
+	}
+	if total+len(s.patterns) > dkim.MaxNames {
+		// Exact only where it matters: oversigned names count as well.
+		for _, p := range s.patterns {
+			total += p.more
+		}
+		if total > dkim.MaxNames {
+			return nil, fmt.Errorf("%w: %d, the limit is %d", errTooManyNames, total, dkim.MaxNames)
+		}
+	}
+	list := make([]string, 0, total+len(s.patterns))
+	for i, p := range s.patterns {
+		for range counts[i] + p.more {
+			list = append(list, p.name)
+		}
+		for _, w := range order[i] {
+			for range w.count {
+				list = append(list, w.name)
+			}
+		}
+	}
+	return list, nil
+}
+
+// prefixOf is the pattern with * that selects a name, or -1. The name comes from
+// the message and goes into our field, so it must be one.
+func (s *selection) prefixOf(lower []byte) int {
+	for _, i := range s.prefixes {
+		prefix := s.patterns[i].name
+		if len(lower) >= len(prefix) && strings.EqualFold(string(lower[:len(prefix)]), prefix) {
+			if name := string(lower); dkim.IsFieldName(name) && !unstable(name) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// lowerCase appends a field name in lower case without the white space before the colon.
+func lowerCase(dst, name []byte) []byte {
+	for len(name) > 0 && (name[len(name)-1] == ' ' || name[len(name)-1] == '\t') {
+		name = name[:len(name)-1]
+	}
+	for _, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}

@@ -1,0 +1,213 @@
+// Package signer decides with which keys a message is signed and writes the
+// DKIM-Signature fields for it (RFC 6376 section 5, RFC 8301, RFC 8463).
+// Whether a message is ours to sign is not decided here, and neither is what
+// happens to one that could not be signed.
+package signer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"dkimd/internal/dkim"
+	"dkimd/keys"
+)
+
+// The values of Config.UserMatch.
+const (
+	MatchAny    = "any"    // whoever is ours may send as any domain
+	MatchDomain = "domain" // a login only as its own domain, or where a domain.toml lists it
+)
+
+// Config says how messages are signed. Only Keys is required.
+type Config struct {
+	// Keys finds the directory that signs for a domain in message.Domain() form, or
+	// nil. It is asked for each message and must not block; what it returns must not change.
+	Keys func(domain string) *keys.Domain
+	// HeaderCanon and BodyCanon are the c= of every signature (RFC 6376 section 3.4).
+	HeaderCanon, BodyCanon dkim.Canonicalization
+	// Headers are the fields that are signed as often as they occur, in the order
+	// of h=. A name may end in *: fields that begin so, but none that is
+	// changed on the way (RFC 6376 section 5.4). From is always signed. Nil: DefaultHeaders.
+	Headers []string
+	// Oversign are fields that are named once more than they occur, so that none
+	// can be added (RFC 6376 section 8.15), whether Headers has them or not. Nil: DefaultOversign.
+	Oversign []string
+	// Expiry is x= minus t= (RFC 6376 section 3.5), in whole seconds. 0: no x=.
+	Expiry time.Duration
+	// FallbackDomain signs what no other directory signs for. Empty: nothing.
+	FallbackDomain string
+	// AlsoDomains sign every message, too.
+	AlsoDomains []string
+	// UserMatch is MatchAny or MatchDomain. Empty: MatchAny.
+	UserMatch string
+	// Now is the clock for t=. Nil: time.Now.
+	Now func() time.Time
+	// Logger hears of private keys that fail to sign. Nil: silent.
+	Logger *slog.Logger
+}
+
+// DefaultHeaders are the fields signed where present (RFC 6376 section 5.4.1).
+func DefaultHeaders() []string {
+	return []string{
+		"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "Sender", "In-Reply-To", "References",
+		"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Resent-*", "List-*",
+	}
+}
+
+// DefaultOversign are the fields that a reader sees and of which there is at most one.
+func DefaultOversign() []string {
+	return []string{"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To"}
+}
+
+// Signer signs messages. Its methods may be called from any goroutine.
+type Signer struct {
+	config   Config
+	headers  *selection
+	fallback string
+	also     []string
+	now      func() time.Time
+	log      *slog.Logger
+	plans    sync.Map // *keys.Domain -> *plan, made when a domain first signs
+}
+
+// New checks the configuration. All faults are reported, each under the name the
+// key has in dkimd.toml.
+func New(c Config) (*Signer, error) {
+	s := &Signer{config: c, now: c.Now, log: c.Logger}
+	var faults []error
+	if c.Keys == nil {
+		faults = append(faults, errors.New("signer: Keys is required"))
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if c.Headers == nil {
+		c.Headers = DefaultHeaders()
+	}
+	if c.Oversign == nil {
+		c.Oversign = DefaultOversign()
+	}
+	s.config.Oversign = c.Oversign
+	var err error
+	if s.headers, err = newSelection(c.Headers, c.Oversign); err != nil {
+		faults = append(faults, err)
+	}
+	if c.Expiry < 0 || c.Expiry > 0 && c.Expiry < time.Second {
+		faults = append(faults, fmt.Errorf("sign.expiry: got %v; want 0, or a second at least", c.Expiry))
+	}
+	if c.FallbackDomain != "" {
+		if s.fallback, err = dkim.ParseName(c.FallbackDomain); err != nil {
+			faults = append(faults, fmt.Errorf("sign.fallback_domain: got %q: %w", c.FallbackDomain, err))
+		}
+	}
+	for _, written := range c.AlsoDomains {
+		name, err := dkim.ParseName(written)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("sign.also_domains: got %q: %w", written, err))
+		}
+		s.also = append(s.also, name)
+	}
+	switch c.UserMatch {
+	case "", MatchAny, MatchDomain:
+	default:
+		faults = append(faults, fmt.Errorf("sign.user_match: got %q; want any or domain", c.UserMatch))
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return s, nil
+}
+
+// plan is the plan of a domain, made once and kept.
+func (s *Signer) plan(d *keys.Domain) *plan {
+	if p, ok := s.plans.Load(d); ok {
+		return p.(*plan)
+	}
+	p, _ := s.plans.LoadOrStore(d, s.newPlan(d))
+	return p.(*plan)
+}
+
+// plan is all about a domain's signatures that does not depend on the message.
+type plan struct {
+	domain    *keys.Domain
+	selection *selection
+	expiry    time.Duration
+	templates []*template
+	err       error // nothing of this can sign
+}
+
+func (s *Signer) newPlan(d *keys.Domain) *plan {
+	p := &plan{domain: d, selection: s.headers, expiry: s.config.Expiry}
+	name, err := dkim.ParseName(d.Name)
+	if err != nil {
+		p.err = fmt.Errorf("domain: %w", err)
+		return p
+	}
+	if d.Options.Expiry != nil {
+		p.expiry = *d.Options.Expiry
+	}
+	if d.Options.Headers != nil {
+		// The domain's list stands alone: what it leaves out is not oversigned either.
+		if p.selection, err = newSelection(d.Options.Headers, nil); err != nil {
+			p.err = err
+			return p
+		}
+		p.selection.oversignListed(s.config.Oversign)
+	}
+	identity, err := identityTag(d.Options.Identity, name)
+	if err != nil {
+		p.err = err
+		return p
+	}
+	for _, key := range d.Keys {
+		selector, err := dkim.ParseName(key.Selector)
+		if err != nil {
+			p.err = fmt.Errorf("selector: %w", err)
+			continue
+		}
+		p.templates = append(p.templates, &template{
+			key: key, domain: name, selector: selector, identity: identity,
+			canon: s.config.HeaderCanon.String() + "/" + s.config.BodyCanon.String(),
+		})
+	}
+	switch {
+	case len(p.templates) > 0:
+		p.err = nil
+	case p.err == nil:
+		p.err = errors.New("no key signs for it")
+		if faults := d.Faults(); len(faults) > 0 {
+			p.err = faults.Err()
+		}
+	}
+	return p
+}
+
+// maxLocalPart is that of RFC 5321 section 4.5.3.1.1.
+const maxLocalPart = 64
+
+// identityTag is an i= as it stands in the field, or nothing. The local part is
+// encoded; the domain must be d= or below (RFC 6376 section 3.5).
+func identityTag(identity, domain string) (string, error) {
+	if identity == "" {
+		return "", nil
+	}
+	at := strings.LastIndexByte(identity, '@')
+	if at < 0 {
+		return "", fmt.Errorf("identity %q: want @%s, or an address or domain below it", identity, domain)
+	}
+	name, err := dkim.ParseName(identity[at+1:])
+	if err != nil || name != domain && !strings.HasSuffix(name, "."+domain) {
+		return "", fmt.Errorf("identity %q: want @%s, or an address or domain below it", identity, domain)
+	}
+	if at > maxLocalPart {
+		return "", fmt.Errorf("identity %q: want %d octets at most before the @", identity, maxLocalPart)
+	}
+	return dkim.EncodeQuotedPrintable(identity[:at]) + "@" + name, nil
+}

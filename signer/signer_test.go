@@ -1,0 +1,377 @@
+package signer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/message"
+	"dkimd/keys"
+	"dkimd/signer"
+)
+
+func withField(w *world, name, value string) {
+	for i, f := range w.fields {
+		if strings.HasPrefix(f, name+":") {
+			w.fields[i] = name + ": " + value
+			return
+		}
+	}
+	w.fields = append(w.fields, name+": "+value)
+}
+
+func withoutField(w *world, name string) {
+	w.fields = slices.DeleteFunc(w.fields, func(f string) bool { return strings.HasPrefix(f, name+":") })
+}
+
+// TestWhoSigns is design.md section 4: want is the signatures as d/s, or a reason.
+func TestWhoSigns(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(*world)
+		want   string
+	}{
+		"the exact domain":                {func(*world) {}, "example.org/s1"},
+		"every key of it":                 {func(w *world) { w.key("example.org", "s2", keys.Ed25519) }, "example.org/s1 example.org/s2"},
+		"a bounce":                        {func(w *world) { w.env.Sender = "" }, "example.org/s1"},
+		"another MAIL FROM":               {func(w *world) { w.env.Sender = "joe@example.com" }, "example.org/s1"},
+		"a subdomain without its own key": {func(w *world) { withField(w, "From", "joe@a.example.org") }, "no_key"},
+		"a subdomain, with subdomains": {func(w *world) {
+			w.write("example.org", "domain.toml", "subdomains = true")
+			withField(w, "From", "joe@a.b.example.org")
+		}, "example.org/s1"},
+		"a subdomain with its own key": {func(w *world) {
+			w.write("example.org", "domain.toml", "subdomains = true")
+			w.key("a.example.org", "x", keys.RSA)
+			withField(w, "From", "joe@a.example.org")
+		}, "a.example.org/x"},
+		"no key":                         {func(w *world) { withField(w, "From", "joe@example.com") }, "no_key"},
+		"the fallback domain":            {func(w *world) { w.config.FallbackDomain = "Example.ORG"; withField(w, "From", "joe@example.com") }, "example.org/s1"},
+		"the fallback domain has no key": {func(w *world) { w.config.FallbackDomain = "example.net"; withField(w, "From", "joe@example.com") }, "no_key"},
+		"also domains": {func(w *world) {
+			w.config.AlsoDomains = []string{"host.example"}
+			w.key("host.example", "p", keys.Ed25519)
+		}, "example.org/s1 host.example/p"},
+		"an also domain that signs already": {func(w *world) { w.config.AlsoDomains = []string{"example.org"} }, "example.org/s1"},
+		"the same also domain twice": {func(w *world) {
+			w.config.AlsoDomains = []string{"host.example", "host.example"}
+			w.key("host.example", "p", keys.RSA)
+		}, "example.org/s1 host.example/p"},
+		"an also domain without key": {func(w *world) { w.config.AlsoDomains = []string{"host.example"} }, "example.org/s1"},
+		"also domains where nothing else signs": {func(w *world) {
+			w.config.AlsoDomains = []string{"example.org"}
+			withField(w, "From", "joe@example.com")
+		}, "example.org/s1"},
+		"an also domain in fault": {func(w *world) {
+			w.config.AlsoDomains = []string{"host.example"}
+			w.write("host.example", "p.pem", "rubbish")
+		}, "example.org/s1"},
+		"selectors": {func(w *world) {
+			w.key("example.org", "s2", keys.Ed25519)
+			w.write("example.org", "domain.toml", `selectors = ["s2"]`)
+		}, "example.org/s2"},
+		"two From fields":    {func(w *world) { w.fields = append(w.fields, "From: joe@example.org") }, "multiple_from"},
+		"no From":            {func(w *world) { withoutField(w, "From") }, "from_missing"},
+		"an unreadable From": {func(w *world) { withField(w, "From", "joe@example.org joe@example.com") }, "from_unreadable"},
+		"an empty From":      {func(w *world) { withField(w, "From", "") }, "from_unreadable"},
+		"several addresses, Sender decides": {func(w *world) {
+			withField(w, "From", "a@example.com, b@example.net")
+			withField(w, "Sender", "joe@example.org")
+		}, "example.org/s1"},
+		"several addresses, Sender without key": {func(w *world) {
+			withField(w, "From", "a@example.org, b@example.net")
+			withField(w, "Sender", "joe@example.com")
+		}, "no_key"},
+		"several addresses, no Sender": {func(w *world) { withField(w, "From", "a@example.org, b@example.net") }, "from_unreadable"},
+		"several addresses, two Senders": {func(w *world) {
+			withField(w, "From", "a@example.org, b@example.net")
+			w.fields = append(w.fields, "Sender: a@example.org", "Sender: a@example.org")
+		}, "from_unreadable"},
+		"several addresses, unreadable Sender": {func(w *world) {
+			withField(w, "From", "a@example.org, b@example.net")
+			withField(w, "Sender", "a@example.org b")
+		}, "from_unreadable"},
+		"one address, Sender does not matter": {func(w *world) { withField(w, "Sender", "joe@example.com") }, "example.org/s1"},
+		"internationalized": {func(w *world) {
+			w.key("xn--bcher-kva.example", "s", keys.RSA)
+			withField(w, "From", "joe@b\u00fccher.example")
+		}, "xn--bcher-kva.example/s"},
+		"a broken key beside a good one": {func(w *world) { w.write("example.org", "s0.pem", "rubbish") }, "example.org/s1"},
+		"no usable key":                  {func(w *world) { w.write("example.org", "s1.pem", "rubbish") }, "key_unusable"},
+		"no usable key, but an also domain": {func(w *world) {
+			w.write("example.org", "s1.pem", "rubbish")
+			w.config.AlsoDomains = []string{"host.example"}
+			w.key("host.example", "p", keys.RSA)
+		}, "key_unusable"},
+		"a broken domain.toml":               {func(w *world) { w.write("example.org", "domain.toml", "identity = 3") }, "key_unusable"},
+		"a key that does not sign yet":       {func(w *world) { w.write("example.com", "s.pem.new", "x"); withField(w, "From", "joe@example.com") }, "no_key"},
+		"too many fields":                    {func(w *world) { w.fields = append(w.fields, slices.Repeat([]string{"X: y"}, message.MaxFields)...) }, "limit"},
+		"too many fields to name in h=":      {func(w *world) { w.fields = append(w.fields, slices.Repeat([]string{"List-Post: y"}, 990)...) }, "limit"},
+		"just as many fields as h= can name": {func(w *world) { w.fields = append(w.fields, slices.Repeat([]string{"List-Post: y"}, 986)...) }, "example.org/s1"},
+		"user_match: not logged in":          {func(w *world) { w.config.UserMatch = "domain" }, "example.org/s1"},
+		"user_match: the login's domain":     {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann@Example.Org" }, "example.org/s1"},
+		"user_match: another domain":         {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann@example.com" }, "user_mismatch"},
+		"user_match: a subdomain is another": {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann@a.example.org" }, "user_mismatch"},
+		"user_match: a login without domain": {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann" }, "user_mismatch"},
+		"user_match: no name":                {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthType = "PLAIN" }, "user_mismatch"},
+		"user_match: listed": {func(w *world) {
+			w.config.UserMatch = "domain"
+			w.env.AuthUser = "ann"
+			w.write("example.org", "domain.toml", `users = ["bob", "ann"]`)
+		}, "example.org/s1"},
+		"user_match: not listed": {func(w *world) {
+			w.config.UserMatch = "domain"
+			w.env.AuthUser = "ann"
+			w.write("example.org", "domain.toml", `users = ["bob"]`)
+		}, "user_mismatch"},
+		"user_match: nor as the fallback": {func(w *world) {
+			w.config.UserMatch = "domain"
+			w.env.AuthUser = "ann@example.org"
+			w.config.FallbackDomain = "example.org"
+			withField(w, "From", "joe@example.com")
+		}, "user_mismatch"},
+		"user_match any: another domain": {func(w *world) { w.config.UserMatch = "any"; w.env.AuthUser = "ann@example.com" }, "example.org/s1"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			test.change(w)
+			signed, reason, err := w.sign(w.signer())
+			var got []string
+			for i, s := range signed.Signatures {
+				got = append(got, s.Domain+"/"+s.Selector)
+				if _, err := w.verify(signed.Fields[i]); err != nil {
+					t.Errorf("%s: %v", got[i], err)
+				}
+			}
+			if reason.Code != "" {
+				got = append(got, reason.Code)
+			}
+			if errors.Is(err, signer.ErrKeyUnusable) {
+				got = append(got, signer.KeyUnusable)
+			} else if err != nil {
+				t.Error(err)
+			}
+			if words := strings.Join(got, " "); words != test.want {
+				t.Errorf("got %s (%s, %v), want %s", words, reason.Text, err, test.want)
+			}
+		})
+	}
+}
+
+// TestReasonText: what an administrator reads, and no byte of the message raw.
+func TestReasonText(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	withField(w, "From", "joe@example.com")
+	_, reason, _ := w.sign(w.signer())
+	if !strings.HasPrefix(reason.Text, "no key for example.com:") {
+		t.Error(reason.Text)
+	}
+	w.config.UserMatch = "domain"
+	w.env.AuthUser = "x\r\ny\u202e@" + strings.Repeat("z", 500)
+	withField(w, "From", "joe@[\u00e4]")
+	_, reason, _ = w.sign(w.signer())
+	if reason.Code == "" || len(reason.Text) > 400 || strings.ContainsFunc(reason.Text, func(r rune) bool { return r < ' ' || r > '~' }) {
+		t.Errorf("%q", reason)
+	}
+}
+
+func TestFields(t *testing.T) {
+	t.Parallel()
+	const oversigned = "From:From:To:To:Cc:Subject:Subject:Date:Date:Message-ID:Message-ID:Reply-To"
+	tests := map[string]struct {
+		change func(*world)
+		tag    string
+		want   string
+	}{
+		"h= by default":          {func(*world) {}, "h", oversigned + ":List-Id"},
+		"h= each time it occurs": {func(w *world) { w.fields = append(w.fields, "SUBJECT: x", "list-id: x") }, "h", strings.Replace(oversigned, "Subject:", "Subject:Subject:", 1) + ":List-Id:List-Id"},
+		"h= by a star, only names": {func(w *world) {
+			w.fields = append(w.fields, "List-;d=evil.example: x", "List-\u00e4: x", "List-"+strings.Repeat("x", 300)+": x")
+		}, "h", oversigned + ":List-Id"},
+		"h= by a star, nothing unstable": {func(w *world) {
+			w.config.Headers = []string{"R*", "A*", "B*", "D*"}
+			w.config.Oversign = []string{}
+			w.fields = append(w.fields, "Return-Path: <>", "ARC-Seal: x", "Bcc: y")
+		}, "h", "From:Date"},
+		"h= configured": {func(w *world) {
+			w.config.Headers = []string{"Subject", "TO", "to"}
+			w.config.Oversign = []string{"Subject", "X-None"}
+		}, "h", "From:Subject:Subject:TO:X-None"},
+		"h= empty lists: From": {func(w *world) { w.config.Headers = []string{}; w.config.Oversign = []string{} }, "h", "From"},
+		"h= of the domain": {func(w *world) {
+			w.write("example.org", "domain.toml", `headers = ["Date", "From", "Received", "List-*"]`)
+		}, "h", "Date:Date:From:From:Received:List-Id"},
+		"c= relaxed/relaxed":    {func(*world) {}, "c", "relaxed/relaxed"},
+		"c= simple/simple":      {func(w *world) { w.config.HeaderCanon, w.config.BodyCanon = dkim.Simple, dkim.Simple }, "c", "simple/simple"},
+		"c= simple/relaxed":     {func(w *world) { w.config.HeaderCanon = dkim.Simple }, "c", "simple/relaxed"},
+		"t=":                    {func(*world) {}, "t", "1700000000"},
+		"x= not by default":     {func(*world) {}, "x", ""},
+		"x= configured":         {func(w *world) { w.config.Expiry = time.Hour + time.Second/2 }, "x", "1700003600"},
+		"x= of the domain":      {func(w *world) { w.config.Expiry = time.Hour; w.write("example.org", "domain.toml", `expiry = "2h"`) }, "x", "1700007200"},
+		"x= not for the domain": {func(w *world) { w.config.Expiry = time.Hour; w.write("example.org", "domain.toml", `expiry = "0"`) }, "x", ""},
+		"i= not by default":     {func(*world) {}, "i", ""},
+		"i= of the domain":      {func(w *world) { w.write("example.org", "domain.toml", `identity = "@Mail.Example.org"`) }, "i", "@mail.example.org"},
+		"i= encoded":            {func(w *world) { w.write("example.org", "domain.toml", `identity = "a;b=c@example.org"`) }, "i", "a=3Bb=3Dc@example.org"},
+		"a= rsa":                {func(*world) {}, "a", "rsa-sha256"},
+		"d= of a subdomain is the key's domain": {func(w *world) {
+			w.write("example.org", "domain.toml", "subdomains = true")
+			withField(w, "From", "j@x.example.org")
+		}, "d", "example.org"},
+		"bh= of an empty body": {func(w *world) { w.body = "" }, "bh", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
+		"l= never":             {func(*world) {}, "l", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			test.change(w)
+			signed := w.mustSign()
+			if got := tag(t, signed.Fields[0], test.tag); got != test.want {
+				t.Errorf("%s=%s, want %s", test.tag, got, test.want)
+			}
+		})
+	}
+}
+
+// TestLongNamesStayWithinALine: a domain and selector of the greatest length, 900 names in h=.
+func TestLongNamesStayWithinALine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	domain := strings.Repeat("a", 60) + "." + strings.Repeat("b", 60) + "." + strings.Repeat("c", 40) + ".example"
+	w.key(domain, strings.Repeat("s", 63), keys.RSA)
+	w.key(domain, "ed", keys.Ed25519)
+	withField(w, "From", "joe@"+domain)
+	for i := range 900 {
+		w.fields = append(w.fields, fmt.Sprintf("List-%d: x", i))
+	}
+	w.write(domain, "domain.toml", `identity = "`+strings.Repeat(";", 64)+"@"+domain+`"`)
+	if n := len(w.mustSign().Fields); n != 2 {
+		t.Errorf("%d signatures", n)
+	}
+}
+
+// TestOversigningKeepsFieldsOut: RFC 6376 section 8.15.
+func TestOversigningKeepsFieldsOut(t *testing.T) {
+	t.Parallel()
+	for _, name := range signer.DefaultOversign() {
+		w := newWorld(t)
+		value := w.mustSign().Fields[0]
+		w.fields = append([]string{name + ": added"}, w.fields...)
+		if _, err := w.verify(value); !errors.Is(err, errBroken) {
+			t.Errorf("%s was added on top: %v", name, err)
+		}
+	}
+	w := newWorld(t)
+	value := w.mustSign().Fields[0]
+	w.fields = append(w.fields, "X-Added: x", "Received: x")
+	if _, err := w.verify(value); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	_, err := signer.New(signer.Config{
+		Headers: []string{"Sub ject", "X:", "a*b", "\u00e4"}, Oversign: []string{"List-*"}, Expiry: -1,
+		FallbackDomain: "example.org.", AlsoDomains: []string{"a;b"}, UserMatch: "all",
+	})
+	for _, want := range []string{"Keys", "Sub ject", `"X:"`, `"a*b"`, "sign.headers", "sign.oversign", "sign.expiry", "sign.fallback_domain", "sign.also_domains", "sign.user_match"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing about %s in %v", want, err)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 998)
+	tests := map[string]struct {
+		change func(*world)
+		want   []string
+	}{
+		"none":                          {func(w *world) { w.body = long + "\r\n" + long + "\r\n" + strings.Repeat("short\r\n", 1000) + long }, nil},
+		"a line of 999":                 {func(w *world) { w.body = "x\r\n" + long + "x\r\nx" }, []string{"body has a line"}},
+		"a last line of 999":            {func(w *world) { w.body = "x\r\nx" + long }, []string{"body has a line"}},
+		"8-bit body":                    {func(w *world) { w.body = strings.Repeat("x", 100) + "\u00e4" }, []string{"body has 8-bit"}},
+		"8-bit at the end of 32":        {func(w *world) { w.body = strings.Repeat("x", 31) + "\xff" + long[:64] }, []string{"body has 8-bit"}},
+		"a long line in a signed field": {func(w *world) { withField(w, "Subject", long) }, []string{"field has a line"}},
+		"a long line in another field":  {func(w *world) { withField(w, "X-Other", long) }, nil},
+		"a long folded field":           {func(w *world) { withField(w, "Subject", long[:900]+"\r\n "+long[:900]) }, nil},
+		"8-bit in a signed field":       {func(w *world) { withField(w, "Subject", "\u00e4") }, []string{"field has 8-bit"}},
+		"a key left out":                {func(w *world) { w.write("example.org", "s0.pem", "rubbish") }, []string{"key example.org/s0"}},
+		"an also domain left out": {func(w *world) {
+			w.config.AlsoDomains = []string{"host.example"}
+			w.write("host.example", "p.pem", "rubbish")
+			w.write("host.example", "domain.toml", "x")
+		}, []string{"host.example"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			test.change(w)
+			got := w.mustSign().Warnings
+			if len(got) != len(test.want) {
+				t.Fatalf("%q, want %q", got, test.want)
+			}
+			for i, want := range test.want {
+				if !strings.Contains(got[i], want) {
+					t.Errorf("%q, want %q", got[i], want)
+				}
+			}
+		})
+	}
+}
+
+// TestFinishHonoursContext: the message's deadline ends the wait, and it is no fault of the key.
+func TestFinishHonoursContext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.signer()
+	h := w.header()
+	signing, _ := s.Begin(t.Context(), w.env, h, message.ReadFrom(h))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	signed, err := signing.Finish(ctx)
+	if err == nil && len(signed.Fields) == 1 {
+		return // nothing had to be waited for
+	}
+	if !errors.Is(err, context.Canceled) || errors.Is(err, signer.ErrKeyUnusable) {
+		t.Error(signed, err)
+	}
+}
+
+// TestManyMessagesAtOnce is for the race detector.
+func TestManyMessagesAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.key("example.org", "s2", keys.Ed25519)
+	s := w.signer()
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			for range 5 {
+				signed, _, err := w.sign(s)
+				if err != nil || len(signed.Fields) != 2 {
+					t.Error(len(signed.Fields), err)
+					return
+				}
+				for _, value := range signed.Fields {
+					if _, err := w.verify(value); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+}

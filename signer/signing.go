@@ -1,0 +1,248 @@
+package signer
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/message"
+	"dkimd/keys"
+)
+
+// privateKeys lets as many private-key operations run as there are processors,
+// first come first served. Without it 64 messages that end at once share the
+// processors, and each of them, and every other connection, waits for all (measured: p99 8 times worse).
+//
+//nolint:gochecknoglobals // the processors belong to the process, not to one Signer
+var privateKeys = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+
+// Signing is one message being signed. It is used by one goroutine at a time.
+type Signing struct {
+	signer *Signer
+	body   *dkim.BodyHash
+	plans  []*planned
+	// required is how many of the plans, from the first, must give a signature.
+	required int
+	watch    watch
+}
+
+// planned is a domain that signs this message.
+type planned struct {
+	*plan
+	headers folder // h=
+	hasher  *dkim.HeaderHasher
+}
+
+// Signed is what a message gets.
+type Signed struct {
+	// Fields are values for DKIM-Signature fields, the first to stand on top: folded
+	// with CRLF and a space, with a leading space, without a final CRLF.
+	Fields     []string
+	Signatures []Signature // of each field
+	Warnings   []string    // what endangers the signatures, and keys that were left out
+}
+
+// Signature names one signature: d=, s= and a=.
+type Signature struct{ Domain, Selector, Algorithm string }
+
+// Begin decides who signs a message whose header is complete. The Signing is nil
+// if nobody does, and the Reason then says why. The header is not needed any more after that.
+func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Header, from message.Originator) (*Signing, Reason) {
+	if what := h.Exceeded(); what != "" {
+		return nil, Reason{Limit, "the header is over the limit of " + what}
+	}
+	author, reason := s.author(h, from)
+	if reason.Code != "" {
+		return nil, reason
+	}
+	w := &Signing{signer: s}
+	domain, reason := s.primary(env, author)
+	switch {
+	case reason.Code != "":
+		return nil, reason
+	case domain != nil:
+		w.plans = append(w.plans, &planned{plan: s.plan(domain)})
+		w.required = 1
+	}
+	for _, name := range s.also {
+		d := s.config.Keys(name)
+		if d == nil || slices.ContainsFunc(w.plans, func(p *planned) bool { return p.domain.Name == d.Name }) {
+			continue
+		}
+		w.plans = append(w.plans, &planned{plan: s.plan(d)})
+	}
+	if len(w.plans) == 0 {
+		text := "no key for " + shown(author) + ": neither it nor a domain above it with subdomains = true has one"
+		if s.fallback != "" {
+			text += ", nor has the fallback_domain " + s.fallback
+		}
+		return nil, Reason{NoKey, text}
+	}
+	if w.required == 0 {
+		w.required = len(w.plans)
+	}
+	if err := w.selectFields(h); err != nil {
+		return nil, Reason{Limit, err.Error()}
+	}
+	w.body = dkim.NewBodyHash(s.config.BodyCanon, -1)
+	return w, Reason{}
+}
+
+// author is the domain in whose name a message is sent: that of From or, where
+// From has several addresses, that of Sender (RFC 5322 section 3.6.2).
+func (s *Signer) author(h *message.Header, from message.Originator) (string, Reason) {
+	switch {
+	case from.Fields > 1:
+		return "", Reason{MultipleFrom, "the header has " + strconv.Itoa(from.Fields) + " From fields"}
+	case from.Fields == 0:
+		return "", Reason{FromMissing, "the header has no From field"}
+	case !from.Readable || len(from.Addresses) == 0:
+		return "", Reason{FromUnreadable, "the From field is not a well-formed list of addresses"}
+	case len(from.Addresses) == 1:
+		if from.Addresses[0].Domain == "" {
+			return "", Reason{FromUnreadable, "the From address has no domain"}
+		}
+		return from.Addresses[0].Domain, Reason{}
+	}
+	senders := h.All("Sender")
+	if len(senders) != 1 {
+		return "", Reason{FromUnreadable, "From has several addresses, so one Sender field has to say who sends, and there are " + strconv.Itoa(len(senders))}
+	}
+	addresses, ok := message.ReadAddresses(senders[0].Value())
+	if !ok || len(addresses) != 1 || addresses[0].Domain == "" {
+		return "", Reason{FromUnreadable, "From has several addresses, so Sender has to say who sends, and it is not one well-formed address"}
+	}
+	return addresses[0].Domain, Reason{}
+}
+
+// primary is the directory that signs for the author, or for want of it the
+// fallback; nil if there is none. The reason is that this login must not use it.
+func (s *Signer) primary(env *message.Envelope, author string) (*keys.Domain, Reason) {
+	domain := s.config.Keys(author)
+	if domain == nil && s.fallback != "" {
+		domain = s.config.Keys(s.fallback)
+	}
+	if s.config.UserMatch != MatchDomain || !env.Authenticated() || message.DomainOf(env.AuthUser) == author {
+		return domain, Reason{}
+	}
+	if domain != nil && env.AuthUser != "" && slices.Contains(domain.Options.Users, env.AuthUser) {
+		return domain, Reason{}
+	}
+	return nil, Reason{UserMismatch, "the login " + shown(env.AuthUser) + " may not send as " + shown(author) +
+		": its domain is another, and no users in the domain.toml list it"}
+}
+
+// selectFields computes what the header adds to the signatures, once for
+// domains that sign the same fields.
+func (w *Signing) selectFields(h *message.Header) error {
+	for i, p := range w.plans {
+		if same := slices.IndexFunc(w.plans[:i], func(q *planned) bool { return q.selection == p.selection }); same >= 0 {
+			p.headers, p.hasher = w.plans[same].headers, w.plans[same].hasher
+			continue
+		}
+		names, err := p.selection.names(h, w.watch.field)
+		if err != nil {
+			return err
+		}
+		p.headers = headersTag(names)
+		p.hasher = dkim.NewHeaderHasher(h, names, w.signer.config.HeaderCanon)
+	}
+	return nil
+}
+
+// Write takes a chunk of the body. It never fails.
+func (w *Signing) Write(p []byte) (int, error) {
+	w.watch.body(p)
+	return w.body.Write(p)
+}
+
+// Finish signs. A key that cannot sign is left out and named in Warnings; the
+// error wraps ErrKeyUnusable when none is left of the domain in whose name the
+// message is sent, or it is that of ctx. It is called once.
+func (w *Signing) Finish(ctx context.Context) (Signed, error) {
+	var signed Signed
+	bodyHash := w.body.Sum()
+	now := w.signer.now()
+	made := false
+	var first error
+	for i, p := range w.plans {
+		before := len(signed.Fields)
+		err := w.signAs(ctx, p, now, bodyHash, &signed)
+		if err != nil && ctx.Err() != nil {
+			return Signed{}, fmt.Errorf("sign: %w", context.Cause(ctx))
+		}
+		if first == nil {
+			first = err
+		}
+		if i < w.required {
+			made = made || len(signed.Fields) > before
+		}
+		if i == w.required-1 && !made {
+			return Signed{Warnings: signed.Warnings}, fmt.Errorf("sign as %s: %w: %w", w.plans[0].domain.Name, ErrKeyUnusable, first)
+		}
+	}
+	signed.Warnings = append(signed.Warnings, w.watch.warnings()...)
+	return signed, nil
+}
+
+// signAs adds the signatures of one domain. The error is that of its last key that failed.
+func (w *Signing) signAs(ctx context.Context, p *planned, now time.Time, bodyHash [32]byte, signed *Signed) error {
+	if p.err != nil {
+		signed.Warnings = append(signed.Warnings, "domain "+p.domain.Name+" cannot sign: "+p.err.Error())
+		return p.err
+	}
+	timestamp, expiration := now.Unix(), int64(0)
+	if p.expiry > 0 {
+		expiration = timestamp + int64(p.expiry/time.Second)
+	}
+	var last error
+	for _, t := range p.templates {
+		algorithm, field, err := w.sign(ctx, t, p, timestamp, expiration, bodyHash)
+		if err != nil {
+			last = err
+			signed.Warnings = append(signed.Warnings, "key "+t.domain+"/"+t.selector+" was left out: "+err.Error())
+			continue
+		}
+		signed.Fields = append(signed.Fields, field)
+		signed.Signatures = append(signed.Signatures, Signature{t.domain, t.selector, algorithm})
+	}
+	return last
+}
+
+func (w *Signing) sign(ctx context.Context, t *template, p *planned, timestamp, expiration int64, bodyHash [32]byte) (algorithm, field string, err error) {
+	private, err := t.key.Load(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	var opts crypto.SignerOpts = crypto.SHA256
+	switch private.Type {
+	case keys.RSA:
+		algorithm = dkim.RSASHA256
+	case keys.Ed25519:
+		algorithm = dkim.Ed25519SHA256
+		opts = crypto.Hash(0) // RFC 8463 section 3: Ed25519 signs the SHA-256 hash as its message
+	default:
+		return "", "", errors.New("unknown type of key")
+	}
+	f := t.unsigned(algorithm, timestamp, expiration, p.headers, bodyHash)
+	digest := p.hasher.Sum(message.NewField(dkim.SignatureField, string(f.text)))
+	if err := privateKeys.Acquire(ctx, 1); err != nil {
+		return "", "", fmt.Errorf("wait for a processor: %w", err)
+	}
+	defer privateKeys.Release(1)
+	signature, err := private.Signer.Sign(rand.Reader, digest[:], opts)
+	if err != nil {
+		w.signer.log.Error("a private key does not sign", "domain", t.domain, "selector", t.selector, "error", err.Error())
+		return "", "", fmt.Errorf("%s: %w", private.Type, err)
+	}
+	return algorithm, f.signed(signature), nil
+}
