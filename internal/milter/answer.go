@@ -1,7 +1,7 @@
 package milter
 
 import (
-	"log/slog"
+	"slices"
 	"strings"
 
 	gomilter "github.com/emersion/go-milter"
@@ -69,10 +69,9 @@ func (s *session) edit(m *gomilter.Modifier, o pipeline.Outcome) {
 	if !s.grant.canAdd() {
 		return
 	}
-	for i := len(o.Add) - 1; i >= 0; i-- {
-		add := o.Add[i]
+	for _, add := range slices.Backward(o.Add) {
 		if !isFieldName([]byte(add.Name)) || strings.ContainsAny(add.Name, " \t") {
-			s.log(slog.LevelError, "a field with an impossible name was not added", "field", add.Name)
+			s.logger().Error("a field with an impossible name was not added", "field", add.Name)
 			continue
 		}
 		_ = m.InsertHeader(0, add.Name, s.fieldValue(add.Value))

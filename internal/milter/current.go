@@ -135,7 +135,6 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 		cur.cancel(nil)
 		s.current = nil
 	}
-	s.macros.endMessage()
 	return outcome, ok
 }
 

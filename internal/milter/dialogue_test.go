@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func letter(id string) client.Mail {
 }
 
 // send sends a message and fails the test unless it is answered in order.
-func send(t testing.TB, s *client.Session, m client.Mail) client.Result {
+func send(t *testing.T, s *client.Session, m client.Mail) client.Result {
 	t.Helper()
 	r, err := s.Send(t.Context(), m)
 	if err != nil {
@@ -84,6 +85,9 @@ func dialogue(t *testing.T, w *world, o client.Options) {
 		return pipeline.Outcome{Action: policy.Accept, Add: []pipeline.Addition{{Name: "X-Id", Value: " " + m.env.Sender}}}
 	}
 	s := w.dial(t, o)
+	if offered := max(o.Version, map[bool]uint32{true: 6}[o.Version == 0]); s.Version != min(offered, 6) {
+		t.Errorf("version %d for %d offered", s.Version, offered)
+	}
 	for _, id := range []string{"1", "2", "3"} {
 		m := letter(id)
 		if id == "3" {
@@ -105,7 +109,7 @@ func dialogue(t *testing.T, w *world, o client.Options) {
 		t.Fatal(err)
 	}
 	for i, m := range w.ended(t, 3) {
-		id := fmt.Sprint(i + 1)
+		id := strconv.Itoa(i + 1)
 		want := &message.Envelope{
 			Front: message.Milter, QueueID: "Q" + id, MTA: "mx.example.org", DaemonName: "smtpd", Helo: "helo.example",
 			Client: message.NewClient("client.example.net", "203.0.113.9"), Sender: id + "@example.com",

@@ -180,7 +180,7 @@ func start(t *testing.T, cfg milter.Config) *world {
 func (w *world) addr() net.Addr { return w.server.Addrs()[0] }
 
 // dial opens a session of an MTA.
-func (w *world) dial(t testing.TB, o client.Options) *client.Session {
+func (w *world) dial(t *testing.T, o client.Options) *client.Session {
 	t.Helper()
 	s, err := client.Dial(t.Context(), w.addr().Network(), w.addr().String(), o)
 	if err != nil {
@@ -191,7 +191,7 @@ func (w *world) dial(t testing.TB, o client.Options) *client.Session {
 }
 
 // conn opens a connection without a word.
-func (w *world) conn(t testing.TB) net.Conn {
+func (w *world) conn(t *testing.T) net.Conn {
 	t.Helper()
 	conn, err := net.Dial(w.addr().Network(), w.addr().String())
 	if err != nil {
@@ -227,7 +227,7 @@ func (w *world) ended(t *testing.T, n int) []*fakeMessage {
 }
 
 // eventually waits for what another goroutine is about to do.
-func eventually(t testing.TB, ok func() bool, complaint func() string) {
+func eventually(t *testing.T, ok func() bool, complaint func() string) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -242,7 +242,7 @@ func eventually(t testing.TB, ok func() bool, complaint func() string) {
 }
 
 // short is a directory whose name leaves room for a socket's path.
-func short(t testing.TB) string {
+func short(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "m")
 	if err != nil {
@@ -255,7 +255,7 @@ func short(t testing.TB) string {
 func socketIn(dir string) string { return "unix:" + filepath.Join(dir, "s") }
 
 // descriptors counts what this process has open.
-func descriptors(t testing.TB) int {
+func descriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -265,7 +265,7 @@ func descriptors(t testing.TB) int {
 }
 
 // answerOf reads one packet.
-func answerOf(t testing.TB, conn net.Conn) (byte, []byte) {
+func answerOf(t *testing.T, conn net.Conn) (byte, []byte) {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	var head [5]byte

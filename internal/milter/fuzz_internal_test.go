@@ -2,7 +2,6 @@ package milter
 
 import (
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -56,5 +55,3 @@ func FuzzSession(f *testing.F) {
 		}
 	})
 }
-
-var _ net.Conn = link{}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -30,7 +32,7 @@ func offer(version, actions, protocol uint32) []byte {
 }
 
 // agree negotiates by hand.
-func agree(t testing.TB, w *world, protocol uint32) net.Conn {
+func agree(t *testing.T, w *world, protocol uint32) net.Conn {
 	t.Helper()
 	conn := w.conn(t)
 	_, _ = conn.Write(offer(6, client.AllActions, protocol))
@@ -41,11 +43,11 @@ func agree(t testing.TB, w *world, protocol uint32) net.Conn {
 }
 
 // closes fails the test unless the server closes the connection.
-func closes(t testing.TB, conn net.Conn) []byte {
+func closes(t *testing.T, conn net.Conn) []byte {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	rest, err := io.ReadAll(conn)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal("the connection stays open")
 	}
 	return rest

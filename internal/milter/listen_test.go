@@ -92,14 +92,14 @@ func TestSocketFaults(t *testing.T) {
 
 func TestConfigFaults(t *testing.T) {
 	t.Parallel()
-	for name, break_ := range map[string]func(*milter.Config){
+	for name, spoil := range map[string]func(*milter.Config){
 		"no Begin":       func(c *milter.Config) { c.Begin = nil },
 		"no Logger":      func(c *milter.Config) { c.Logger = nil },
 		"negative cap":   func(c *milter.Config) { c.MaxConnections = -1 },
 		"nothing listed": func(c *milter.Config) { c.Listen = nil },
 	} {
 		cfg := config("inet:127.0.0.1:0")
-		break_(&cfg)
+		spoil(&cfg)
 		if s, err := milter.New(cfg); err == nil {
 			_ = s.Close()
 			t.Errorf("%s: no fault", name)

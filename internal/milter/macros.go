@@ -122,9 +122,6 @@ func (m *macros) startMessage() {
 	m.messageAnnounced = false
 }
 
-// endMessage forgets the message's macros and keeps the connection's.
-func (m *macros) endMessage() { m.clear(messageStage) }
-
 // endConnection forgets everything.
 func (m *macros) endConnection() { *m = macros{} }
 

@@ -46,25 +46,23 @@ func (s *session) step() error {
 	if err != nil {
 		return err
 	}
-	switch code := gomilter.Code(command); code {
-	case gomilter.CodeBody:
+	code := gomilter.Code(command)
+	if code == gomilter.CodeBody || code == gomilter.CodeEOB {
 		if err := s.wire.stream(s.body); err != nil {
 			return err
 		}
-		s.acknowledge(gomilter.OptNoBodyReply)
-		return nil
-	case gomilter.CodeEOB:
-		if err := s.wire.stream(s.body); err != nil {
-			return err
+		if code == gomilter.CodeEOB {
+			s.forward(code, nil)
+		} else {
+			s.acknowledge(gomilter.OptNoBodyReply)
 		}
-		s.forward(code, nil)
 		return nil
 	}
 	payload, err := s.wire.payload()
 	if err != nil {
 		return err
 	}
-	return s.handle(gomilter.Code(command), payload)
+	return s.handle(code, payload)
 }
 
 // handle takes one packet whose payload is complete.
@@ -99,7 +97,6 @@ func (s *session) handle(code gomilter.Code, payload []byte) error {
 		s.acknowledge(gomilter.OptNoUnknownReply)
 	case gomilter.CodeAbort:
 		s.abandon("the MTA aborted the message")
-		s.macros.endMessage()
 	case gomilter.CodeQuitNewConn:
 		s.abandon(errQuit.Error())
 		s.macros.endConnection()
@@ -108,6 +105,8 @@ func (s *session) handle(code gomilter.Code, payload []byte) error {
 		return errQuit
 	case gomilter.CodeOptNeg:
 		return errors.New("a second option negotiation")
+	case gomilter.CodeBody, gomilter.CodeEOB: // read by step
+		fallthrough
 	default:
 		// Whether it wants an answer nobody knows.
 		return fmt.Errorf("an unknown packet %q", byte(code))

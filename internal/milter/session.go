@@ -107,10 +107,10 @@ func (s *session) readOffer() error {
 		return err
 	}
 	if s.grant.actions&gomilter.OptQuarantine == 0 && s.server.warnedQuarantine.CompareAndSwap(false, true) {
-		s.log(slog.LevelWarn, "the MTA does not offer to quarantine: such mail is deferred instead")
+		s.logger().Warn("the MTA does not offer to quarantine: such mail is deferred instead")
 	}
 	if edits := gomilter.OptAddHeader | gomilter.OptChangeHeader; s.grant.actions&edits != edits && s.server.warnedEdits.CompareAndSwap(false, true) {
-		s.log(slog.LevelWarn, "the MTA does not offer to change headers: mail stays unsigned, and forged results stay in it")
+		s.logger().Warn("the MTA does not offer to change headers: mail stays unsigned, and forged results stay in it")
 	}
 	s.wire.idle = s.server.cfg.IdleTimeout
 	s.forward(gomilter.CodeOptNeg, payload[:12])
@@ -193,7 +193,7 @@ func (s *session) fail(err error) {
 	case errors.Is(err, errClosed), errors.Is(err, errQuit), errors.Is(err, errStopping), errors.Is(err, errIdle):
 		level = slog.LevelDebug
 	}
-	s.log(level, "connection of the MTA ends", "reason", err.Error())
+	s.logger().Log(s.ctx, level, "connection of the MTA ends", "reason", err.Error())
 }
 
 // end ends the session. It runs once, whatever ended it.
@@ -242,20 +242,17 @@ func (s *session) closeIfIdle() {
 	}
 }
 
-func (s *session) log(level slog.Level, text string, args ...any) {
-	logger := s.server.cfg.Logger
-	if !logger.Enabled(s.ctx, level) {
-		return
-	}
-	args = append(args, "local", s.wire.conn.LocalAddr().String(), "peer", s.wire.conn.RemoteAddr().String())
+// logger says whose connection a line is about.
+func (s *session) logger() *slog.Logger {
+	logger := s.server.cfg.Logger.With("local", s.wire.conn.LocalAddr().String(), "peer", s.wire.conn.RemoteAddr().String())
 	if s.current != nil && s.current.env.QueueID != "" {
-		args = append(args, "queue_id", s.current.env.QueueID)
+		return logger.With("queue_id", s.current.env.QueueID)
 	}
-	logger.Log(s.ctx, level, text, args...)
+	return logger
 }
 
 func (s *session) logPanic(step string, v any) {
-	s.log(slog.LevelError, "panic in the milter front door", "step", step, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	s.logger().Error("panic in the milter front door", "step", step, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 }
 
 // outOfOrder logs what an MTA should not send, once a connection.
@@ -264,5 +261,5 @@ func (s *session) outOfOrder(what error) {
 		return
 	}
 	s.disorder = true
-	s.log(slog.LevelWarn, "the MTA departs from the milter protocol", "error", what)
+	s.logger().Warn("the MTA departs from the milter protocol", "error", what)
 }
