@@ -116,6 +116,32 @@ func TestSignsMailOfAListedDaemon(t *testing.T) {
 	checkSigned(t, w, w.stage.sink.wait(t, to).data)
 }
 
+// An old Postfix, or one that is told so, sends less and in another form.
+func TestSignsWithMilterProtocol2(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{})
+	to := unique("version2") + "@elsewhere.test"
+	if got := dial(t, w.version2).send("alice@ours.test", to, newMail("alice@ours.test", "protocol version 2").bytes()); got.code != 250 {
+		t.Fatal(got)
+	}
+	checkSigned(t, w, w.stage.sink.wait(t, to).data)
+}
+
+func TestTrustedClientIsVerifiedAndNotJudged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, settings{rules: map[string]string{"gmail.com": gmailRule}, verify: `trusted = ["209.85.220.0/24"]`})
+	to := unique("trusted") + "@elsewhere.test"
+	if got := w.fromGmail(t).send(gmailUser, to, newMail(gmailUser, "a backup MX").bytes()); got.code != 250 {
+		t.Fatal(got)
+	}
+	if got := named(w.stage.sink.wait(t, to).data, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "dkim=none") {
+		t.Errorf("Authentication-Results %q, want one with dkim=none", got)
+	}
+	if r := w.daemon.stream.from(t, gmailUser); r.Mode != "trusted" || len(r.Policy) != 0 {
+		t.Errorf("record %+v; want mode trusted, no policy", r)
+	}
+}
+
 func TestNeverSignsForAnOutsideClient(t *testing.T) {
 	t.Parallel()
 	for name, port := range map[string]func(*lane) int{

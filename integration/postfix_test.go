@@ -39,6 +39,7 @@ type lane struct {
 	outside     int    // port for the world: clients are named by XCLIENT
 	submission  int    // port with AUTH
 	originating int    // port with milter_macro_daemon_name=ORIGINATING
+	version2    int    // with milter_protocol=2
 	accepting   int    // like outside, with milter_default_action=accept
 }
 
@@ -76,7 +77,7 @@ mynetworks = 127.0.0.0/8
 local_recipient_maps =
 alias_maps =
 inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+inet_protocols = all
 smtp_dns_support_level = disabled
 smtpd_peername_lookup = no
 relay_transport = smtp:[127.0.0.1]:%[3]d
@@ -132,7 +133,7 @@ func startPostfix(dir string, sinkPort int) (*postfix, error) {
 	for kind, count := range laneCounts {
 		p.lanes[kind] = make(chan *lane, count)
 		for i := range count {
-			l := &lane{postfix: p, outside: freePort(), submission: freePort(), originating: freePort(), accepting: freePort()}
+			l := &lane{postfix: p, outside: freePort(), submission: freePort(), originating: freePort(), accepting: freePort(), version2: freePort()}
 			l.milter = fmt.Sprintf("inet:127.0.0.1:%d", freePort())
 			switch kind {
 			case overUnix:
@@ -189,6 +190,7 @@ func (l *lane) services() string {
 	return service(l.outside, "-o local_header_rewrite_clients=") +
 		service(l.submission, "-o smtpd_sasl_auth_enable=yes") +
 		service(l.originating, "-o milter_macro_daemon_name=ORIGINATING") +
+		service(l.version2, "-o milter_protocol=2") +
 		service(l.accepting, "-o milter_default_action=accept")
 }
 
