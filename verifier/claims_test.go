@@ -49,6 +49,7 @@ func TestClaimsAuthserv(t *testing.T) {
 		{" mx.\r\n example.org; dkim=pass", yes},
 		{" (mx.example.org; dkim=pass", yes},
 		{" (mx.example.org); dkim=pass", yes},
+		{" foreign.example (mx.example.org; dkim=pass", yes}, // cannot be read
 		{strings.Repeat("(", 5000) + strings.Repeat(")", 5000) + " mx.example.org; dkim=pass", yes},
 		{strings.Repeat("(", 5000) + " mx.example.org; dkim=pass", yes},
 		{" \"(\" mx.example.org; dkim=pass", yes},

@@ -100,6 +100,20 @@ func TestVerifyIdenticalSignaturesOnce(t *testing.T) {
 	}
 }
 
+func TestVerifyAsksOnceForAKeyOfSeveralSignatures(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.add("example.org").headers = "from:to"
+	w.add("example.org").headers = "from"
+	want := []string{"example.org pass", "example.org pass", "example.org pass"}
+	if got := statuses(w.verify(t)); !slices.Equal(got, want) {
+		t.Errorf("got %v; want %v", got, want)
+	}
+	if asked := w.dns.names(); len(asked) != 1 {
+		t.Errorf("asked for %v; want the name once", asked)
+	}
+}
+
 func TestVerifyLooksAtAHundredFields(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
@@ -202,6 +216,7 @@ func TestVerifySharesBodyHashes(t *testing.T) {
 	t.Parallel()
 	// Different l= and canonicalizations in one message, all right.
 	w := newWorld()
+	w.body = "a  b \t\r\nc d\r\n" // not the same in relaxed and simple
 	w.first().length = 5
 	for i, canon := range []string{"relaxed/relaxed", "relaxed/simple", "relaxed/relaxed", "simple/simple"} {
 		s := w.add(fmt.Sprintf("z%d.example", i))

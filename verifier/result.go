@@ -114,7 +114,7 @@ type Result struct {
 
 	Aligned       Alignment     // of d= with the domain of From
 	Authenticated bool          // the resolver vouches for the key record with DNSSEC (AD)
-	Lookup        time.Duration // how long the message waited for the key; 0: it was cached
+	Lookup        time.Duration // how long the lookup took, or had taken when it was given up; 0: cached
 }
 
 // Reason says in words why a signature did not pass. It is printable ASCII,
@@ -165,6 +165,6 @@ func (p Published) MarshalText() ([]byte, error) { return []byte(p.String()), ni
 type Report struct {
 	Results     []Result // one for each DKIM-Signature field, top first
 	Published   Published
-	DNS         time.Duration // the longest the message waited for one lookup
+	DNS         time.Duration // the longest lookup; lookups run beside the body, so the message need not have waited
 	LookupPanic bool          // a lookup panicked: raise an alarm
 }
