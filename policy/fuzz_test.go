@@ -28,7 +28,7 @@ func FuzzRulesFile(f *testing.F) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Skip(err)
 		}
-		defer os.Remove(path)
+		defer os.Remove(path) //nolint:errcheck // the next input overwrites it
 		rules, faults := policy.Load(dir)
 		for _, fault := range faults {
 			if s := fault.Error(); strings.ContainsAny(s, "\r\n\x1b") || fault.Want == "" && !strings.Contains(fault.Got, "more faults") {

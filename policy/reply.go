@@ -107,7 +107,7 @@ func (r reply) of(action Action, c circumstances) string {
 	switch {
 	case action == TempFail:
 		text = mail + " is not acceptable for now, try again later"
-	case !c.passes && !c.signed:
+	case !c.signed:
 		code, enhanced, text = "550", "5.7.20", mail+" has no DKIM signature, and local policy asks for one"
 	case !c.passes:
 		code, enhanced, text = "550", "5.7.20", mail+" has no valid DKIM signature, and local policy asks for one"

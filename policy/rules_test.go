@@ -171,6 +171,38 @@ func TestDefaultFile(t *testing.T) {
 	}
 }
 
+// TestPublicSuffixesAlignNobody: two domains without an organizational domain have none in common.
+func TestPublicSuffixesAlignNobody(t *testing.T) {
+	t.Parallel()
+	rules := load(t, map[string]string{"_default.toml": enforced("[[rule]]\nnot_result='pass'\naction='reject'\n")})
+	tests := map[string]struct{ sender, signer, want string }{
+		"two suffixes":      {"co.uk", "com", "reject by rule 1: 550 5.7.22 this message from co.uk has no valid DKIM signature of its author's domain"},
+		"the same":          {"co.uk", "co.uk", "accept"},
+		"no names at all":   {"a b", "c d", "reject by rule 1: 550 5.7.22 this message from a?b has no valid DKIM signature of its author's domain"},
+		"below a suffix":    {"a.co.uk", "b.co.uk", "reject by rule 1: 550 5.7.22 this message from a.co.uk has no valid DKIM signature of its author's domain"},
+		"one organization":  {"x.a.co.uk", "y.a.co.uk", "accept"},
+		"a long empty name": {strings.Repeat(".", 300), strings.Repeat("-", 300), "reject by rule 1: 550 5.7.22 this message from " + strings.Repeat(".", 100) + "... has no valid DKIM signature of its author's domain"},
+	}
+	for name, test := range tests {
+		m := policy.Message{From: from("x@" + test.sender)}
+		if got := said(rules.Select(m).Judge(&verifier.Report{Results: []verifier.Result{sig(test.signer, pass)}})); got != test.want {
+			t.Errorf("%s: got %s; want %s", name, got, test.want)
+		}
+	}
+}
+
+// TestNothingIsPublishedForNobody: without an author no policy is asked for, and none assumed.
+func TestNothingIsPublishedForNobody(t *testing.T) {
+	t.Parallel()
+	rules := load(t, map[string]string{"_default.toml": enforced("[[rule]]\npublished=['none','quarantine','reject']\naction='quarantine'\n")})
+	if got := said(rules.Select(policy.Message{}).Judge(&verifier.Report{})); got != "accept" {
+		t.Errorf("no From: %s", got)
+	}
+	if got := said(rules.Select(policy.Message{From: from("x@a.example")}).Judge(&verifier.Report{})); got != "quarantine by rule 1" {
+		t.Errorf("an author, and nobody asked: %s", got)
+	}
+}
+
 // TestSigners: what the verifier is asked to look at first.
 func TestSigners(t *testing.T) {
 	t.Parallel()
