@@ -7,7 +7,7 @@ import (
 	"dkimd/verifier"
 )
 
-// eximRule is the rule under test of docs/exim.md, in dkimd's words.
+// eximRule is what people write in Exim's acl_smtp_dkim, in dkimd's words.
 const eximRule = `
 sender = "either"
 mode = "enforce"
