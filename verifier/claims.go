@@ -180,6 +180,11 @@ func (r reading) claims(value []byte, id string) bool {
 	if strings.EqualFold(strings.Trim(text, " ."), id) {
 		return true
 	}
+	// As written first: the space after a dot at the end of a name may be what
+	// separates it from a version.
+	if words := split(text); len(words) > 0 && names(words[0], id) {
+		return true
+	}
 	words, method := idWords(text)
 	if len(words) > 0 && names(words[0], id) {
 		return true

@@ -22,6 +22,7 @@ func TestClaimsAuthserv(t *testing.T) {
 		{" mx.example.org 1; dkim=pass", yes},
 		{" mx.example.org\t1\r\n ; dkim=pass", yes},
 		{" mx.example.org.; dkim=pass", yes},
+		{" MX.example.org. 1 ; dkim=pass", yes},
 		{" mx.example.org; none", yes},
 		{" mx.example.org", yes},
 		{" mx.example.org;", yes},
