@@ -72,13 +72,12 @@ type loader struct {
 }
 
 // isRules leaves alone what editors and package managers put beside rules files
-// (.gmail.com.toml.swp, gmail.com.toml~, gmail.com.toml.bak), and *.test.toml.
+// (.gmail.com.toml.swp, gmail.com.toml~, gmail.com.toml.bak).
 func isRules(name string) bool {
 	if name[0] == '.' || name[0] == '#' {
 		return false
 	}
-	lower := strings.ToLower(name)
-	return strings.HasSuffix(lower, ".toml") && !strings.HasSuffix(lower, ".test.toml")
+	return strings.HasSuffix(strings.ToLower(name), ".toml")
 }
 
 func (l *loader) fault(path, got, want, hint string) {

@@ -33,7 +33,7 @@ func TestFileNames(t *testing.T) {
 		"xn--bcher-kva.example.toml": {"xn--bcher-kva.example", ""},
 		"localhost.toml":             {"localhost", ""},
 		"a_b.example.toml":           {"a_b.example", ""},
-		"gmail.com.test.toml":        {"", ""},
+		"mail.test.toml":             {"mail.test", ""}, // .test is a top-level domain (RFC 6761)
 		"gmail.com.toml~":            {"", ""},
 		"gmail.com.toml.bak":         {"", ""},
 		"gmail.com.toml.dpkg-new":    {"", ""},
