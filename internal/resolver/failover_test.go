@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -94,7 +95,7 @@ func TestSilentServerIsAskedLastForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const silent, lively = "192.0.2.1:53", "192.0.2.2:53"
 		network := newBubble(func(address string, h heard) {
-			if address == lively {
+			if address == lively && !bytes.Contains(h.query, []byte("dead")) {
 				h.reply(h.txt("key"))
 			}
 		})
@@ -119,6 +120,13 @@ func TestSilentServerIsAskedLastForAWhile(t *testing.T) {
 		lookup("b.example.org", lively)
 		time.Sleep(31 * time.Second) //nolint:forbidigo // synctest: no time passes
 		lookup("c.example.org", silent, lively)
+		time.Sleep(31 * time.Second) //nolint:forbidigo // synctest: no time passes
+		// A name that nobody answers for says nothing about the servers.
+		if _, err := r.TXT(t.Context(), "dead.example.org"); !errors.Is(err, resolver.ErrTimeout) {
+			t.Errorf("got %v", err)
+		}
+		network.visited()
+		lookup("d.example.org", silent, lively)
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}

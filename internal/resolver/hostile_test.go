@@ -153,6 +153,14 @@ func TestHostileStreamsEndInTime(t *testing.T) {
 		tcp   func(heard)
 		cause error
 	}{
+		"half a length":    {func(h heard) { h.raw([]byte{0}) }, resolver.ErrTimeout},
+		"64 KiB announced": {func(h heard) { h.raw([]byte{0xff, 0xff, 0}) }, resolver.ErrTimeout},
+		"all but the last octet": {func(h heard) {
+			packet := h.txt("key")
+			h.raw(append([]byte{0, byte(len(packet))}, packet[:len(packet)-1]...))
+		}, resolver.ErrTimeout},
+		"hangs up":                {func(h heard) { h.hangUp() }, resolver.ErrNetwork},
+		"hangs up in an answer":   {func(h heard) { h.raw([]byte{0, 200, 1, 2, 3}); h.hangUp() }, resolver.ErrNetwork},
 		"silence":                 {func(heard) {}, resolver.ErrTimeout},
 		"empty message":           {func(h heard) { h.reply(nil) }, resolver.ErrMalformed},
 		"wrong id":                {func(h heard) { h.reply(h.message(func(m *dns.Msg) { m.Id++ })) }, resolver.ErrMalformed},

@@ -56,6 +56,7 @@ func (r *Resolver) ask(ctx context.Context, name string) (rep reply, address str
 	servers := r.order()
 	deadline, _ := ctx.Deadline()
 	tries := r.attempts * len(servers)
+	var mute []*server
 	for i := range tries {
 		s := servers[i%len(servers)]
 		var trying context.Context
@@ -64,6 +65,11 @@ func (r *Resolver) ask(ctx context.Context, name string) (rep reply, address str
 		rep, err = r.try(trying, s.address, name)
 		cancel()
 		if err == nil {
+			// Who said nothing where another knew is asked last for a while. Where
+			// nobody knew, it is the domain's own servers that are slow or gone.
+			for _, m := range mute {
+				m.silent.Store(int64(r.cache.now() + retreat))
+			}
 			s.silent.Store(0)
 			return rep, s.address, nil
 		}
@@ -72,7 +78,7 @@ func (r *Resolver) ask(ctx context.Context, name string) (rep reply, address str
 			break
 		}
 		if errors.Is(err, ErrTimeout) || errors.Is(err, ErrNetwork) {
-			s.silent.Store(int64(r.cache.now() + retreat))
+			mute = append(mute, s)
 		}
 		r.logger.Debug("dns query failed", slog.String("name", name), slog.String("server", s.address), slog.Any("error", err))
 	}

@@ -15,7 +15,7 @@ import (
 
 const (
 	dnsPort = 53
-	// retreat is how long a server that did not answer is asked last.
+	// retreat is how long a server that did not answer, where another did, is asked last.
 	retreat = 30 * time.Second
 	// maxResolvConf bounds what is read of the file.
 	maxResolvConf = 1 << 20

@@ -81,6 +81,8 @@ type heard struct {
 	from     string // address and port (UDP only)
 	query    []byte
 	reply    func(packet []byte) // from where the query went to
+	raw      func(octets []byte) // the same, without framing (TCP only)
+	hangUp   func()              // closes the connection (TCP only)
 	stranger func(packet []byte) // from another port (UDP only)
 }
 
@@ -195,8 +197,9 @@ func (s *hostile) serveStreams(listener net.Listener, do func(heard)) {
 			if _, err := io.ReadFull(conn, query); err != nil {
 				return
 			}
-			do(heard{network: "tcp", query: query, reply: func(packet []byte) {
-				_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...))
+			raw := func(octets []byte) { _, _ = conn.Write(octets) }
+			do(heard{network: "tcp", query: query, raw: raw, hangUp: func() { _ = conn.Close() }, reply: func(packet []byte) {
+				raw(append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...))
 			}})
 			// Until the client goes: a server that closes is another case.
 			_, _ = conn.Read(length[:])
