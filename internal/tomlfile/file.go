@@ -108,7 +108,7 @@ func (f *File) Faults() Faults {
 // homes collects in which tables each key is known.
 func (t *Table) homes(into map[string][]string) {
 	for key := range t.known {
-		if !slices.Contains(into[key], t.path) {
+		if len(into[key]) < 2 && !slices.Contains(into[key], t.path) { // one home is worth a hint, more are not
 			into[key] = append(into[key], t.path)
 		}
 	}
