@@ -304,13 +304,5 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	}
 	waiters.Wait()
 	w.server.Close()
-	stacks := make([]byte, 1<<20)
-	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
-		if strings.Contains(stack, "testing.(*T).Parallel") {
-			continue // a test that waits for its turn
-		}
-		if strings.Contains(stack, "dkimd/internal/resolver.") || strings.Contains(stack, "dkimd/internal/resolver/dnstest.") {
-			t.Errorf("still runs:\n%s", stack)
-		}
-	}
+	wantNothingRunning(t)
 }

@@ -3,6 +3,8 @@ package resolver_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,5 +188,22 @@ func TestHostileStreamsEndInTime(t *testing.T) {
 				t.Errorf("took %v", took)
 			}
 		})
+	}
+}
+
+// TestAliasesWithoutEndEnd: each answer is an alias to a name never seen.
+func TestAliasesWithoutEndEnd(t *testing.T) {
+	t.Parallel()
+	var queries atomic.Int64
+	server := startHostile(t, func(h heard) {
+		target := fmt.Sprintf("n%d.example.org.", queries.Add(1))
+		h.reply(h.message(func(m *dns.Msg) { m.Answer = []dns.RR{cnameOf(m.Question[0].Name, target)} }))
+	})
+	_, err := newResolver(t, resolver.Config{Servers: []string{server.addr}, Timeout: enough}).TXT(t.Context(), keyName)
+	if !errors.Is(err, resolver.ErrAlias) || !errors.Is(err, resolver.ErrTemporary) {
+		t.Errorf("got %v; want %v", err, resolver.ErrAlias)
+	}
+	if got := queries.Load(); got != 9 {
+		t.Errorf("%d queries; want 9: one more than aliases are followed", got)
 	}
 }

@@ -125,6 +125,7 @@ type hostile struct {
 	udp     atomic.Int64 // queries that came
 	tcp     atomic.Int64
 	running sync.WaitGroup
+	stop    func()
 }
 
 // startHostile runs a server on UDP and TCP that hands each query to do.
@@ -144,11 +145,12 @@ func startHostile(t *testing.T, do func(heard)) *hostile {
 		s := &hostile{addr: packets.LocalAddr().String()}
 		s.running.Go(func() { s.servePackets(packets, do) })
 		s.running.Go(func() { s.serveStreams(streams, do) })
-		t.Cleanup(func() {
+		s.stop = sync.OnceFunc(func() {
 			_ = packets.Close()
 			_ = streams.Close()
 			s.running.Wait()
 		})
+		t.Cleanup(s.stop)
 		return s
 	}
 	t.Fatal("no port is free for UDP and TCP")
