@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -198,5 +200,35 @@ func TestOwners(t *testing.T) {
 		if r.owns(uid) != want {
 			t.Errorf("user %d: %v", uid, !want)
 		}
+	}
+}
+
+// While a slow disk keeps a key, a message does not wait longer than it may.
+func TestLoadWaitsOnlyAsLongAsItsContext(t *testing.T) {
+	t.Parallel()
+	k := newKey("example.org", "s1", "/k/s1.pem", fingerprint{}, nil, slog.New(slog.DiscardHandler))
+	k.claimed.Store(true) // by somebody who does not get on
+	cause := errors.New("the MTA left")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := k.Load(ctx); !errors.Is(err, cause) || err.Error() != "wait for key example.org/s1: the MTA left" {
+		t.Errorf("%v", err)
+	}
+	if p, err, known := k.Ready(); p != nil || err != nil || known {
+		t.Errorf("Ready: %v %v %v", p, err, known)
+	}
+}
+
+// Two that generate the same key at once: the second finds the file when it writes.
+func TestKeysAreWrittenOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s1.pem.new")
+	if err := writeKey(path, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	err := writeKey(path, []byte("second"))
+	content, readErr := os.ReadFile(path)
+	if !errors.Is(err, fs.ErrExist) || readErr != nil || string(content) != "first" {
+		t.Errorf("%v: %s %v", err, content, readErr)
 	}
 }
