@@ -259,6 +259,21 @@ func TestLongNamesStayWithinALine(t *testing.T) {
 	}
 }
 
+// TestFoldingAtEveryWidth: wherever the tags happen to end, no line that can be folded is too long.
+func TestFoldingAtEveryWidth(t *testing.T) {
+	t.Parallel()
+	for n := 1; n < 60; n++ {
+		w := newWorld(t)
+		domain := strings.Repeat("a", n) + ".example"
+		w.key(domain, "s", keys.RSA)
+		w.key(domain, "e", keys.Ed25519)
+		w.config.Expiry = time.Hour
+		withField(w, "From", "joe@"+domain)
+		withField(w, "List-"+strings.Repeat("b", n), "x")
+		w.mustSign()
+	}
+}
+
 // TestOversigningKeepsFieldsOut: RFC 6376 section 8.15.
 func TestOversigningKeepsFieldsOut(t *testing.T) {
 	t.Parallel()

@@ -19,8 +19,8 @@ const (
 // order. So a body of empty lines costs a counter, and a run of spaces a bool.
 //
 // Only CRLF ends a line. A bare CR and a bare LF are ordinary bytes, as for
-// dkimpy, and for OpenDKIM unless FixCRLF is set: an MTA hands over CRLF, and
-// whatever else stands in the body was there when it was signed.
+// dkimpy (a test compares) and, unless FixCRLF is set, in libopendkim's source: an
+// MTA hands over CRLF, and whatever else stands in the body was there when it was signed.
 type BodyHash struct {
 	hash    hash.Hash
 	limit   int64 // octets still to hash; negative: no limit

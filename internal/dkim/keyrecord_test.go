@@ -67,7 +67,7 @@ func TestParseKeyRecord(t *testing.T) {
 	folded := k.spki[:5] + " \t" + k.spki[5:9] + "\r\n " + k.spki[9:20] + "\n" + k.spki[20:] + " "
 	odd := func(n *big.Int) *big.Int { return new(big.Int).SetBit(n, 0, 1) }
 	huge := odd(new(big.Int).Lsh(big.NewInt(1), dkim.MaxModulusBits))
-	spki := decode(t, k.spki)
+	spki, bare := decode(t, k.spki), decode(t, k.bare)
 	tests := map[string]struct {
 		record string
 		want   error
@@ -108,6 +108,7 @@ func TestParseKeyRecord(t *testing.T) {
 		"an RSA key as ed25519":                 {"k=ed25519; p=" + k.spki, dkim.ErrKeyData},
 		"ed25519 with 31 octets":                {"k=ed25519; p=" + base64.StdEncoding.EncodeToString(k.ed25519[:31]), dkim.ErrKeyData},
 		"one octet more behind the DER":         {"p=" + base64.StdEncoding.EncodeToString(append(slices.Clip(spki), 0)), dkim.ErrKeyData},
+		"one octet more behind the bare key":    {"p=" + base64.StdEncoding.EncodeToString(append(slices.Clip(bare), 0)), dkim.ErrKeyData},
 		"one octet of the DER missing":          {"p=" + base64.StdEncoding.EncodeToString(spki[:len(spki)-1]), dkim.ErrKeyData},
 		"exponent 3":                            {"p=" + der(t, rsaNumbers{k.rsa.N, big.NewInt(3)}), nil},
 		"exponent 1":                            {"p=" + der(t, rsaNumbers{k.rsa.N, big.NewInt(1)}), dkim.ErrKeyData},
