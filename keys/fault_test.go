@@ -298,7 +298,7 @@ func TestFaults(t *testing.T) {
 		"selected is not active": {func(w *world) {
 			w.write("example.org/s3.pem.new", rsaPEM())
 			w.write("example.org/domain.toml", "selectors = [\"s2\", \"s3\"]")
-		}, `example.org/domain.toml:1: selectors[2]: got "s3"; want the selector of a key in this directory (hint: dkimd key activate example.org --selector s3)`, one},
+		}, `example.org/domain.toml:1: selectors[2]: got "s3"; want the selector of a key in this directory (hint: dkimd key activate example.org s3)`, one},
 		"no selectors":            {toml("selectors = []"), "example.org/domain.toml:1: selectors: got []; want at least one selector (hint: leave selectors out and every key signs)", none},
 		"a selector that is none": {toml("selectors = [\"s 1\"]"), `example.org/domain.toml:1: selectors[1]: got "s 1"; want a selector (hint: it has a character that no domain has)`, none},
 		"an identity elsewhere":   {toml("identity = \"@example.com\""), `example.org/domain.toml:1: identity: got "@example.com"; want "@example.org", or an address or domain below it (hint: i= has to lie within d= (RFC 6376 section 3.5))`, none},

@@ -64,7 +64,7 @@ func (d *Domain) knows(selector string) (hint string, known bool) {
 	case slices.ContainsFunc(d.Keys, is):
 		return "", true
 	case slices.ContainsFunc(d.Pending, is):
-		return "dkimd key activate " + d.Name + " --selector " + selector, false
+		return "dkimd key activate " + d.Name + " " + selector, false
 	}
 	return "dkimd key generate " + d.Name + " --selector " + selector, false
 }
