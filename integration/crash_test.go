@@ -4,7 +4,9 @@ package integration_test
 
 import (
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -77,9 +79,14 @@ func TestStartAfterAKillFindsNothingInItsWay(t *testing.T) {
 	checkSigned(t, w, w.stage.sink.wait(t, to).data)
 
 	// A second dkimd must not take the socket of one that lives.
-	_, said, err := tryCommand(t, nil, dkimdBinary(t), "serve", "--config", w.configFile())
-	if err == nil || !strings.Contains(said, path) {
-		t.Errorf("a second dkimd on the same socket: %v, says %q", err, said)
+	second, err := startProcess("second dkimd", exec.Command(dkimdBinary(t), "serve", "--config", w.configFile()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := second.exit(waitLimit)
+	second.stop(syscall.SIGKILL, 0)
+	if err != nil || code != 2 || !strings.Contains(second.log.String(), path) {
+		t.Errorf("a second dkimd on the same socket: exit code %d, %v, says %q; want 2 and the socket named", code, err, second.log)
 	}
 	if got := w.sendOver(dial(t, w.outside), unique("restart")+"@elsewhere.test"); got.code != 250 {
 		t.Errorf("the first dkimd, after it: %s", got)
