@@ -41,6 +41,9 @@ var errQuiet = errors.New("failed")
 
 // run carries out one command line and returns its exit status.
 func run(ctx context.Context, args []string, std stdio) int {
+	if len(args) > 1 && args[0] == eximSignName && args[1] != "--help" && args[1] != "-h" {
+		return eximSign(args[1:], std.in, std.out)
+	}
 	root := newRoot(std)
 	root.SetArgs(args)
 	root.SetIn(std.in)
@@ -111,7 +114,7 @@ Start with: dkimd demo`,
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	root.AddCommand(
 		serveCommand(std), checkCommand(std), keyCommand(std), signCommand(std), verifyCommand(std),
-		demoCommand(std), versionCommand(std),
+		demoCommand(std), eximSignCommand(), versionCommand(std),
 	)
 	return root
 }

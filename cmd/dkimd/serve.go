@@ -6,14 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"dkimd/internal/config"
 	"dkimd/internal/events"
-	"dkimd/internal/message"
-	"dkimd/internal/milter"
 
 	"github.com/spf13/cobra"
 )
@@ -27,7 +26,7 @@ func serveCommand(std stdio) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
-		Long: `Serve answers mail servers on the sockets of [milter] listen until SIGTERM.
+		Long: `Serve answers mail servers on the sockets of [milter] and [exim] until SIGTERM.
 
 SIGHUP  reads configuration, keys and rules anew; with a new fault in them the
         old ones stay in force. The log file is reopened.
@@ -51,7 +50,7 @@ type daemon struct {
 	named   bool
 	log     *slog.Logger
 	events  *events.Log
-	server  *milter.Server
+	doors   doors
 	current atomic.Pointer[setup]
 	broken  error // why the last reload was refused; nil: the newest configuration is in force
 }
@@ -71,12 +70,12 @@ func serve(ctx context.Context, path string, named bool, signals <-chan os.Signa
 		return err
 	}
 	defer d.end()
-	d.log.Info("dkimd serves", "version", versionString(), "listen", c.Milter.Listen, "pid", os.Getpid())
+	d.log.Info("dkimd serves", "version", versionString(), "listen", slices.Concat(c.Milter.Listen, c.Exim.Listen), "pid", os.Getpid())
 	if ready != nil {
 		ready(d)
 	}
 	served := make(chan error, 1)
-	go func() { served <- d.server.Serve() }()
+	go func() { served <- d.doors.Serve() }()
 	return d.attend(ctx, signals, served)
 }
 
@@ -100,14 +99,9 @@ func (d *daemon) start(c *config.Config, std stdio) (err error) {
 		d.log.Warn("rules file", "warning", w.Error())
 	}
 	d.current.Store(s)
-	d.server, err = milter.New(milter.Config{
-		Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup,
-		MaxConnections: c.Milter.MaxConnections, Logger: d.log,
-		Begin: func(env *message.Envelope) milter.Message { return d.current.Load().pipeline.Begin(env) },
-	})
-	if err != nil {
+	if err := d.openDoors(c); err != nil {
 		d.end()
-		return mend{err, "see [milter] listen in " + d.path}
+		return err
 	}
 	return nil
 }
@@ -162,7 +156,7 @@ func (d *daemon) stop(signals <-chan os.Signal, served <-chan error) error {
 			}
 		}
 	}()
-	err := d.server.Shutdown(ctx)
+	err := d.doors.Shutdown(ctx)
 	cancel()
 	<-stopped
 	err = errors.Join(err, <-served)

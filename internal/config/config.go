@@ -18,6 +18,7 @@ const DefaultPath = "/etc/dkimd/dkimd.toml"
 type Config struct {
 	Hostname string // authserv-id, RFC 8601 section 2.5; empty: the MTA's name, else the host's
 	Milter   Milter
+	Exim     Exim
 	Sign     Sign
 	Verify   Verify
 	DNS      DNS
@@ -27,7 +28,15 @@ type Config struct {
 
 // Milter is the table [milter]: the front door of Postfix and Sendmail.
 type Milter struct {
-	Listen         []string    // inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH
+	Listen         []string    // inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH; empty only where Exim has a door
+	SocketMode     os.FileMode // of unix sockets
+	SocketGroup    string      // of unix sockets; empty: that of the process
+	MaxConnections int
+}
+
+// Exim is the table [exim]: the front door of Exim.
+type Exim struct {
+	Listen         []string    // as in Milter; empty: no such door
 	SocketMode     os.FileMode // of unix sockets
 	SocketGroup    string      // of unix sockets; empty: that of the process
 	MaxConnections int
@@ -87,6 +96,11 @@ func Default() *Config {
 			SocketMode:     0o660,
 			MaxConnections: 4096,
 		},
+		Exim: Exim{
+			Listen:         []string{},
+			SocketMode:     0o660,
+			MaxConnections: 1024,
+		},
 		Sign: Sign{
 			Directory:        "/etc/dkimd/keys",
 			Networks:         []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
@@ -131,6 +145,10 @@ func (c *Config) NeedsRestart(inForce *Config) []string {
 		"milter.socket_mode":     c.Milter.SocketMode != inForce.Milter.SocketMode,
 		"milter.socket_group":    c.Milter.SocketGroup != inForce.Milter.SocketGroup,
 		"milter.max_connections": c.Milter.MaxConnections != inForce.Milter.MaxConnections,
+		"exim.listen":            !slices.Equal(c.Exim.Listen, inForce.Exim.Listen),
+		"exim.socket_mode":       c.Exim.SocketMode != inForce.Exim.SocketMode,
+		"exim.socket_group":      c.Exim.SocketGroup != inForce.Exim.SocketGroup,
+		"exim.max_connections":   c.Exim.MaxConnections != inForce.Exim.MaxConnections,
 		"log.format":             c.Log.Format != inForce.Log.Format,
 		"log.output":             c.Log.Output != inForce.Log.Output,
 	}

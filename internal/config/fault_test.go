@@ -13,7 +13,7 @@ func TestFaults(t *testing.T) {
 		toml string
 		want []string // without the path
 	}{
-		"exim":    {"[exim]\nlisten = []", []string{`1: exim: got a table; want no such table (hint: [exim] does not exist in this version of dkimd; remove it)`}},
+		"exim":    {"[exim]\nlisten = \"x\"", []string{`2: exim.listen: got "x"; want inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH (hint: write "inet:127.0.0.1:8891" or "unix:/run/dkimd/milter.sock")`}},
 		"metrics": {"\n[metrics]\nlisten = \"\"", []string{`2: metrics: got a table; want no such table (hint: [metrics] does not exist in this version of dkimd; remove it)`}},
 		"unknown": {"[sign]\nnetwork = []", []string{`2: sign.network: got an unknown key; want a known one (hint: did you mean networks?)`}},
 

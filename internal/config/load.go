@@ -59,13 +59,14 @@ func reason(err error) string {
 func read(file *tomlfile.File) (*Config, tomlfile.Faults) {
 	c := Default()
 	root := file.Root()
-	for _, section := range []string{"exim", "metrics"} {
+	for _, section := range []string{"metrics"} {
 		if root.Has(section) {
 			root.Fault(section, "no such table", "["+section+"] does not exist in this version of dkimd; remove it")
 		}
 	}
 	c.Hostname = readHostname(root, "hostname")
-	c.Milter.read(root.Table("milter"))
+	c.Exim.read(root.Table("exim"))
+	c.Milter.read(root.Table("milter"), len(c.Exim.Listen) > 0)
 	c.Sign.read(root.Table("sign"))
 	c.Verify.read(root.Table("verify"))
 	c.DNS.read(root.Table("dns"))
@@ -74,11 +75,25 @@ func read(file *tomlfile.File) (*Config, tomlfile.Faults) {
 	return c, file.Faults()
 }
 
-func (m *Milter) read(t *tomlfile.Table) {
-	m.Listen = readListen(t, m.Listen)
+// read reads [milter]; a host with Exim alone may have no milter at all.
+func (m *Milter) read(t *tomlfile.Table, optional bool) {
+	if !optional || !t.Has("listen") || len(t.Strings("listen", nil)) > 0 {
+		m.Listen = readListen(t, m.Listen)
+	} else {
+		m.Listen = []string{}
+	}
 	m.SocketMode = readMode(t, m.SocketMode)
 	m.SocketGroup = readGroup(t)
 	m.MaxConnections = readInt(t, "max_connections", m.MaxConnections, 1, maxConnections)
+}
+
+func (e *Exim) read(t *tomlfile.Table) {
+	if len(t.Strings("listen", nil)) > 0 {
+		e.Listen = readListen(t, e.Listen)
+	}
+	e.SocketMode = readMode(t, e.SocketMode)
+	e.SocketGroup = readGroup(t)
+	e.MaxConnections = readInt(t, "max_connections", e.MaxConnections, 1, maxConnections)
 }
 
 func (s *Sign) read(t *tomlfile.Table) {

@@ -45,6 +45,11 @@ listen = ["inet:8891@localhost", "inet6:[::1]:8892", "inet:*:1", "unix:/run//dki
 socket_mode = "600"
 socket_group = "root"
 max_connections = 7
+[exim]
+listen = "unix:/run/dkimd/exim.sock"
+socket_mode = "666"
+socket_group = "root"
+max_connections = 8
 [sign]
 directory = "DIR"
 networks = ["192.0.2.0/24", "2001:db8::1"]
@@ -89,6 +94,7 @@ output = "DIR/log"
 			},
 			SocketMode: 0o600, SocketGroup: "root", MaxConnections: 7,
 		},
+		Exim: config.Exim{Listen: []string{"unix:/run/dkimd/exim.sock"}, SocketMode: 0o666, SocketGroup: "root", MaxConnections: 8},
 		Sign: config.Sign{
 			Directory: dir, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
 			DaemonNames: []string{"MSA"}, UserMatch: "domain", Canonicalization: "simple/relaxed",
@@ -177,6 +183,18 @@ func TestReferenceLoadsEqualToTheDefaults(t *testing.T) {
 }
 
 // TestKeysAreThoseOfTheCode asks each table what it knows by giving it a key nobody can.
+// A host with Exim alone needs no milter; a host without any door is a fault.
+func TestMilterMayBeAbsentBesideExim(t *testing.T) {
+	t.Parallel()
+	got, faults := load(t, "[milter]\nlisten = []\n[exim]\nlisten = \"unix:/run/x\"\n")
+	if len(faults) > 0 || len(got.Milter.Listen) != 0 || len(got.Exim.Listen) != 1 {
+		t.Errorf("%v %v %v", faults, got.Milter.Listen, got.Exim.Listen)
+	}
+	if _, faults = load(t, "[milter]\nlisten = []\n[exim]\nlisten = []\n"); len(faults) != 1 {
+		t.Errorf("no door: %v", faults)
+	}
+}
+
 func TestKeysAreThoseOfTheCode(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{}
@@ -186,7 +204,7 @@ func TestKeysAreThoseOfTheCode(t *testing.T) {
 	for table, names := range want {
 		toml := "qqqqqqq = 1"
 		if table == "" {
-			names = append(names, "milter", "sign", "verify", "dns", "policy", "log")
+			names = append(names, "milter", "exim", "sign", "verify", "dns", "policy", "log")
 		} else {
 			toml = "[" + table + "]\n" + toml
 		}
@@ -211,9 +229,10 @@ func TestNeedsRestart(t *testing.T) {
 	b.Milter.Listen = []string{"unix:/x"}
 	b.Milter.MaxConnections++
 	b.Milter.SocketMode, b.Milter.SocketGroup = 0, "mail"
+	b.Exim = config.Exim{Listen: []string{"unix:/y"}, SocketGroup: "mail"}
 	b.Log = config.Log{}
 	b.Sign.OnError = "unsigned"
-	want := []string{"log.format", "log.output", "milter.listen", "milter.max_connections", "milter.socket_group", "milter.socket_mode"}
+	want := []string{"exim.listen", "exim.max_connections", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "milter.listen", "milter.max_connections", "milter.socket_group", "milter.socket_mode"}
 	if keys := a.NeedsRestart(b); !slices.Equal(keys, want) {
 		t.Errorf("got %v", keys)
 	}
@@ -266,7 +285,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal(err)
 		}
 		c, faults := config.Load(path, true)
-		if c == nil || len(c.Milter.Listen) == 0 || c.Verify.MaxRSABits < c.Verify.MinRSABits {
+		if c == nil || len(c.Milter.Listen)+len(c.Exim.Listen) == 0 || c.Verify.MaxRSABits < c.Verify.MinRSABits {
 			t.Errorf("unusable: %+v", c)
 		}
 		if !strings.Contains(toml, "From") && faults == nil && !slices.ContainsFunc(c.Sign.Headers, func(n string) bool {

@@ -14,7 +14,22 @@ type Front string
 // The front doors.
 const (
 	Milter      Front = "milter"
+	Exim        Front = "exim"
 	CommandLine Front = "command"
+)
+
+// Purpose is what a front door wants to know of a message.
+type Purpose uint8
+
+// A milter sees a message once, and it is signed or verified then. Exim shows a
+// message when it comes, and again each time it leaves.
+const (
+	SignOrVerify Purpose = iota
+	// OnlyVerify: the message comes in. Mail of ours is not judged; it is signed when it leaves.
+	OnlyVerify
+	// OnlySign: the message leaves. Mail that is not ours was verified when it
+	// came; the results it carries by now are our own.
+	OnlySign
 )
 
 // MaxRecipients is how many recipients an envelope keeps; the rest are only counted.
@@ -69,6 +84,7 @@ func (c Client) String() string {
 // Envelope is what the SMTP dialogue (RFC 5321) told about one message.
 type Envelope struct {
 	Front      Front
+	Purpose    Purpose
 	QueueID    string
 	MTA        string // what the MTA calls itself: macro j
 	Client     Client

@@ -50,6 +50,7 @@ type Message struct {
 	bytes        int64 // of the body
 	lines        lineMeter
 	fault        error
+	unseen       string // why the body as it came is not known
 }
 
 // Begin starts a message at MAIL. The envelope may be completed until EndOfHeader.
@@ -70,7 +71,7 @@ func (m *Message) Header(name, value string) {
 	defer m.guard("header")
 	m.began = true
 	m.header.Add(name, value)
-	if len(name) == len(authResultsName) && message.NewField(name, "").Is(authResultsName) {
+	if m.env.Purpose != message.OnlySign && len(name) == len(authResultsName) && message.NewField(name, "").Is(authResultsName) {
 		m.authRes++
 		if len(m.remove) < maxRemovals && verifier.ClaimsAuthserv([]byte(value), m.authservID, m.p.StripOnlyDKIM) {
 			m.remove = append(m.remove, m.authRes)
@@ -84,12 +85,15 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 	m.began = true
 	m.from = message.ReadFrom(&m.header)
 	var why string
-	m.route, why = m.p.route(m.env)
+	m.route, why = m.p.routeFor(m.env)
 	if m.route == ours {
 		m.signing, m.reason = m.p.Signer.Begin(ctx, m.env, &m.header, m.from)
 		return
 	}
 	m.reason = signer.Reason{Text: why}
+	if m.route == leaving {
+		return
+	}
 	request := verifier.Request{Header: &m.header, From: m.from, Exceeded: m.exceeded()}
 	if m.route == foreign {
 		m.rules = m.p.Rules.Select(policy.Message{
@@ -161,6 +165,7 @@ func (m *Message) finish(ctx context.Context, out *Outcome, rec *record) (ok boo
 		m.sign(ctx, out, rec)
 	case m.verification != nil:
 		m.verify(ctx, out, rec)
+	case m.route == leaving:
 	case m.route != ours || !m.began:
 		m.Fault(errors.New("end of message without a header"))
 	case m.reason.Code == signer.KeyUnusable:
@@ -186,8 +191,13 @@ func (m *Message) sign(ctx context.Context, out *Outcome, rec *record) {
 
 func (m *Message) verify(ctx context.Context, out *Outcome, rec *record) {
 	rec.report = m.verification.Finish(ctx)
+	unseen := m.unseen != "" && withoutBody(rec.report, m.unseen)
 	if m.rules != nil {
-		rec.verdict = m.rules.Judge(rec.report)
+		if unseen {
+			rec.verdict = m.rules.Fault()
+		} else {
+			rec.verdict = m.rules.Judge(rec.report)
+		}
 		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply
 		if out.Action == policy.Quarantine {
 			out.Quarantine = rec.verdict.Reply
@@ -219,7 +229,7 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 	switch {
 	case m.route == ours && m.began:
 		m.failSigning(out)
-	case m.route == trusted:
+	case m.route == trusted, m.route == leaving:
 	case m.judged:
 		rec.verdict = m.rules.Fault()
 		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply

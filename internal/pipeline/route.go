@@ -14,7 +14,20 @@ const (
 	foreign route = iota // verified and judged
 	ours                 // signed
 	trusted              // verified and recorded, never judged, never signed for
+	leaving              // not ours, and on its way out: neither verified again nor signed for
 )
+
+// routeFor is the route of a message for the purpose that the front door has with it.
+func (p *Pipeline) routeFor(env *message.Envelope) (r route, why string) {
+	r, why = p.route(env)
+	switch {
+	case env.Purpose == message.OnlyVerify && r == ours:
+		return trusted, "ours: it is signed when it leaves"
+	case env.Purpose == message.OnlySign && r != ours:
+		return leaving, why
+	}
+	return r, why
+}
 
 // route decides whose mail this is, and says why where it is not ours. A
 // client address that cannot be read belongs to nobody.

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"dkimd/internal/config"
+	"dkimd/internal/exim"
+	"dkimd/internal/message"
+	"dkimd/internal/milter"
+)
+
+// door is a front door: it serves mail servers on its sockets.
+type door interface {
+	Serve() error
+	Shutdown(ctx context.Context) error
+}
+
+// doors are all front doors of the process, as one.
+type doors []door
+
+// openDoors opens every socket of the configuration.
+func (d *daemon) openDoors(c *config.Config) error {
+	if len(c.Milter.Listen) > 0 {
+		server, err := milter.New(milter.Config{
+			Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup,
+			MaxConnections: c.Milter.MaxConnections, Logger: d.log,
+			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().pipeline.Begin(env) },
+		})
+		if err != nil {
+			return mend{err, "see [milter] listen in " + d.path}
+		}
+		d.doors = append(d.doors, server)
+	}
+	if len(c.Exim.Listen) > 0 {
+		server, err := exim.New(exim.Config{
+			Listen: c.Exim.Listen, SocketMode: c.Exim.SocketMode, SocketGroup: c.Exim.SocketGroup,
+			MaxConnections: c.Exim.MaxConnections, Logger: d.log,
+			Begin: func(env *message.Envelope) exim.Message { return d.current.Load().pipeline.Begin(env) },
+		})
+		if err != nil {
+			_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
+			return mend{err, "see [exim] listen in " + d.path}
+		}
+		d.doors = append(d.doors, server)
+	}
+	return nil
+}
+
+// Serve serves until Shutdown.
+func (ds doors) Serve() error {
+	errs := make([]error, len(ds))
+	var all sync.WaitGroup
+	for i, one := range ds {
+		all.Go(func() { errs[i] = one.Serve() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// Shutdown stops all of them at the same time.
+func (ds doors) Shutdown(ctx context.Context) error {
+	errs := make([]error, len(ds))
+	var all sync.WaitGroup
+	for i, one := range ds {
+		all.Go(func() { errs[i] = one.Shutdown(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}

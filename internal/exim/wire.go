@@ -1,0 +1,162 @@
+package exim
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	readBuffer = 32 << 10
+	// maxHead bounds the lines in front of a message. 10,000 recipients take
+	// about half of it.
+	maxHead = 1 << 20
+)
+
+var (
+	errSilent   = errors.New("the peer closed the connection without a request")
+	errCut      = errors.New("the peer closed the connection before the request was complete")
+	errStalled  = errors.New("the peer did not complete its request in time")
+	errStopping = errors.New("dkimd stops")
+	errHead     = fmt.Errorf("the lines in front of the message are over %d bytes (hint: lower recipients_max in Exim)", maxHead)
+)
+
+// readers lends read buffers: a connection lives for one message only.
+//
+//nolint:gochecknoglobals // a pool has to be shared to be of use
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+
+// wire reads a request. Every wait has its deadline, and nothing that a peer
+// claims is believed before it has arrived.
+type wire struct {
+	conn net.Conn
+	in   *bufio.Reader
+	idle time.Duration
+	end  time.Time // of the whole request
+	head time.Time // of the lines in front of the message; zero: they are read
+	room int       // what the head may still take
+	any  bool      // something was read
+}
+
+func newWire(conn net.Conn, cfg Config) *wire {
+	w := &wire{conn: conn, idle: cfg.IdleTimeout, room: maxHead}
+	now := time.Now()
+	w.end, w.head = now.Add(cfg.RequestTimeout), now.Add(cfg.IdleTimeout)
+	in, ok := readers.Get().(*bufio.Reader)
+	if !ok {
+		in = bufio.NewReaderSize(nil, readBuffer)
+	}
+	w.in = in
+	w.in.Reset(source{w})
+	return w
+}
+
+// release gives the read buffer back.
+func (w *wire) release() {
+	w.in.Reset(nil)
+	readers.Put(w.in)
+	w.in = nil
+}
+
+// source is the connection as the read buffer sees it.
+type source struct{ w *wire }
+
+func (s source) Read(p []byte) (int, error) {
+	w := s.w
+	deadline := time.Now().Add(w.idle)
+	if !w.head.IsZero() {
+		deadline = w.head
+	}
+	if w.end.Before(deadline) {
+		deadline = w.end
+	}
+	_ = w.conn.SetReadDeadline(deadline)
+	n, err := w.conn.Read(p)
+	w.any = w.any || n > 0
+	return n, err
+}
+
+// fault names what a failed read means.
+func (w *wire) fault(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errStalled
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		return errStopping
+	case !w.any:
+		return errSilent
+	}
+	// A reset tells nothing more than an orderly close does.
+	return errCut
+}
+
+// line reads a line of the head, without its line end. It is valid until the
+// next read.
+func (w *wire) line() ([]byte, error) {
+	line, err := w.in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		line, err = w.longLine(line)
+	}
+	if err != nil {
+		if errors.Is(err, errHead) {
+			return nil, err
+		}
+		return nil, w.fault(err)
+	}
+	if w.room -= len(line); w.room < 0 {
+		return nil, errHead
+	}
+	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+}
+
+// longLine goes on with a line that is longer than the read buffer.
+func (w *wire) longLine(start []byte) ([]byte, error) {
+	long := bytes.Clone(start)
+	for {
+		piece, err := w.in.ReadSlice('\n')
+		if long = append(long, piece...); len(long) > w.room {
+			return nil, errHead
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return long, err
+		}
+	}
+}
+
+// endOfHead begins the message: from here on the clock is for each read.
+func (w *wire) endOfHead() { w.head = time.Time{} }
+
+// take hands exactly n bytes to f, in pieces as they arrive. A piece is valid
+// during the call only.
+func (w *wire) take(n int64, f func(p []byte)) error {
+	for n > 0 {
+		if w.in.Buffered() == 0 {
+			if _, err := w.in.Peek(1); err != nil {
+				return w.fault(err)
+			}
+		}
+		p, _ := w.in.Peek(int(min(n, int64(w.in.Buffered()))))
+		f(p)
+		n -= int64(len(p))
+		_, _ = w.in.Discard(len(p))
+	}
+	return nil
+}
+
+// atEnd checks that the peer has sent all it wanted to send, and no more.
+func (w *wire) atEnd() error {
+	switch _, err := w.in.Peek(1); {
+	case err == nil:
+		return errors.New("the request is longer than it says")
+	case errors.Is(err, io.EOF):
+		return nil
+	default:
+		return w.fault(err)
+	}
+}

@@ -1,0 +1,28 @@
+package pipeline
+
+import (
+	"fmt"
+
+	"dkimd/verifier"
+)
+
+// BodyUnseen says that the body given is not the one that came, and why: no
+// signature can be judged by it. Like a fault of ours this never opens the door,
+// and it rejects nobody either.
+func (m *Message) BodyUnseen(why string) { m.unseen = why }
+
+// withoutBody takes back what was said of signatures by the body. It reports
+// false where nothing was: the verdict stands then.
+func withoutBody(report *verifier.Report, why string) (changed bool) {
+	for i := range report.Results {
+		r := &report.Results[i]
+		switch r.Status {
+		case verifier.Pass, verifier.Fail, verifier.Policy:
+			// RFC 8601 section 2.7.1: neutral is what could not be tested.
+			r.Status, r.Err = verifier.Neutral, fmt.Errorf("body not seen: %s", why)
+			changed = true
+		case verifier.None, verifier.Neutral, verifier.TempError, verifier.PermError:
+		}
+	}
+	return changed
+}
