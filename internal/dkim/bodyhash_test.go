@@ -46,13 +46,17 @@ func bodyHash(c dkim.Canonicalization, limit int64, chunks ...[]byte) ([32]byte,
 
 func checkBody(t *testing.T, c dkim.Canonicalization, body []byte, chunks ...[]byte) {
 	t.Helper()
-	want := canonicalBody(c, body)
+	checkChunks(t, c, canonicalBody(c, body), chunks...)
+}
+
+func checkChunks(t *testing.T, c dkim.Canonicalization, want []byte, chunks ...[]byte) {
+	t.Helper()
 	sum, length := bodyHash(c, -1, chunks...)
 	if length != int64(len(want)) {
-		t.Fatalf("%v: length %d of %.200q, want %d", c, length, body, len(want))
+		t.Fatalf("%v: length %d of %.200q, want %d", c, length, chunks, len(want))
 	}
 	if sum != sha256.Sum256(want) {
-		t.Fatalf("%v: hash of %.200q is not that of %.200q", c, body, want)
+		t.Fatalf("%v: hash of %.200q is not that of %.200q", c, chunks, want)
 	}
 }
 
@@ -89,7 +93,7 @@ func TestBodyHashCanonicalForm(t *testing.T) {
 				}
 				for first := range len(body) + 1 {
 					for second := first; second <= len(body); second++ {
-						checkBody(t, c, body, body[:first], body[first:second], body[second:])
+						checkChunks(t, c, []byte(want), body[:first], body[first:second], body[second:])
 					}
 				}
 			}
@@ -102,7 +106,7 @@ func TestBodyHashAnyChunking(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{"\r", "\n", "\r\n", "\r\n\r\n", " ", "  ", "\t", " \t", "a", "abcdefgh", "word word ", "\x00", "!", strings.Repeat("x", 70), strings.Repeat(" ", 40)}
-	for range 3000 {
+	for range 1500 {
 		var body []byte
 		for range random.IntN(60) {
 			body = append(body, pieces[random.IntN(len(pieces))]...)
@@ -122,17 +126,17 @@ func TestBodyHashAnyChunking(t *testing.T) {
 func TestBodyHashLongRuns(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
-		"spaces":            strings.Repeat(" ", 100_000) + "x",
-		"trailing spaces":   "x" + strings.Repeat(" ", 100_000) + "\r\n",
-		"line ends inside":  "x" + strings.Repeat("\r\n", 50_000) + "y",
-		"line ends at end":  "x" + strings.Repeat("\r\n", 50_000),
-		"white lines":       "x" + strings.Repeat(" \t\r\n", 30_000) + "y",
-		"single spaces":     strings.Repeat("x ", 50_000),
-		"double spaces":     strings.Repeat("x  ", 50_000),
-		"bare line feeds":   strings.Repeat("\n", 50_000),
-		"bare returns":      strings.Repeat("\r", 50_000),
-		"spaces and CR":     strings.Repeat(" \r", 50_000),
-		"trailing each row": strings.Repeat("some text on a line \r\n", 5000),
+		"spaces":            strings.Repeat(" ", 20_000) + "x",
+		"trailing spaces":   "x" + strings.Repeat(" ", 20_000) + "\r\n",
+		"line ends inside":  "x" + strings.Repeat("\r\n", 10_000) + "y",
+		"line ends at end":  "x" + strings.Repeat("\r\n", 10_000),
+		"white lines":       "x" + strings.Repeat(" \t\r\n", 6_000) + "y",
+		"single spaces":     strings.Repeat("x ", 10_000),
+		"double spaces":     strings.Repeat("x  ", 10_000),
+		"bare line feeds":   strings.Repeat("\n", 10_000),
+		"bare returns":      strings.Repeat("\r", 10_000),
+		"spaces and CR":     strings.Repeat(" \r", 10_000),
+		"trailing each row": strings.Repeat("some text on a line \r\n", 1000),
 	} {
 		for _, size := range []int{1, 7, 8, 1000, 65535, len(body)} {
 			var chunks [][]byte
@@ -202,7 +206,7 @@ func TestBodyHashLineEndFloodIsLinear(t *testing.T) {
 	flood := func(size int, tail string) time.Duration {
 		chunk := bytes.Repeat([]byte("\r\n"), 32<<10)
 		best := time.Hour
-		for range 5 {
+		for range 3 {
 			began := time.Now()
 			for _, c := range []dkim.Canonicalization{dkim.Simple, dkim.Relaxed} {
 				b := dkim.NewBodyHash(c, -1)
