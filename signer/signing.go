@@ -105,13 +105,12 @@ func (s *Signer) author(h *message.Header, from message.Originator) (string, Rea
 		return "", Reason{MultipleFrom, "the header has " + strconv.Itoa(from.Fields) + " From fields"}
 	case from.Fields == 0:
 		return "", Reason{FromMissing, "the header has no From field"}
-	case !from.Readable || len(from.Addresses) == 0:
+	case len(from.Claimed) == 1:
+		// Also where the field is not well formed, as in "joe@example.org <joe@example.org>":
+		// there is no doubt in whose name our client writes.
+		return from.Claimed[0], Reason{}
+	case !from.Readable:
 		return "", Reason{FromUnreadable, "the From field is not a well-formed list of addresses"}
-	case len(from.Addresses) == 1:
-		if from.Addresses[0].Domain == "" {
-			return "", Reason{FromUnreadable, "the From address has no domain"}
-		}
-		return from.Addresses[0].Domain, Reason{}
 	}
 	senders := h.All("Sender")
 	if len(senders) != 1 {
