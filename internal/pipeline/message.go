@@ -48,7 +48,6 @@ type Message struct {
 	verification *verifier.Verification
 	rules        *policy.Case
 	bytes        int64 // of the body
-	lines        lineMeter
 	fault        error
 	unseen       string // why the body as it came is not known
 }
@@ -125,7 +124,6 @@ func (m *Message) Body(p []byte) {
 	m.bytes += int64(len(p))
 	switch {
 	case m.signing != nil:
-		m.lines.measure(p)
 		_, _ = m.signing.Write(p)
 	case m.verification != nil:
 		_, _ = m.verification.Write(p)
@@ -183,7 +181,7 @@ func (m *Message) sign(ctx context.Context, out *Outcome, rec *record) {
 		return
 	}
 	rec.signed = signed.Signatures
-	rec.warnings = append(signed.Warnings, m.lines.warnings(&m.header)...)
+	rec.warnings = signed.Warnings
 	for _, value := range signed.Fields {
 		out.Add = append(out.Add, Addition{Name: signatureName, Value: value})
 	}
