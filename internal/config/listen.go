@@ -66,7 +66,11 @@ func parseListen(s string) (address, want, hint string) {
 		}
 		return "unix:" + filepath.Clean(rest), "", ""
 	}
-	return "", "inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH", `write "inet:` + s + `" for a TCP socket`
+	hint = `write "inet:127.0.0.1:8891" for a TCP socket`
+	if _, _, err := net.SplitHostPort(s); err == nil {
+		hint = `write "inet:` + s + `" for a TCP socket`
+	}
+	return "", "inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH", hint
 }
 
 func parseInet(scheme, rest string) (address, want, hint string) {

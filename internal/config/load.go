@@ -105,7 +105,7 @@ func (s *Sign) read(t *tomlfile.Table) {
 	s.Canonicalization = t.Enum("canonicalization", s.Canonicalization,
 		"relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple")
 	s.Headers, s.Oversign = readFields(t, s.Headers, s.Oversign)
-	s.Expiry = t.Duration("expiry", s.Expiry, 0, maxExpiry)
+	s.Expiry = readExpiry(t, s.Expiry)
 	s.FallbackDomain = readDomain(t, "fallback_domain")
 	s.AlsoDomains = readDomains(t, "also_domains")
 	s.OnError = t.Enum("on_error", s.OnError, "tempfail", "unsigned")
@@ -137,8 +137,20 @@ func readInt(t *tomlfile.Table, key string, def, least, most int) int {
 	return int(t.Int(key, int64(def), int64(least), int64(most)))
 }
 
+// readExpiry reads a time that is counted in whole seconds (RFC 6376 section 3.5, x=).
+func readExpiry(t *tomlfile.Table, def time.Duration) time.Duration {
+	const key = "expiry"
+	expiry := t.Duration(key, def, 0, maxExpiry)
+	if expiry%time.Second != 0 {
+		t.Fault(key, "whole seconds", "x= counts no less")
+		return def
+	}
+	return expiry
+}
+
 // readDirectory wants a directory that is configured to be there; the default
-// one need not be.
+// one need not be. Where the fault is known the path is empty, so that nobody
+// reports it again.
 func readDirectory(t *tomlfile.Table, def string) string {
 	const key = "directory"
 	before := t.Has(key)
@@ -149,7 +161,7 @@ func readDirectory(t *tomlfile.Table, def string) string {
 	const want = "the absolute path of a directory"
 	if !filepath.IsAbs(dir) {
 		t.Fault(key, want, absoluteHint(dir))
-		return def
+		return ""
 	}
 	dir = filepath.Clean(dir)
 	info, err := os.Stat(dir)
@@ -160,8 +172,10 @@ func readDirectory(t *tomlfile.Table, def string) string {
 		t.Fault(key, "a directory that dkimd can read", reason(err))
 	case !info.IsDir():
 		t.Fault(key, "a directory", "this path is none")
+	default:
+		return dir
 	}
-	return dir
+	return ""
 }
 
 func absoluteHint(path string) string {
@@ -178,6 +192,10 @@ func readMode(t *tomlfile.Table, def os.FileMode) os.FileMode {
 	mode, err := strconv.ParseUint(s, 8, 16)
 	if err != nil || mode > 0o777 || len(s) < 3 || len(s) > 4 {
 		t.Fault(key, `permissions in octal, from "0000" to "0777"`, `write it like "0660"`)
+		return def
+	}
+	if mode&0o222 == 0 {
+		t.Fault(key, "permissions with which somebody can connect, which takes write permission", `write it like "0660"`)
 		return def
 	}
 	return os.FileMode(mode)
@@ -198,8 +216,12 @@ func readOutput(t *tomlfile.Table, def string) string {
 		return def
 	}
 	dir := filepath.Dir(output)
-	if _, err := os.Stat(dir); err != nil {
+	switch info, err := os.Stat(dir); {
+	case err != nil:
 		t.Fault(key, "a file in a directory that exists", dir+": "+reason(err)+"; create it, owned by dkimd's user")
+		return def
+	case !info.IsDir():
+		t.Fault(key, "a file in a directory", dir+" is none")
 		return def
 	}
 	return output

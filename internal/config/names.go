@@ -153,9 +153,10 @@ func isFieldName(s string) bool {
 // isHostname follows RFC 1123 section 2.1: letters, digits and inner hyphens.
 func isHostname(s string) bool { return isDomain(s) && !strings.Contains(s, "_") }
 
-// isDomain lets underscores through, which names in DNS may have.
+// isDomain lets underscores through, which names in DNS may have. A last label
+// of digits alone is that of an IPv4 address (RFC 1123 section 2.1).
 func isDomain(s string) bool {
-	if len(s) > 253 {
+	if _, err := strconv.Atoi(s[strings.LastIndexByte(s, '.')+1:]); err == nil || len(s) > 253 {
 		return false
 	}
 	for label := range strings.SplitSeq(s, ".") {

@@ -101,6 +101,8 @@ func TestFaults(t *testing.T) {
 		"key twice in the second of an array": {"[[rule]]\nx = 1\n[[rule]]\nx = 1\nx = 2", []string{`f.toml:5: rule.x: got it a second time (the first is on line 4); want every key and table once (hint: remove one of the two)`}},
 		"table twice":                         {"[milter]\n[sign]\n[milter]\n", []string{`f.toml:3: milter: got it a second time (the first is on line 1); want every key and table once (hint: remove one of the two)`}},
 		"no quotes":                           {"hostname = mx.example.org", []string{`f.toml:1: got "hostname = mx.example.org"; want TOML (hint: column 12: strings are written in quotes: hostname = "mx.example.org")`}},
+		"a number with a 0 in front":          {"[milter]\nsocket_mode = 0660", []string{`f.toml:2: got "socket_mode = 0660"; want TOML (hint: column 15: a number has no 0 in front: 660; a string is written in quotes: "0660")`}},
+		"a number no machine holds":           {"[dns]\nattempts = 99999999999999999999", []string{`f.toml:2: got "attempts = 99999999999999999999"; want TOML (hint: column 12: the number is too large)`}},
 		"no quotes, duration":                 {"[sign]\nexpiry = 5m", []string{`f.toml:2: got "expiry = 5m"; want TOML (hint: column 11: strings are written in quotes: expiry = "5m")`}},
 		"no quotes, listen":                   {"[milter]\nlisten = inet:127.0.0.1:8891", []string{`f.toml:2: got "listen = inet:127.0.0.1:8891"; want TOML (hint: column 10: strings are written in quotes: listen = "inet:127.0.0.1:8891")`}},
 		"yes":                                 {"[sign]\nauthenticated = yes", []string{`f.toml:2: got "authenticated = yes"; want TOML (hint: column 17: write true, or a string in quotes)`}},

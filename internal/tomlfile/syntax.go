@@ -2,6 +2,7 @@ package tomlfile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"maps"
 	"regexp"
@@ -72,6 +73,10 @@ func sentence(message, text string, column int) string {
 		return at + "write true, or a string in quotes"
 	case assigns && bare && (val == "no" || val == "off"):
 		return at + "write false, or a string in quotes"
+	case assigns && digits.MatchString(val) && val[0] != '0':
+		return at + "the number is too large"
+	case assigns && digits.MatchString(val):
+		return at + "a number has no 0 in front: " + cmp.Or(strings.TrimLeft(val, "0"), "0") + "; a string is written in quotes: " + quote(val)
 	case assigns && bare && wholeKey.MatchString(key):
 		return at + "strings are written in quotes: " + strings.TrimSpace(key) + " = " + quote(val)
 	case strings.Contains(message, "new lines"), strings.Contains(message, "unterminated"):
@@ -90,6 +95,7 @@ var (
 	// wholeBare: a value that lacks its quotes, such as inet:127.0.0.1:8891.
 	wholeBare = regexp.MustCompile(`^[A-Za-z0-9:./@_][A-Za-z0-9:./@_ -]*$`)
 	wholeKey  = regexp.MustCompile(`^\s*[A-Za-z0-9_.-]+\s*$`)
+	digits    = regexp.MustCompile(`^[0-9]+$`)
 )
 
 func lineOf(data []byte, line int) string {
