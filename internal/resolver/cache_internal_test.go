@@ -1,13 +1,17 @@
 package resolver
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // usual is a key record of usual size: an RSA key of 2048 bits.
@@ -101,6 +105,44 @@ func TestFloodDoesNotPushOutWhatIsUsed(t *testing.T) {
 	t.Logf("%d of %d reads were hits", hits, reads)
 	if hits < reads*9/10 {
 		t.Errorf("%d of %d reads were hits; want most", hits, reads)
+	}
+}
+
+// TestJoinSeesWhatJustLanded: between a caller's look into the cache and its
+// joining, the lookup may end; that must not cost a second query.
+func TestJoinSeesWhatJustLanded(t *testing.T) {
+	t.Parallel()
+	r, err := New(Config{Servers: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	landed := &entry{expires: time.Hour}
+	r.cache.put(key(0), landed)
+	if f, e := r.join(key(0)); f != nil || e != landed {
+		t.Errorf("got %v, %v; want the entry", f, e)
+	}
+}
+
+// TestCacheKeepsNoMessages: names are cut out of headers of up to 1 MiB, which
+// the cache must not hold on to.
+func TestCacheKeepsNoMessages(t *testing.T) {
+	t.Parallel()
+	r, err := New(Config{Servers: []string{"127.0.0.1"}, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, io.EOF }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := strings.Repeat(" ", 1<<20) + key(0)
+	name := header[1<<20:]
+	if _, err := r.TXT(t.Context(), name); err == nil {
+		t.Fatal("no error")
+	}
+	for kept := range r.cache.entries.All() {
+		if unsafe.StringData(kept) == unsafe.StringData(name) {
+			t.Error("the cache holds a part of the header")
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

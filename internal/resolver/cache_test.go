@@ -81,6 +81,20 @@ func TestCacheKeepsWithinItsBounds(t *testing.T) {
 	}
 }
 
+// TestAbsenceWithoutSOAIsKeptShortly: RFC 2308 section 5 would not keep it at
+// all; a query for each message is no better.
+func TestAbsenceWithoutSOAIsKeptShortly(t *testing.T) {
+	t.Parallel()
+	for _, rcode := range []int{dns.RcodeSuccess, dns.RcodeNameError} {
+		server := startHostile(t, func(h heard) { h.reply(h.message(func(m *dns.Msg) { m.Rcode = rcode })) })
+		var clock clock
+		answer, _ := newResolver(t, resolver.Config{Servers: []string{server.addr}, Timeout: enough, Now: clock.now}).TXT(t.Context(), keyName)
+		if answer.TTL != 5*time.Second {
+			t.Errorf("%s: TTL %v; want 5s", dns.RcodeToString[rcode], answer.TTL)
+		}
+	}
+}
+
 // TestExpiryGoesByTheRealClock: without Now, time.Now counts.
 func TestExpiryGoesByTheRealClock(t *testing.T) {
 	t.Parallel()

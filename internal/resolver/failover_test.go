@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"bytes"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,8 +95,9 @@ func TestSilentServerIsAskedLastForAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const silent, lively = "192.0.2.1:53", "192.0.2.2:53"
+		var turned atomic.Bool
 		network := newBubble(func(address string, h heard) {
-			if address == lively && !bytes.Contains(h.query, []byte("dead")) {
+			if (address == lively) != turned.Load() && !bytes.Contains(h.query, []byte("dead")) {
 				h.reply(h.txt("key"))
 			}
 		})
@@ -127,6 +129,10 @@ func TestSilentServerIsAskedLastForAWhile(t *testing.T) {
 		}
 		network.visited()
 		lookup("d.example.org", silent, lively)
+		// The silent one is back, and the other gone: it need not wait for its turn.
+		turned.Store(true)
+		lookup("e.example.org", lively, silent)
+		lookup("f.example.org", silent)
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}

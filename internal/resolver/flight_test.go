@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -110,11 +111,12 @@ func TestWaiterCancelsOnlyItsWaiting(t *testing.T) {
 func TestLastWaiterEndsTheQuery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var open atomic.Int64
+		var open, dials atomic.Int64
 		silent := newBubble(func(string, heard) {})
 		r, err := resolver.New(resolver.Config{Servers: []string{"192.0.2.1"}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := silent.dial(ctx, network, address)
 			open.Add(1)
+			dials.Add(1)
 			return counted{conn, &open}, err
 		}})
 		if err != nil {
@@ -136,8 +138,8 @@ func TestLastWaiterEndsTheQuery(t *testing.T) {
 		cancel()
 		waiters.Wait()
 		synctest.Wait()
-		if open.Load() != 0 {
-			t.Errorf("%d sockets are open though nobody waits", open.Load())
+		if open.Load() != 0 || dials.Load() != 1 {
+			t.Errorf("%d of %d sockets are open though nobody waits; want 0 of 1", open.Load(), dials.Load())
 		}
 		if _, err, ok := r.Cached(keyName); ok {
 			t.Errorf("cached: %v", err)
@@ -209,6 +211,31 @@ func TestCloseEndsLookups(t *testing.T) {
 		if err := r.Close(); err != nil {
 			t.Errorf("a second Close: %v", err)
 		}
+	})
+}
+
+// TestCloseWaitsForItsGoroutines: one that does not hear of the end at once.
+func TestCloseWaitsForItsGoroutines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		r, err := resolver.New(resolver.Config{Servers: []string{"192.0.2.1"}, Dial: func(context.Context, string, string) (net.Conn, error) {
+			time.Sleep(time.Second) //nolint:forbidigo // synctest: no time passes
+			return nil, io.EOF
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var waiter sync.WaitGroup
+		waiter.Go(func() { _, _ = r.TXT(context.Background(), keyName) })
+		synctest.Wait()
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("Close took %v; want 1s", took)
+		}
+		waiter.Wait()
 	})
 }
 

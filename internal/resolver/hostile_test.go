@@ -30,6 +30,7 @@ func TestPacketsThatAreNoAnswerAreIgnored(t *testing.T) {
 		"wrong id":       forged(func(m *dns.Msg) { m.Id++ }),
 		"other name":     forged(func(m *dns.Msg) { m.Question[0].Name = "s2._domainkey.example.org." }),
 		"longer name":    forged(func(m *dns.Msg) { m.Question[0].Name += "example." }),
+		"shorter name":   forged(func(m *dns.Msg) { m.Question[0].Name = "s1._domainkey.example." }),
 		"parent":         forged(func(m *dns.Msg) { m.Question[0].Name = "_domainkey.example.org." }),
 		"dots in labels": forged(func(m *dns.Msg) { m.Question[0].Name = `s1\._domainkey.example.org.` }),
 		"other type":     forged(func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeA }),
@@ -87,7 +88,7 @@ func TestRecordsOfOtherNamesAreNotTaken(t *testing.T) {
 			chaos := txtOf(m.Question[0].Name, "forged")
 			chaos.Header().Class = dns.ClassCHAOS
 			m.Answer = []dns.RR{
-				txtOf("s2._domainkey.example.org.", "forged"), txtOf("example.org.", "forged"), txtOf(`s1\._domainkey.example.org.`, "forged"), chaos,
+				txtOf("s2._domainkey.example.org.", "forged"), txtOf("example.org.", "forged"), txtOf("s1._domainkey.example.", "forged"), txtOf(`s1\._domainkey.example.org.`, "forged"), chaos,
 				txtOf("S1._DOMAINKEY.example.ORG.", "true"),
 				cnameOf("other.example.org.", "forged.example.org."), txtOf("forged.example.org.", "forged"),
 			}

@@ -154,6 +154,20 @@ func TestTXTErrors(t *testing.T) {
 	}
 }
 
+// TestSOABesideAnAliasEndsTheChain: it says that the target has no data, so the
+// target need not be asked for.
+func TestSOABesideAnAliasEndsTheChain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.zone(keyName + ". CNAME a.example.org.\na.example.org. A 192.0.2.1")
+	if _, err := w.resolver().TXT(t.Context(), keyName); !errors.Is(err, resolver.ErrNoData) {
+		t.Errorf("got %v", err)
+	}
+	if got := w.server.Queries("a.example.org"); got != 0 {
+		t.Errorf("the target was asked for %d times", got)
+	}
+}
+
 func TestTXTKeepsAtMostMaxRecords(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -197,23 +211,24 @@ func TestTXTReportsAuthenticatedDataOfAllTheChain(t *testing.T) {
 		t.Errorf("got %+v, %v; want authenticated", answer, err)
 	}
 
-	// The alias comes authenticated and without its target, the target does not.
-	server := startHostile(t, func(h heard) {
-		h.reply(h.message(func(m *dns.Msg) {
-			if m.Question[0].Name == keyName+"." {
-				m.AuthenticatedData = true
+	// The alias comes without its target, and only one of them authenticated.
+	for _, signed := range []string{keyName + ".", "k.example.net."} {
+		server := startHostile(t, func(h heard) {
+			h.reply(h.message(func(m *dns.Msg) {
+				m.AuthenticatedData = m.Question[0].Name == signed
 				m.Answer = []dns.RR{cnameOf(keyName+".", "k.example.net.")}
-				return
-			}
-			m.Answer = []dns.RR{txtOf("k.example.net.", "key")}
-		}))
-	})
-	answer, err := newResolver(t, resolver.Config{Servers: []string{server.addr}, Timeout: enough}).TXT(t.Context(), keyName)
-	if err != nil || answer.Authenticated || !cmp.Equal(answer.Records, []string{"key"}) {
-		t.Errorf("got %+v, %v; want a key that is not authenticated", answer, err)
-	}
-	if server.udp.Load() != 2 {
-		t.Errorf("%d queries; want 2", server.udp.Load())
+				if m.Question[0].Name != keyName+"." {
+					m.Answer = []dns.RR{txtOf("k.example.net.", "key")}
+				}
+			}))
+		})
+		answer, err := newResolver(t, resolver.Config{Servers: []string{server.addr}, Timeout: enough}).TXT(t.Context(), keyName)
+		if err != nil || answer.Authenticated || !cmp.Equal(answer.Records, []string{"key"}) {
+			t.Errorf("%s authenticated: got %+v, %v; want a key that is not", signed, answer, err)
+		}
+		if server.udp.Load() != 2 {
+			t.Errorf("%d queries; want 2", server.udp.Load())
+		}
 	}
 }
 
