@@ -295,6 +295,9 @@ func TestFaults(t *testing.T) {
 		"selected":             {toml(`selectors = "s2"`), "", one},
 		"selected is absent":   {toml("\nselectors = [\"s2\", \"s3\"]"), `example.org/domain.toml:2: selectors[2]: got "s3"; want the selector of a key in this directory (hint: dkimd key generate example.org --selector s3)`, one},
 		"only absent ones":     {toml("selectors = [\"s3\"]"), `example.org/domain.toml:1: selectors[1]: got "s3"; want the selector of a key in this directory (hint: dkimd key generate example.org --selector s3)`, none},
+		"expiry in parts":      {toml(`expiry = "100ms"`), `example.org/domain.toml:1: expiry: got "100ms"; want whole seconds (hint: x= counts no less (RFC 6376 section 3.5))`, none},
+		"a field twice":        {toml("headers = [\"From\",\n\"from\"]"), `example.org/domain.toml:2: headers[2]: got "from"; want each field once (hint: remove one of the two)`, none},
+		"a field of the way":   {toml(`headers = ["From", "Return-*"]`), `example.org/domain.toml:1: headers[2]: got "Return-*"; want fields that reach the recipient as they were signed (hint: Return-Path is replaced at delivery; remove "Return-*")`, none},
 		"selected is not active": {func(w *world) {
 			w.write("example.org/s3.pem.new", rsaPEM())
 			w.write("example.org/domain.toml", "selectors = [\"s2\", \"s3\"]")

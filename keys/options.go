@@ -3,9 +3,11 @@ package keys
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"dkimd/internal/dkim"
 	"dkimd/internal/message"
 	"dkimd/internal/tomlfile"
 )
@@ -36,6 +38,9 @@ func readOptions(d *Domain, path string, data []byte) (o Options, faults tomlfil
 	o.Identity = identity(root, d.Name)
 	if expiry := root.Duration("expiry", 0, 0, maxExpiry); root.Has("expiry") {
 		o.Expiry = &expiry
+		if expiry%time.Second != 0 {
+			root.Fault("expiry", "whole seconds", "x= counts no less (RFC 6376 section 3.5)")
+		}
 	}
 	o.Headers = headers(root)
 	o.Users = users(root)
@@ -99,9 +104,15 @@ func headers(root *tomlfile.Table) []string {
 	for i, name := range names {
 		from = from || strings.EqualFold(name, "From")
 		stem := strings.TrimSuffix(name, "*")
+		again := func(other string) bool { return strings.EqualFold(name, other) }
+		switch becomes := dkim.Unstable(name); {
 		// RFC 5322 section 2.2; * is allowed in names, but nobody has one there.
-		if stem == "" || strings.ContainsFunc(stem, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == ';' || r == '*' }) {
+		case stem == "" || strings.ContainsFunc(stem, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == ';' || r == '*' }):
 			root.FaultItem("headers", i, "the name of a header field, or the beginning of names and *", `such as "Subject" or "List-*"`)
+		case slices.ContainsFunc(names[:i], again):
+			root.FaultItem("headers", i, "each field once", "remove one of the two")
+		case becomes != "":
+			root.FaultItem("headers", i, "fields that reach the recipient as they were signed", becomes+"; remove "+strconv.Quote(name))
 		}
 	}
 	if names != nil && !from {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/dkim"
 	"dkimd/internal/message"
 	"dkimd/internal/tomlfile"
 )
@@ -71,7 +72,7 @@ func readFields(t *tomlfile.Table, defHeaders, defOversign []string) (headers, o
 		t.Fault("headers", "From among them", `add "From"`)
 	}
 	for i, name := range headers {
-		if never := neverSigned(name); never != "" {
+		if never := dkim.Unstable(name); never != "" {
 			t.FaultItem("headers", i, "fields that reach the recipient as they were signed", never+"; remove "+strconv.Quote(name))
 		}
 	}
@@ -118,23 +119,6 @@ func covers(names []string, name string) bool {
 		}
 		return strings.EqualFold(name, pattern)
 	})
-}
-
-// neverSigned says what happens to those fields whose signing breaks the
-// signature on the next hop (RFC 6376 section 5.4).
-func neverSigned(name string) string {
-	names := []string{name}
-	switch {
-	case covers(names, "DKIM-Signature"):
-		return "DKIM-Signature is what signing adds"
-	case covers(names, "Return-Path"):
-		return "Return-Path is replaced at delivery"
-	case covers(names, "Bcc"):
-		return "Bcc is removed in transit"
-	case covers(names, "Authentication-Results"):
-		return "Authentication-Results is removed and added in transit"
-	}
-	return ""
 }
 
 // isFieldName follows RFC 5322 section 3.6.8; ; and * would not survive in h= or in our own lists.
