@@ -122,15 +122,13 @@ func (r *rule) compileSignatures(t *tomlfile.Table) {
 	if sel.signers != nil {
 		sel.aligned = verifier.AlignNone
 	}
-	if t.Has("aligned") {
-		switch t.Enum("aligned", "", "strict", "relaxed", "any") {
-		case "strict":
-			sel.aligned = verifier.AlignStrict
-		case "relaxed":
-			sel.aligned = verifier.AlignRelaxed
-		case "any":
-			sel.aligned = verifier.AlignNone
-		}
+	switch t.Enum("aligned", "", "strict", "relaxed", "any") {
+	case "strict":
+		sel.aligned = verifier.AlignStrict
+	case "relaxed":
+		sel.aligned = verifier.AlignRelaxed
+	case "any":
+		sel.aligned = verifier.AlignNone
 	}
 	if names := t.EnumList("algorithms", nil, "rsa-sha256", "ed25519-sha256", "rsa-sha1"); len(names) > 0 {
 		sel.algorithms = names
@@ -174,11 +172,12 @@ func (r *rule) needResult(t *tomlfile.Table) {
 }
 
 func compileSigners(t *tomlfile.Table, key string) domainSet {
+	entries := t.Strings(key, nil) // asked for even where it is absent: the key is a known one
 	if !t.Has(key) {
 		return nil
 	}
 	set := domainSet{}
-	for i, entry := range t.Strings(key, nil) {
+	for i, entry := range entries {
 		if hint := set.add(entry); hint != "" {
 			t.FaultItem(key, i, "a domain", hint)
 		}

@@ -20,6 +20,7 @@ func TestFaults(t *testing.T) {
 		"subdomains":                  {`subdomains = "true"`, `gmail.com.toml:1: subdomains: got "true" (string); want true or false (hint: write it without quotes: true)`},
 		"mode":                        {`mode = "Enforce"`, `gmail.com.toml:1: mode: got "Enforce"; want monitor or enforce (hint: did you mean "enforce"?)`},
 		"unknown key":                 {"[[rule]]\naction = \"reject\"\nresults = \"none\"", `gmail.com.toml:3: rule[1].results: got an unknown key; want a known one (hint: did you mean result?)`},
+		"unknown condition":           {"[[rule]]\naction = \"reject\"\nsingers = \"a.example\"", `gmail.com.toml:3: rule[1].singers: got an unknown key; want a known one (hint: did you mean signers?)`},
 		"unknown key above":           {`signers = "gmail.com"`, `gmail.com.toml:1: signers: got an unknown key; want one of mode, rule, sender, subdomains`},
 		"rule is no list of tables":   {"[rule]\naction = \"reject\"", `gmail.com.toml:1: rule: got a table; want an array of tables (hint: begin each with a line [[rule]])`},
 		"too many rules":              {strings.Repeat("[[rule]]\naction='accept'\n", 1001), `gmail.com.toml:1: rule: got [a table, a table, a table, a table, a table, a table, a table, ...]; want at most 1000 rules`},
