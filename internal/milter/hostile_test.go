@@ -1,22 +1,17 @@
 package milter_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
-	"dkimd/internal/pipeline"
 )
 
 func packet(code byte, payload string) []byte {
@@ -36,7 +31,7 @@ func agree(t *testing.T, w *world, protocol uint32) net.Conn {
 	t.Helper()
 	conn := w.conn(t)
 	_, _ = conn.Write(offer(6, client.AllActions, protocol))
-	if code, _ := answerOf(t, conn); code != 'O' {
+	if code := answerOf(t, conn); code != 'O' {
 		t.Fatalf("answer %q to the offer", code)
 	}
 	return conn
@@ -141,7 +136,7 @@ func TestDisorder(t *testing.T) {
 					if p[0] == 'D' || protocol&client.NoReplies != 0 && p[0] != 'E' {
 						continue
 					}
-					last, _ = answerOf(t, conn)
+					last = answerOf(t, conn)
 				}
 				if want := map[client.Action]byte{client.Continue: 'c', client.TempFail: 't'}[tt.action]; last != want {
 					t.Errorf("answered %q, want %q", last, want)
@@ -155,7 +150,7 @@ func TestDisorder(t *testing.T) {
 				for _, p := range []string{m, f, "N", "Bgood", "E"} {
 					_, _ = conn.Write(packet(p[0], p[1:]))
 					if protocol&client.NoReplies == 0 || p[0] == 'E' {
-						if code, _ := answerOf(t, conn); code != 'c' {
+						if code := answerOf(t, conn); code != 'c' {
 							t.Fatalf("the next message's %q got %q", p[0], code)
 						}
 					}
@@ -208,259 +203,5 @@ func TestOversizePacket(t *testing.T) {
 	w.expect(t, "a packet of 1048577 bytes")
 	if got := w.ended(t, 1)[0]; got.body.Len() != 1<<20-1 || !strings.HasPrefix(got.ended, "abort: a packet of") {
 		t.Errorf("%d bytes, %q", got.body.Len(), got.ended)
-	}
-}
-
-// recorder keeps what is written.
-type recorder struct {
-	net.Conn
-	sent bytes.Buffer
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.sent.Write(p)
-	return r.Conn.Write(p)
-}
-
-// record is all an MTA sends in a dialogue of two messages, the first aborted.
-func record(t *testing.T, w *world, o client.Options) []byte {
-	t.Helper()
-	r := &recorder{Conn: w.conn(t)}
-	s, err := client.New(r, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = s.Connect(peer("203.0.113.9"))
-	_, _ = s.Helo("helo.example")
-	_, _ = s.Mail("lost@example.com", nil)
-	_, _ = s.Header("A", " b")
-	_ = s.Abort()
-	send(t, s, letter("1"))
-	if err := s.Quit(); err != nil {
-		t.Fatal(err)
-	}
-	return r.sent.Bytes()
-}
-
-// TestDisconnectAtEveryByte ends a dialogue at each of its bytes: no message
-// stays open, nothing panics, no goroutine and no descriptor stays.
-//
-//nolint:paralleltest // counts goroutines
-func TestDisconnectAtEveryByte(t *testing.T) {
-	for name, o := range map[string]client.Options{
-		"postfix":  {},
-		"sendmail": {MTA: client.Sendmail},
-		"replies":  {Version: 6, Actions: client.AllActions, Protocol: client.LeadingSpace},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
-			sent := record(t, w, o)
-			eventually(t, func() bool { return len(w.ended(t, 2)) == 2 }, func() string { return "the dialogue failed" })
-			goroutines, fds := runtime.NumGoroutine(), descriptors(t)
-			var wg sync.WaitGroup
-			gate := make(chan struct{}, 50)
-			for n := range sent {
-				gate <- struct{}{}
-				wg.Go(func() {
-					defer func() { <-gate }()
-					conn, err := net.Dial("unix", w.addr().String())
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					_, _ = conn.Write(sent[:n])
-					if n%2 == 0 {
-						_ = conn.(*net.UnixConn).CloseWrite()
-						_, _ = io.Copy(io.Discard, conn)
-					}
-					_ = conn.Close()
-				})
-			}
-			wg.Wait()
-			eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines && descriptors(t) <= fds }, func() string {
-				return "goroutines or descriptors stay"
-			})
-			for _, m := range w.all() {
-				if m.ends != 1 {
-					t.Fatalf("a message ended %d times", m.ends)
-				}
-			}
-			if strings.Contains(w.logs.String(), "panic") {
-				t.Error(w.logs)
-			}
-		})
-	}
-}
-
-// TestEveryChunking sends a dialogue in two writes, cut at each of its bytes,
-// and one byte at a time.
-func TestEveryChunking(t *testing.T) {
-	t.Parallel()
-	w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
-	sent := record(t, w, client.Options{})
-	done := w.ended(t, 2)
-	want := done[1]
-	check := func(write func(net.Conn)) {
-		t.Helper()
-		before := len(w.all())
-		conn := w.conn(t)
-		write(conn)
-		closes(t, conn)
-		_ = conn.Close()
-		got := w.ended(t, before+2)[before+1]
-		if got.env.Sender != want.env.Sender || strings.Join(got.fields, "\n") != strings.Join(want.fields, "\n") ||
-			got.body.String() != want.body.String() || got.ended != "finish" {
-			t.Fatalf("got %+v", got)
-		}
-	}
-	for n := 1; n < len(sent); n += 7 {
-		check(func(conn net.Conn) {
-			_, _ = conn.Write(sent[:n])
-			runtime.Gosched()
-			_, _ = conn.Write(sent[n:])
-		})
-	}
-	check(func(conn net.Conn) {
-		for i := range sent {
-			_, _ = conn.Write(sent[i : i+1])
-		}
-	})
-}
-
-// TestIdleConnectionsCostLittle: neither does the length that a packet claims.
-//
-//nolint:paralleltest // counts goroutines and memory
-func TestIdleConnectionsCostLittle(t *testing.T) {
-	const n = 2000
-	w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
-	memory := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapInuse + m.StackInuse
-	}
-	_ = agree(t, w, client.AllProtocol).Close()
-	w.expect(t, "connection of the MTA ends")
-	goroutines, before := runtime.NumGoroutine(), memory()
-	conns := make([]net.Conn, n)
-	for i := range conns {
-		conns[i] = agree(t, w, client.AllProtocol)
-		// Half of a packet that claims 1 MiB.
-		_, _ = conns[i].Write(append(binary.BigEndian.AppendUint32(nil, 1<<20), "L..."...))
-	}
-	eventually(t, func() bool { return runtime.NumGoroutine()-goroutines <= n }, func() string { return "more than one goroutine a connection" })
-	if got := memory() - before; got > n*40<<10 {
-		t.Errorf("%d KiB a connection", got/n>>10)
-	}
-	for _, c := range conns {
-		_ = c.Close()
-	}
-	eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines }, func() string { return "goroutines stay" })
-}
-
-// TestPanics injects a panic into each step of a message.
-func TestPanics(t *testing.T) {
-	t.Parallel()
-	const spared = "451 4.7.5 fault"
-	tests := map[string]struct {
-		at    string
-		reply string // of an answer the message gave; empty: a bare tempfail
-	}{
-		"begin":                     {"begin", ""},
-		"header":                    {"header", spared},
-		"end of header":             {"eoh", spared},
-		"body":                      {"body", spared},
-		"finish":                    {"finish", spared},
-		"finish, twice":             {"finish again", ""},
-		"finish and fault":          {"finish fault", ""},
-		"finish, fault and abort":   {"finish fault abort", ""},
-		"header and fault":          {"header fault", ""},
-		"header, finish and abort":  {"header again abort", ""},
-		"begin and what else comes": {"begin abort fault", ""},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := start(t, milter.Config{})
-			s := w.dial(t, client.Options{})
-			send(t, s, letter("1"))
-			w.panicAt = tt.at
-			r := send(t, s, letter("2"))
-			if r.Action != client.TempFail || r.Reply != tt.reply {
-				t.Errorf("got %+v, want a tempfail with %q", r, tt.reply)
-			}
-			w.panicAt = ""
-			if r := send(t, s, letter("3")); r.Action != client.Continue {
-				t.Errorf("the next message got %+v", r)
-			}
-			w.expect(t, "level=ERROR")
-			w.expect(t, "injected: "+strings.Fields(tt.at)[0])
-		})
-	}
-}
-
-// TestPanicInAbort ends on the MTA's wish, with nobody there to answer.
-func TestPanicInAbort(t *testing.T) {
-	t.Parallel()
-	w := start(t, milter.Config{})
-	s := w.dial(t, client.Options{})
-	_, _ = s.Mail("a@example.com", nil)
-	w.panicAt = "abort"
-	_ = s.Abort()
-	w.expect(t, "injected: abort")
-	w.panicAt = ""
-	send(t, s, letter("2"))
-}
-
-// TestCloseWhileFinishing: an MTA that leaves while keys are fetched is noticed.
-func TestCloseWhileFinishing(t *testing.T) {
-	t.Parallel()
-	w := start(t, milter.Config{})
-	waiting := make(chan struct{})
-	w.outcome = func(ctx context.Context, _ *fakeMessage) pipeline.Outcome {
-		close(waiting)
-		<-ctx.Done()
-		return pipeline.Outcome{}
-	}
-	s := w.dial(t, client.Options{})
-	go func() {
-		<-waiting
-		_ = s.Close()
-	}()
-	if _, err := s.Send(t.Context(), letter("1")); err == nil {
-		t.Error("an answer on a closed connection")
-	}
-	if got := w.ended(t, 1)[0]; context.Cause(got.ctx).Error() != "the MTA closed the connection" {
-		t.Errorf("the message's context ended because of %v", context.Cause(got.ctx))
-	}
-}
-
-// TestSlowFinish has answers that come after somebody began to watch, and an
-// MTA that talks on meanwhile.
-func TestSlowFinish(t *testing.T) {
-	t.Parallel()
-	w := start(t, milter.Config{})
-	w.outcome = func(ctx context.Context, _ *fakeMessage) pipeline.Outcome {
-		select {
-		case <-time.After(120 * time.Millisecond):
-		case <-ctx.Done():
-			t.Error("the context ended while the MTA waits")
-		}
-		return pipeline.Outcome{}
-	}
-	s := w.dial(t, client.Options{})
-	for _, id := range []string{"1", "2", "3"} {
-		if r := send(t, s, letter(id)); r.Action != client.Continue {
-			t.Fatal(r)
-		}
-	}
-	conn := agree(t, w, client.AllProtocol)
-	_, _ = conn.Write(append(packet('M', "<a@example.com>\x00"), packet('E', "")...))
-	_, _ = conn.Write(append(packet('A', ""), packet('M', "<b@example.com>\x00")...))
-	_, _ = conn.Write(packet('E', ""))
-	for range 2 {
-		if code, _ := answerOf(t, conn); code != 'c' {
-			t.Fatalf("answer %q", code)
-		}
 	}
 }

@@ -130,7 +130,7 @@ func TestConnectionCap(t *testing.T) {
 	}
 	send(t, first, letter("1"))
 	_ = second.Close()
-	if code, _ := answerOf(t, third); code != 'O' {
+	if code := answerOf(t, third); code != 'O' {
 		t.Errorf("answer %q", code)
 	}
 	_ = third.Close()
