@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
