@@ -67,7 +67,7 @@ func TestStartAfterAKillFindsNothingInItsWay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, settings{lane: overUnix})
 	w.kill(t)
-	_, path := w.address()
+	_, path := address(w.milter)
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("the kill leaves no stale socket to test with: %v", err)
 	}

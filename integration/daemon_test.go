@@ -128,7 +128,7 @@ func (w *world) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.daemon = d
-	network, address := w.address()
+	network, address := address(w.milter)
 	up := poll(20*time.Second, func() bool {
 		conn, err := net.Dial(network, address)
 		if err == nil {
@@ -142,12 +142,12 @@ func (w *world) start(t *testing.T) {
 	}
 }
 
-// address is the milter address as net.Dial has it.
-func (l *lane) address() (network, address string) {
-	if path, found := strings.CutPrefix(l.milter, "unix:"); found {
+// address is a milter address as net.Dial has it.
+func address(milter string) (network, address string) {
+	if path, found := strings.CutPrefix(milter, "unix:"); found {
 		return "unix", path
 	}
-	return "tcp", strings.TrimPrefix(l.milter, "inet:")
+	return "tcp", strings.TrimPrefix(milter, "inet:")
 }
 
 // stop ends dkimd in good order, and checks what it leaves.

@@ -32,6 +32,30 @@ import (
 // debianPython is the interpreter that python3-dkim is installed for.
 const debianPython = "/usr/bin/python3"
 
+// imports tell whether the modules are there, too.
+var (
+	pythonImports = sync.OnceValue(func() error {
+		return exec.Command(debianPython, "-c", "import dkim, dns.resolver, nacl").Run()
+	})
+	perlImports = sync.OnceValue(func() error {
+		return exec.Command("perl", "-MMail::DKIM::Verifier", "-MMail::DKIM::Signer", "-MNet::DNS", "-e", "1").Run()
+	})
+)
+
+func needPython(t *testing.T) {
+	t.Helper()
+	if need(t, debianPython); pythonImports() != nil {
+		missing(t, "python3-dkim, python3-dnspython or python3-nacl is not installed; run scripts/install-test-deps")
+	}
+}
+
+func needPerl(t *testing.T) {
+	t.Helper()
+	if need(t, "perl"); perlImports() != nil {
+		missing(t, "libmail-dkim-perl or libnet-dns-perl is not installed; run scripts/install-test-deps")
+	}
+}
+
 // foreignKey is a key of a domain that is not ours.
 type foreignKey struct {
 	pem    []byte
@@ -84,13 +108,13 @@ type foreignSigner func(t *testing.T, domain string, message []byte) []byte
 
 func signWithPython(t *testing.T, domain string, message []byte) []byte {
 	t.Helper()
-	need(t, debianPython)
+	needPython(t)
 	return command(t, message, debianPython, "testdata/sign.py", domain, "rsa", foreignRSA().file(t), "rsa-sha256")
 }
 
 func signWithPythonEd25519(t *testing.T, domain string, message []byte) []byte {
 	t.Helper()
-	need(t, debianPython)
+	needPython(t)
 	return command(t, message, debianPython, "testdata/sign.py", domain, "ed", foreignEd25519().file(t), "ed25519-sha256")
 }
 
@@ -102,7 +126,7 @@ func signWithPerl(t *testing.T, domain string, message []byte) []byte {
 // signExpiring signs with Mail::DKIM, with x= if a time is given.
 func signExpiring(t *testing.T, domain string, expiration time.Time, message []byte) []byte {
 	t.Helper()
-	need(t, "perl")
+	needPerl(t)
 	x := "0"
 	if !expiration.IsZero() {
 		x = strconv.FormatInt(expiration.Unix(), 10)
@@ -152,13 +176,13 @@ type verdict struct {
 // verifyWithPython and verifyWithPerl report every signature, top first.
 func verifyWithPython(t *testing.T, dns *dnstest.Server, message []byte) []verdict {
 	t.Helper()
-	need(t, debianPython)
+	needPython(t)
 	return verify(t, dns, message, debianPython, "testdata/verify.py")
 }
 
 func verifyWithPerl(t *testing.T, dns *dnstest.Server, message []byte) []verdict {
 	t.Helper()
-	need(t, "perl")
+	needPerl(t)
 	return verify(t, dns, message, "perl", "testdata/verify.pl")
 }
 

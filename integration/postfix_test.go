@@ -41,6 +41,9 @@ type lane struct {
 	originating int    // port with milter_macro_daemon_name=ORIGINATING
 	version2    int    // with milter_protocol=2
 	accepting   int    // like outside, with milter_default_action=accept
+	reinjection int    // port that calls no milter
+	chained     int    // like outside, with a second milter
+	second      string // that milter's address
 }
 
 // laneKind tells lanes apart by how Postfix reaches the milter.
@@ -95,6 +98,7 @@ milter_protocol = 6
 milter_default_action = tempfail
 milter_connect_timeout = 10s
 non_smtpd_milters = %[4]s
+internal_mail_filter_classes = bounce
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = %[1]s/dovecot/auth
 smtpd_sasl_security_options = noanonymous
@@ -133,8 +137,8 @@ func startPostfix(dir string, sinkPort int) (*postfix, error) {
 	for kind, count := range laneCounts {
 		p.lanes[kind] = make(chan *lane, count)
 		for i := range count {
-			l := &lane{postfix: p, outside: freePort(), submission: freePort(), originating: freePort(), accepting: freePort(), version2: freePort()}
-			l.milter = fmt.Sprintf("inet:127.0.0.1:%d", freePort())
+			l := &lane{postfix: p, outside: freePort(), submission: freePort(), originating: freePort(), accepting: freePort(), version2: freePort(), reinjection: freePort(), chained: freePort()}
+			l.milter, l.second = fmt.Sprintf("inet:127.0.0.1:%d", freePort()), fmt.Sprintf("inet:127.0.0.1:%d", freePort())
 			switch kind {
 			case overUnix:
 				l.milter = fmt.Sprintf("unix:%s/milters/%d", dir, i)
@@ -184,14 +188,16 @@ func (p *postfix) greets() bool {
 // services are the lane's lines in master.cf.
 func (l *lane) services() string {
 	service := func(port int, options string) string {
-		return fmt.Sprintf("127.0.0.1:%d inet n - n - 60 smtpd -o { smtpd_milters = %s } %s\n", port, l.milter, options)
+		return fmt.Sprintf("127.0.0.1:%d inet n - n - 60 smtpd -o smtpd_milters=%s %s\n", port, l.milter, options)
 	}
 	// Postfix completes headers (From, Date) by who connects, before XCLIENT: not for outside clients.
 	return service(l.outside, "-o local_header_rewrite_clients=") +
 		service(l.submission, "-o smtpd_sasl_auth_enable=yes") +
 		service(l.originating, "-o milter_macro_daemon_name=ORIGINATING") +
 		service(l.version2, "-o milter_protocol=2") +
-		service(l.accepting, "-o milter_default_action=accept")
+		service(l.accepting, "-o milter_default_action=accept") +
+		service(l.reinjection, "-o receive_override_options=no_milters") +
+		service(l.chained, "-o { smtpd_milters = "+l.milter+", "+l.second+" }")
 }
 
 // lay makes the directories that `postfix start` makes, with their owners and modes.

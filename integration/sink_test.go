@@ -95,6 +95,10 @@ func (s *sink) serve(conn net.Conn) {
 			now = delivery{sender: angle(rest)}
 			ok = say("250 2.1.0 ok")
 		case verb == "RCPT TO":
+			if strings.HasPrefix(angle(rest), "nobody") {
+				ok = say("550 5.1.1 nobody has this name") // so that Postfix writes a bounce
+				continue
+			}
 			now.recipients = append(now.recipients, angle(rest))
 			ok = say("250 2.1.5 ok")
 		case verb == "DATA":

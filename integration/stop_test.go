@@ -48,7 +48,7 @@ func TestStopLetsAMessageUnderWayEnd(t *testing.T) {
 	to := unique("stop") + "@elsewhere.test"
 	answer := w.underWay(t, to)
 	w.daemon.signal(syscall.SIGTERM)
-	network, address := w.address()
+	network, address := address(w.milter)
 	eventually(t, waitLimit, "dkimd takes no more connections", func() bool {
 		conn, err := net.Dial(network, address)
 		if err == nil {

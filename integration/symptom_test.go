@@ -3,11 +3,8 @@
 package integration_test
 
 import (
-	"encoding/binary"
 	"io"
-	"net"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -51,8 +48,8 @@ func TestGuideExplainsRealLogLines(t *testing.T) {
 		t.Run("socket without permission", func(t *testing.T) {
 			t.Parallel()
 			lane := s.postfix.takeLane(t, overUnix)
-			lane.pretend(t, func(io.ReadWriter) {})
-			_, path := lane.address()
+			pretend(t, lane.milter, func(io.ReadWriter) {})
+			_, path := address(lane.milter)
 			if err := os.Chmod(path, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -61,13 +58,13 @@ func TestGuideExplainsRealLogLines(t *testing.T) {
 		t.Run("hangs up at once", func(t *testing.T) {
 			t.Parallel()
 			lane := s.postfix.takeLane(t, overTCP)
-			lane.pretend(t, func(io.ReadWriter) {})
+			pretend(t, lane.milter, func(io.ReadWriter) {})
 			dial(t, lane.outside)
 		})
 		t.Run("is no milter", func(t *testing.T) {
 			t.Parallel()
 			lane := s.postfix.takeLane(t, overTCP)
-			lane.pretend(t, func(conn io.ReadWriter) {
+			pretend(t, lane.milter, func(conn io.ReadWriter) {
 				_, _ = io.WriteString(conn, "220 some other server\r\n")
 				_, _ = io.Copy(io.Discard, conn)
 			})
@@ -76,7 +73,7 @@ func TestGuideExplainsRealLogLines(t *testing.T) {
 		t.Run("breaks off in mid-message", func(t *testing.T) {
 			t.Parallel()
 			lane := s.postfix.takeLane(t, overTCP)
-			lane.pretend(t, nodUntilEndOfMessage)
+			pretend(t, lane.milter, func(conn io.ReadWriter) { nod(conn, nil) })
 			got := dial(t, lane.outside).send("bob@theirs.example", "broken@elsewhere.test", newMail("bob@theirs.example", "broken").bytes())
 			if got.code != 451 {
 				t.Errorf("Postfix answers %s; want 451", got)
@@ -111,54 +108,5 @@ func TestGuideExplainsRealLogLines(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(s.postfix.mailLog())
-	}
-}
-
-// pretend listens at the lane's milter address with somebody who is not dkimd.
-func (l *lane) pretend(t *testing.T, serve func(io.ReadWriter)) {
-	t.Helper()
-	network, address := l.address()
-	if network == "unix" {
-		_ = os.Remove(filepath.Clean(address))
-	}
-	listener, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { serve(conn); _ = conn.Close() }()
-		}
-	}()
-}
-
-// nodUntilEndOfMessage is a milter that agrees to everything and then leaves.
-func nodUntilEndOfMessage(conn io.ReadWriter) {
-	for {
-		size := make([]byte, 4)
-		if _, err := io.ReadFull(conn, size); err != nil {
-			return
-		}
-		packet := make([]byte, binary.BigEndian.Uint32(size))
-		if _, err := io.ReadFull(conn, packet); err != nil {
-			return
-		}
-		answer := []byte("\x00\x00\x00\x01c")
-		switch packet[0] {
-		case 'O': // version 6, no actions, every event
-			answer = append([]byte("\x00\x00\x00\x0dO"), 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0)
-		case 'D':
-			continue
-		case 'E':
-			return
-		}
-		if _, err := conn.Write(answer); err != nil {
-			return
-		}
 	}
 }
