@@ -119,7 +119,12 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 	s.complete(cur)
 	// Nothing is written while somebody else may look at the connection.
 	if gone := s.wire.flush(); gone == nil && cur.spoiled == nil {
-		stop := s.wire.watch(s.server.cfg.FinishTimeout, cur.cancel)
+		stop := s.wire.watch(s.server.cfg.FinishTimeout, func(err error) {
+			if !errors.Is(err, errSlow) {
+				err = pipeline.GoneError{Cause: err}
+			}
+			cur.cancel(err)
+		})
 		outcome, ok = s.outcome(cur)
 		stop()
 	}

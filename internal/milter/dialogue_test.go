@@ -276,6 +276,7 @@ func TestClients(t *testing.T) {
 		"no NUL after address":   {"a\x004\x00\x00192.0.2.1", message.NewClient("a", "192.0.2.1")},
 		"unix":                   {"localhost\x00L\x00\x00/run/socket\x00", message.Client{Kind: message.ClientLocal, Name: "localhost"}},
 		"unknown, nothing in it": {"localhost\x00U", message.Client{Kind: message.ClientLocal, Name: "localhost"}},
+		"unknown, withheld":      {"unknown\x00U", message.Client{Name: "unknown"}},
 		"unknown, an address":    {"localhost\x00U\x00\x00127.0.0.1\x00", message.Client{Name: "localhost"}},
 		"IPv4, no address":       {"a\x004\x00\x00\x00", message.Client{Name: "a"}},
 		"IPv4, no port":          {"a\x004\x00", message.Client{Name: "a"}},

@@ -144,7 +144,9 @@ func readClient(host string, family gomilter.ProtoFamily, rest []byte) message.C
 	case gomilter.FamilyUnix:
 		return message.NewClient(host, "")
 	case gomilter.FamilyUnknown:
-		if len(bytes.Trim(rest, "\x00")) == 0 {
+		// Sendmail reports local mail so, as localhost. Postfix reports so a client
+		// whose address was withheld (XCLIENT), as unknown: that is nobody of ours.
+		if len(bytes.Trim(rest, "\x00")) == 0 && !strings.EqualFold(host, "unknown") {
 			return message.NewClient(host, "")
 		}
 	case gomilter.FamilyInet, gomilter.FamilyInet6:

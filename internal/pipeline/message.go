@@ -149,6 +149,9 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 	} else {
 		out.Add = nil
 	}
+	if gone, ok := errors.AsType[GoneError](context.Cause(ctx)); ok {
+		m.reason, rec.aborted = signer.Reason{Text: gone.Error()}, true
+	}
 	m.write(&out, &rec)
 	return out
 }

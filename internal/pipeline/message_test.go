@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dkimd/internal/message"
+	"dkimd/internal/pipeline"
 	"dkimd/internal/resolver"
 	"dkimd/policy"
 )
@@ -248,12 +249,17 @@ func TestCancelledMessageDefers(t *testing.T) {
 	block := make(chan struct{})
 	defer close(block)
 	w.lookup = func(string) (resolver.Answer, error) { <-block; return resolver.Answer{}, resolver.ErrTemporary }
-	ctx, cancel := context.WithCancel(t.Context())
-	msg := begin(p, m)
-	msg.EndOfHeader(ctx)
-	msg.Body([]byte(m.body))
-	cancel()
-	if out := msg.Finish(ctx); out.Action != policy.TempFail {
-		t.Errorf("%v %q", out.Action, out.Reply)
+	for cause, mode := range map[error]string{errors.New("too slow"): "verify", pipeline.GoneError{Cause: errors.New("it quit")}: "aborted"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		msg := begin(p, m)
+		msg.EndOfHeader(ctx)
+		msg.Body([]byte(m.body))
+		cancel(cause)
+		if out := msg.Finish(ctx); out.Action != policy.TempFail {
+			t.Errorf("%v %q", out.Action, out.Reply)
+		}
+		if e := w.records[len(w.records)-1]; e.Mode != mode {
+			t.Errorf("%v: mode %q: %s", cause, e.Mode, e.Reason)
+		}
 	}
 }

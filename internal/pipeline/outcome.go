@@ -2,6 +2,12 @@ package pipeline
 
 import "dkimd/policy"
 
+// GoneError is the cause with which a front door ends the context of a message
+// whose MTA has left: nobody hears the answer, and the record says so.
+type GoneError struct{ Cause error }
+
+func (e GoneError) Error() string { return e.Cause.Error() }
+
 // Outcome is what a front door answers for one message.
 type Outcome struct {
 	Action policy.Action
