@@ -36,6 +36,7 @@ func TestFaults(t *testing.T) {
 		"listen, family 4":   {"[milter]\nlisten = \"inet6:127.0.0.1:1\"", []string{`2: milter.listen: got "inet6:127.0.0.1:1"; want inet6:[HOST]:PORT (hint: write "inet:127.0.0.1:1" for an IPv4 address)`}},
 		"listen, brackets":   {"[milter]\nlisten = \"inet6:::1:8891\"", []string{`2: milter.listen: got "inet6:::1:8891"; want inet6:[HOST]:PORT (hint: write "inet6:[::1]:8891")`}},
 		"listen, twice":      {"[milter]\nlisten = [\"inet:127.0.0.1:1\",\n\"inet:1@127.0.0.1\"]", []string{`3: milter.listen[2]: got "inet:1@127.0.0.1"; want each address once (hint: remove one of the two)`}},
+		"listen, as exim":    {"[milter]\nlisten = \"local:/run/d.sock\"\n[exim]\nlisten = \"unix:/run/d.sock\"", []string{`2: milter.listen: got "local:/run/d.sock"; want an address that exim.listen does not have (hint: a milter is asked in another protocol; give each its own)`}},
 		"listen, none":       {"[milter]\nlisten = []", []string{`2: milter.listen: got []; want at least one address (hint: write ["inet:127.0.0.1:8891"])`}},
 		"socket_mode":        {"[milter]\nsocket_mode = \"0888\"", []string{`2: milter.socket_mode: got "0888"; want permissions in octal, from "0000" to "0777" (hint: write it like "0660")`}},
 		"socket_mode, long":  {"[milter]\nsocket_mode = \"4755\"", []string{`2: milter.socket_mode: got "4755"; want permissions in octal, from "0000" to "0777" (hint: write it like "0660")`}},

@@ -16,9 +16,9 @@ import (
 // which internal/milter makes a socket ready.
 const maxSocketPath = 100
 
-// readListen reads where the milter listens, and brings every form in use into
-// the one that internal/milter takes.
-func readListen(t *tomlfile.Table, def []string) []string {
+// readListen reads where a front door listens, and brings every form in use into
+// the one that internal/socket takes. exim is what is not to be had any more.
+func readListen(t *tomlfile.Table, def, exim []string) []string {
 	const key = "listen"
 	var listen []string
 	for i, s := range t.Strings(key, def) {
@@ -28,6 +28,8 @@ func readListen(t *tomlfile.Table, def []string) []string {
 			t.FaultItem(key, i, want, hint)
 		case slices.Contains(listen, address):
 			t.FaultItem(key, i, "each address once", "remove one of the two")
+		case slices.Contains(exim, address):
+			t.FaultItem(key, i, "an address that exim.listen does not have", "a milter is asked in another protocol; give each its own")
 		default:
 			listen = append(listen, address)
 		}

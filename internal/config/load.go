@@ -66,7 +66,7 @@ func read(file *tomlfile.File) (*Config, tomlfile.Faults) {
 	}
 	c.Hostname = readHostname(root, "hostname")
 	c.Exim.read(root.Table("exim"))
-	c.Milter.read(root.Table("milter"), len(c.Exim.Listen) > 0)
+	c.Milter.read(root.Table("milter"), c.Exim.Listen)
 	c.Sign.read(root.Table("sign"))
 	c.Verify.read(root.Table("verify"))
 	c.DNS.read(root.Table("dns"))
@@ -76,9 +76,9 @@ func read(file *tomlfile.File) (*Config, tomlfile.Faults) {
 }
 
 // read reads [milter]; a host with Exim alone may have no milter at all.
-func (m *Milter) read(t *tomlfile.Table, optional bool) {
-	if !optional || !t.Has("listen") || len(t.Strings("listen", nil)) > 0 {
-		m.Listen = readListen(t, m.Listen)
+func (m *Milter) read(t *tomlfile.Table, exim []string) {
+	if len(exim) == 0 || !t.Has("listen") || len(t.Strings("listen", nil)) > 0 {
+		m.Listen = readListen(t, m.Listen, exim)
 	} else {
 		m.Listen = []string{}
 	}
@@ -89,7 +89,7 @@ func (m *Milter) read(t *tomlfile.Table, optional bool) {
 
 func (e *Exim) read(t *tomlfile.Table) {
 	if len(t.Strings("listen", nil)) > 0 {
-		e.Listen = readListen(t, e.Listen)
+		e.Listen = readListen(t, e.Listen, nil)
 	}
 	e.SocketMode = readMode(t, e.SocketMode)
 	e.SocketGroup = readGroup(t)
