@@ -16,8 +16,9 @@ func TestHarnessDeliversEveryByte(t *testing.T) {
 	s := onStage(t)
 	body := "..dot\r\n.\x80 8-bit \xff\r\n" + strings.Repeat("x", 900) + "\r\n\r\n\r\n"
 	data := append(newMail("bob@theirs.example", "plain").bytes(), body...)
-	dial(t, s.postfix.plain).send("bob@theirs.example", "plain@elsewhere.test", data)
-	got := s.sink.wait(t, "plain@elsewhere.test")
+	to := unique("plain") + "@elsewhere.test"
+	dial(t, s.postfix.plain).send("bob@theirs.example", to, data)
+	got := s.sink.wait(t, to)
 	if !bytes.HasSuffix(got.data, data) {
 		t.Errorf("delivered\n%q\nwant at its end\n%q", got.data, data)
 	}
