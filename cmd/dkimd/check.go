@@ -7,7 +7,6 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/events"
-	"dkimd/internal/tomlfile"
 
 	"github.com/spf13/cobra"
 )
@@ -36,13 +35,8 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	path, named := configFile(cmd)
 	c, faults := config.Load(path, named)
 	// With faults in it the rest is checked all the same: c holds what could be read.
-	s, err := build(c, nil, discard{}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		if more, ok := err.(tomlfile.Faults); ok { //nolint:errorlint // build returns it bare
-			return append(faults, more...)
-		}
-		return err
-	}
+	log := slog.New(slog.DiscardHandler)
+	s := read(c, nil, log)
 	defer s.close()
 	if err := s.keys.Wait(ctx); err != nil {
 		return fmt.Errorf("check keys: %w", err)
@@ -54,11 +48,14 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	if len(faults) > 0 {
 		return faults
 	}
+	if err := s.connect(nil, discard{}, log); err != nil {
+		return err
+	}
 	count := 0
 	for _, d := range s.keys.Domains() {
 		count += len(d.Keys)
 	}
-	_, err = fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s\n", path,
+	_, err := fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s\n", path,
 		plural(count, "key"), plural(len(s.keys.Domains()), "domain"), plural(s.rules.Len(), "rules file"))
 	return err
 }

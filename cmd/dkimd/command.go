@@ -69,7 +69,7 @@ func exitStatus(err error, stderr io.Writer) int {
 		}
 		return exitMend
 	case errors.As(err, &fix):
-		fmt.Fprintf(stderr, "dkimd: %v\n", err)
+		report(stderr, err)
 		if fix.hint != "" {
 			fmt.Fprintf(stderr, "hint: %s\n", fix.hint)
 		}
@@ -78,8 +78,15 @@ func exitStatus(err error, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "dkimd: %v\nhint: dkimd %s\n", err, strings.TrimSpace(usage.help))
 		return exitMend
 	}
-	fmt.Fprintf(stderr, "dkimd: %v\n", err)
+	report(stderr, err)
 	return exitFailed
+}
+
+// report prints an error, which may be several, one a line.
+func report(stderr io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(stderr, "dkimd: %s\n", strings.TrimSuffix(line, "\n"))
+	}
 }
 
 // usageError is a command line that cannot be understood.

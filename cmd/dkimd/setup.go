@@ -39,7 +39,9 @@ func (s *setup) allFaults() tomlfile.Faults {
 // close ends what runs in the background, lookups under way included.
 func (s *setup) close() {
 	s.keys.Close()
-	_ = s.resolver.Close()
+	if s.resolver != nil {
+		_ = s.resolver.Close()
+	}
 }
 
 // configFile is the --config of a command and whether the operator named it.
@@ -62,32 +64,54 @@ func load(cmd *cobra.Command) (*config.Config, error) {
 // not changed on disk is taken over from it. The error holds every fault
 // without which dkimd must not run.
 func build(c *config.Config, previous *setup, recorder pipeline.Recorder, log *slog.Logger) (*setup, error) {
-	s := &setup{config: c}
-	keysConfig := keys.Config{Directory: c.Sign.Directory, Logger: log}
-	resolverConfig := resolver.Config{
-		Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts,
-		CacheEntries: c.DNS.CacheEntries, Logger: log,
-	}
-	if previous != nil {
-		keysConfig.Previous = previous.keys
-		resolverConfig.Previous = previous.resolver
-	}
-	s.keys, _ = keys.Open(keysConfig)
-	s.rules, s.broken = policy.Load(c.Policy.Directory)
+	s := read(c, previous, log)
 	if s.rules.DefaultBroken() {
-		s.keys.Close()
+		s.close()
 		return nil, s.broken
 	}
-	var err error
-	if s.resolver, err = resolver.New(resolverConfig); err != nil {
-		s.keys.Close()
-		return nil, mend{fmt.Errorf("dns: %w", err), "name the DNS servers in dkimd.toml: [dns] servers = [\"127.0.0.1\"]"}
-	}
-	if s.pipeline, err = s.wire(recorder, log); err != nil {
+	if err := s.connect(previous, recorder, log); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// read makes a setup of what is on disk. What is wrong there is in allFaults.
+func read(c *config.Config, previous *setup, log *slog.Logger) *setup {
+	s := &setup{config: c}
+	keysConfig := keys.Config{Directory: c.Sign.Directory, Logger: log}
+	if previous != nil {
+		keysConfig.Previous = previous.keys
+	}
+	s.keys, _ = keys.Open(keysConfig)
+	s.rules, s.broken = policy.Load(c.Policy.Directory)
+	return s
+}
+
+// connect makes a setup ready for messages.
+func (s *setup) connect(previous *setup, recorder pipeline.Recorder, log *slog.Logger) (err error) {
+	resolverConfig := resolverConfig(s.config)
+	resolverConfig.Logger = log
+	if previous != nil {
+		resolverConfig.Previous = previous.resolver
+	}
+	if s.resolver, err = openResolver(resolverConfig); err != nil {
+		return err
+	}
+	s.pipeline, err = s.wire(recorder, log)
+	return err
+}
+
+func resolverConfig(c *config.Config) resolver.Config {
+	return resolver.Config{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, CacheEntries: c.DNS.CacheEntries}
+}
+
+func openResolver(c resolver.Config) (*resolver.Resolver, error) {
+	r, err := resolver.New(c)
+	if err != nil {
+		return nil, mend{fmt.Errorf("dns: %w", err), `name the DNS servers in dkimd.toml: [dns] servers = ["127.0.0.1"]`}
+	}
+	return r, nil
 }
 
 // wire connects the parts. It is the one place that knows them all.
