@@ -8,15 +8,22 @@ import (
 	"path/filepath"
 )
 
+// ErrNoKeys says that a domain has no directory of keys.
+var ErrNoKeys = errors.New("no keys")
+
 // Find reads the directory of one domain, as Open reads them all, but its keys
-// are parsed only when they are loaded. The error says why there is no such domain.
+// are parsed only when they are loaded. The error says why there is no such
+// domain; ErrNoKeys when it has no directory.
 func Find(c Config, domain string) (*Domain, error) {
 	name, reason := domainName(domain)
 	if reason != "" {
 		return nil, fmt.Errorf("domain %q: %s", domain, reason)
 	}
 	top, err := stat(c.Directory)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w for %s: there is no %s", ErrNoKeys, name, c.Directory)
+	case err != nil:
 		return nil, *unreadable(c.Directory, err)
 	}
 	path, err := locate(c.Directory, name)
@@ -25,7 +32,7 @@ func Find(c Config, domain string) (*Domain, error) {
 	}
 	dir, err := openDirectory(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no keys for %s: there is no %s", name, path)
+		return nil, fmt.Errorf("%w for %s: there is no %s", ErrNoKeys, name, path)
 	}
 	if err != nil {
 		return nil, *noDirectory(path, err, "the directory of the domain's keys")

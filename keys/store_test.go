@@ -246,7 +246,7 @@ func TestFind(t *testing.T) {
 			t.Errorf("Find(%q): %v %q, want %q", domain, d, got, want)
 		}
 	}
-	if _, err := keys.Find(keys.Config{Directory: w.path("absent")}, "example.org"); err == nil || err.Error() != w.path("absent")+": got no such file or directory; want a file" {
+	if _, err := keys.Find(keys.Config{Directory: w.path("absent")}, "example.org"); !errors.Is(err, keys.ErrNoKeys) || err.Error() != "no keys for example.org: there is no "+w.path("absent") {
 		t.Errorf("Find in an absent directory: %v", err)
 	}
 }

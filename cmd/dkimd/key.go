@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"dkimd/internal/config"
 	"dkimd/internal/resolver"
+	"dkimd/internal/tomlfile"
 	"dkimd/keys"
 
 	"github.com/spf13/cobra"
@@ -84,42 +86,59 @@ Exit status: 0 DNS serves every key, 1 it does not, 2 something to mend first.`,
 }
 
 func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.Lookup, domain, selector string) error {
-	var domains []*keys.Domain
-	if domain != "" {
-		d, err := keys.Find(keys.Config{Directory: cfg.Sign.Directory}, domain)
-		if err != nil {
-			return mend{err, "dkimd key generate " + domain}
-		}
-		domains = append(domains, d)
-	} else {
-		store, _ := keys.Open(keys.Config{Directory: cfg.Sign.Directory})
-		defer store.Close()
-		domains = store.Domains()
+	domains, faults, err := domainsToCheck(cfg.Sign.Directory, domain)
+	if err != nil {
+		return err
 	}
-	failed, found := false, false
 	for _, d := range domains {
-		for _, f := range d.Faults() {
-			fmt.Fprintf(std.err, "dkimd: %v\n", f)
-			failed = true
-		}
+		// What is wrong with a key its result says.
+		faults = slices.DeleteFunc(faults, func(f tomlfile.Fault) bool {
+			return slices.ContainsFunc(d.Keys, func(k *keys.Key) bool { return k.Path == f.Path })
+		})
+	}
+	failed, found := len(faults) > 0, false
+	for _, f := range faults {
+		report(std.err, f)
+	}
+	for _, d := range domains {
 		for _, result := range keys.CheckDomain(ctx, lookup, d, selector) {
 			found = true
 			failed = failed || !result.Serves()
-			fmt.Fprintln(std.out, result)
+			text := result.String()
 			if result.State == keys.Absent || result.State == keys.Different {
-				fmt.Fprintf(std.out, "publish:\n%s\n", result.Record)
+				text += "\npublish:\n" + result.Record.String()
+			}
+			if _, err := fmt.Fprintln(std.out, text); err != nil {
+				return err
 			}
 		}
 	}
 	switch {
-	case !found && !failed && selector != "":
-		return mend{fmt.Errorf("%s has no key with selector %q", domain, selector), "dkimd key check " + domain}
-	case !found && !failed:
-		return mend{fmt.Errorf("there is no key in %s", cfg.Sign.Directory), "dkimd key generate DOMAIN"}
 	case failed:
 		return errQuiet
+	case !found && selector != "":
+		return mend{fmt.Errorf("%s has no key with selector %q", domain, selector), "dkimd key check " + domain}
+	case !found:
+		return mend{fmt.Errorf("there is no key in %s", cfg.Sign.Directory), "dkimd key generate DOMAIN"}
 	}
 	return nil
+}
+
+// domainsToCheck are one domain, or all, and what is wrong with them.
+func domainsToCheck(directory, domain string) ([]*keys.Domain, tomlfile.Faults, error) {
+	if domain == "" {
+		store, faults := keys.Open(keys.Config{Directory: directory})
+		store.Close()
+		return store.Domains(), faults, nil
+	}
+	d, err := keys.Find(keys.Config{Directory: directory}, domain)
+	switch {
+	case errors.Is(err, keys.ErrNoKeys):
+		return nil, nil, mend{err, "dkimd key generate " + domain}
+	case err != nil:
+		return nil, nil, mend{err, ""}
+	}
+	return []*keys.Domain{d}, d.Faults(), nil
 }
 
 func activateCommand(std stdio) *cobra.Command {
@@ -147,6 +166,8 @@ Exit status: 0 activated, 1 DNS does not serve the record, 2 something to mend f
 			case errors.Is(err, keys.ErrNotServed):
 				fmt.Fprintf(std.err, "dkimd: %v\nhint: publish this record, or sign without it: --force\n%s\n", err, done.Check.Record)
 				return errQuiet
+			case errors.Is(err, fs.ErrPermission):
+				return mend{err, "run this as root, or as the owner of " + cfg.Sign.Directory}
 			case err != nil:
 				return mend{err, ""}
 			}
@@ -164,11 +185,9 @@ func withDNS(cmd *cobra.Command) (*config.Config, *resolver.Resolver, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := resolver.New(resolver.Config{
-		Servers: cfg.DNS.Servers, Timeout: cfg.DNS.Timeout, Attempts: cfg.DNS.Attempts, CacheEntries: cfg.DNS.CacheEntries,
-	})
+	r, err := openResolver(resolverConfig(cfg))
 	if err != nil {
-		return nil, nil, mend{fmt.Errorf("dns: %w", err), `name the DNS servers in dkimd.toml: [dns] servers = ["127.0.0.1"]`}
+		return nil, nil, err
 	}
 	return cfg, r, nil
 }
