@@ -8,8 +8,10 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"dkimd/internal/milter/client"
@@ -36,6 +38,9 @@ stays behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), demoTime)
 			defer cancel()
+			// Whoever interrupts it leaves nothing behind either.
+			ctx, restore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			defer restore()
 			return demo(ctx, std)
 		},
 	}

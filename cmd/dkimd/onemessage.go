@@ -18,6 +18,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// bare is an address without the angle brackets it has in SMTP.
+func bare(address string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(address, "<"), ">")
+}
+
 // maxStdin bounds the one message that sign and verify read: a mail server would not take a larger one.
 const maxStdin = 256 << 20
 
@@ -33,7 +38,7 @@ Exit status: 0 signed, 1 not signed (the reason is on standard error; the messag
 is written all the same), 2 something to mend first.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			env := &message.Envelope{Front: message.CommandLine, Client: message.NewClient("", ""), Sender: from}
+			env := &message.Envelope{Front: message.CommandLine, Client: message.NewClient("", ""), Sender: bare(from)}
 			m, out, event, err := oneMessage(cmd, std, env)
 			if err != nil {
 				return err
@@ -69,7 +74,7 @@ Exit status: 0 a signature passed and the rules accept the message, 1 not so,
 2 something to mend first.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			env := &message.Envelope{Front: message.CommandLine, Sender: from}
+			env := &message.Envelope{Front: message.CommandLine, Purpose: message.OnlyVerify, Sender: bare(from)}
 			if client != "" {
 				env.Client = message.NewClient("", client)
 				if env.Client.Kind != message.ClientAddress {
@@ -79,6 +84,9 @@ Exit status: 0 a signature passed and the rules accept the message, 1 not so,
 			_, out, event, err := oneMessage(cmd, std, env)
 			if err != nil {
 				return err
+			}
+			if event.Mode == events.ModeTrusted {
+				fmt.Fprintf(std.err, "dkimd: not judged: %s\n", event.Reason)
 			}
 			return printReport(std.out, out, event)
 		},
@@ -156,8 +164,9 @@ func (m rawMessage) process(ctx context.Context, c *config.Config, env *message.
 		return pipeline.Outcome{}, nil, err
 	}
 	defer s.close()
-	for _, f := range s.allFaults() {
-		fmt.Fprintf(std.err, "dkimd: %v\n", f)
+	// What is wrong with the keys of this message's domain is told as the reason.
+	for _, f := range s.broken {
+		report(std.err, f)
 	}
 	msg := s.pipeline.Begin(env)
 	for _, f := range m.fields {
@@ -171,6 +180,7 @@ func (m rawMessage) process(ctx context.Context, c *config.Config, env *message.
 
 // rawMessage is a message as it stood in a file, taken apart.
 type rawMessage struct {
+	mbox   []byte // the line above the message in an mbox: no part of it
 	raw    []byte // as read
 	eol    string // its line ends
 	fields []message.Field
@@ -181,7 +191,12 @@ type rawMessage struct {
 // 2.1). Lines may end in LF or CRLF. A line that can be no header field begins
 // the body, as it does for a mail server.
 func splitMessage(raw []byte) rawMessage {
-	m := rawMessage{raw: raw, eol: "\n"}
+	m := rawMessage{eol: "\n"}
+	if bytes.HasPrefix(raw, []byte("From ")) {
+		_, after := cutLine(raw)
+		m.mbox, raw = raw[:len(raw)-len(after)], after
+	}
+	m.raw = raw
 	if i := bytes.IndexByte(raw, '\n'); i > 0 && raw[i-1] == '\r' {
 		m.eol = "\r\n"
 	}
@@ -225,6 +240,7 @@ func withCRLF(b []byte) []byte {
 // withFields is the message as read, with fields on top.
 func (m rawMessage) withFields(add []pipeline.Addition) []byte {
 	var b bytes.Buffer
+	b.Write(m.mbox)
 	for _, a := range add {
 		b.WriteString(strings.ReplaceAll(a.Name+":"+a.Value, "\r\n", m.eol) + m.eol)
 	}
