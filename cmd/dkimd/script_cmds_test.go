@@ -36,6 +36,36 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// faults CASES FILE COMMAND...: every block of CASES, which end with an empty
+// line, is written to FILE, and COMMAND run. The lines of the block that begin
+// with "dkimd: " are left out of FILE: they are all that COMMAND says, on stderr. It
+// ends with status 2, or 0 where they are all warnings.
+func faults(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: faults cases file command [args...]")
+	}
+	blocks := strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n\n")
+	for _, block := range blocks {
+		var file, want strings.Builder
+		code := "0"
+		for line := range strings.Lines(block + "\n") {
+			switch {
+			case !strings.HasPrefix(line, "dkimd: "):
+				file.WriteString(line)
+				continue
+			case !strings.HasPrefix(line, "dkimd: warning: "):
+				code = "2"
+			}
+			want.WriteString(line)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(file.String()), 0o600))
+		status(ts, false, append([]string{code}, args[2:]...))
+		if got := ts.ReadFile("stderr"); got != want.String() || want.Len() == 0 {
+			ts.Fatalf("%s\nsays:\n%swant:\n%s", file.String(), got, want.String())
+		}
+	}
+}
+
 type dnsKey struct{}
 
 // prepareScript starts a DNS server for the script and fills in, in every file
