@@ -12,6 +12,10 @@ import (
 // maxName is the length of a domain name in presentation form (RFC 1035 section 2.3.4).
 const maxName = 253
 
+// maxULabels is the longest name that is looked at: no name of maxName octets is
+// longer in U-labels, and making A-labels costs the square of the length.
+const maxULabels = 512
+
 // ParseName checks a domain or selector and returns it in message.Domain()
 // form: labels of letters, digits, hyphens and underscores, 1 to 63 octets
 // each, no dot at the end (RFC 6376 section 3.5 has none), at most 253 octets.
@@ -19,6 +23,9 @@ const maxName = 253
 // stand; nothing is mapped away or deleted. A single label is a name:
 // whether it is a public suffix is for the verifier to say. The error is ErrSyntax.
 func ParseName(s string) (string, error) {
+	if len(s) > maxULabels {
+		return "", fmt.Errorf("%w: name is over %d octets", ErrSyntax, maxULabels)
+	}
 	for i := range len(s) {
 		if s[i] < 0x80 {
 			continue
