@@ -15,6 +15,7 @@ const maxClaims = 64
 const (
 	replyFault        = "451 4.7.5 internal fault while this message was checked, try again later"
 	replyKeyLookup    = "451 4.7.5 a DKIM key needed to judge this message could not be looked up, try again later"
+	replyUnread       = "550 5.7.1 this message has more From addresses than anybody needs"
 	replyPolicyLookup = "451 4.7.5 the DMARC policy needed to judge this message could not be looked up, try again later"
 )
 
@@ -23,6 +24,8 @@ type Case struct {
 	from   message.Originator
 	claims []claim
 	excess []claim // the first claim past maxClaims, and the first whose file can stop mail in enforce mode
+	// unread: From holds more than is read of it, and there are files that could stop the message for that.
+	unread bool
 }
 
 func (c *Case) add(f *file, sender string, onlyEnvelope bool, m *Message) {
@@ -91,11 +94,11 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 	if report == nil {
 		return c.Fault()
 	}
-	if len(c.claims) == 0 {
+	if len(c.claims) == 0 && !c.unread {
 		return Verdict{}
 	}
 	w := newWorld(c, report)
-	decisions := make([]Decision, 0, len(c.claims)+len(c.excess))
+	decisions := make([]Decision, 0, len(c.claims)+len(c.excess)+1)
 	for i := range c.claims {
 		decisions = append(decisions, w.judge(&c.claims[i]))
 	}
@@ -107,6 +110,9 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 			d.Reply = "550 5.7.1 this message names more than " + strconv.Itoa(maxClaims) + " sender domains"
 		}
 		decisions = append(decisions, d)
+	}
+	if c.unread {
+		decisions = append(decisions, Decision{Rule: ruleTooMany, Mode: modeEnforce, Action: Reject, Reply: replyUnread})
 	}
 	return combine(decisions)
 }
@@ -123,6 +129,9 @@ func (c *Case) Fault() Verdict {
 			}
 			decisions = append(decisions, d)
 		}
+	}
+	if c.unread {
+		decisions = append(decisions, Decision{Rule: ruleFault, Mode: modeEnforce, Action: TempFail, Reply: replyFault})
 	}
 	return combine(decisions)
 }

@@ -76,6 +76,7 @@ func (r *Rules) Select(m Message) *Case {
 	if r == nil {
 		return c
 	}
+	c.unread = m.From.Incomplete && r.stops
 	for _, domain := range m.From.Claimed {
 		if f := r.find(domain, fromHeader); f != nil {
 			c.add(f, domain, false, &m)

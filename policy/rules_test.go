@@ -171,6 +171,27 @@ func TestDefaultFile(t *testing.T) {
 	}
 }
 
+// TestUnreadFrom: who hides behind more From than is read is refused wherever a
+// file could have stopped him.
+func TestUnreadFrom(t *testing.T) {
+	t.Parallel()
+	author := from("x@evil.example")
+	author.Incomplete = true
+	m := policy.Message{From: author}
+	const rule = "[[rule]]\nnot_result='pass'\naction='quarantine'\n"
+	strict := load(t, map[string]string{"gmail.com.toml": enforced(rule)})
+	if got := said(strict.Select(m).Judge(&verifier.Report{})); got != "reject by (too many sender domains): 550 5.7.1 this message has more From addresses than anybody needs" {
+		t.Error(got)
+	}
+	if got := said(strict.Select(m).Fault()); !strings.HasPrefix(got, "tempfail by (internal fault)") {
+		t.Error(got)
+	}
+	watching := load(t, map[string]string{"gmail.com.toml": rule})
+	if got := said(watching.Select(m).Judge(&verifier.Report{})); got != "accept" {
+		t.Error(got)
+	}
+}
+
 // TestPublicSuffixesAlignNobody: two domains without an organizational domain have none in common.
 func TestPublicSuffixesAlignNobody(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,10 @@
 package message
 
 import (
+	"io"
+	"mime"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -22,14 +26,17 @@ type Originator struct {
 	Readable bool
 	// Claimed is every distinct domain a reader could take for the author's:
 	// those of Addresses and, where a field is not well formed, any other
-	// @domain found outside comments and quoted strings. A mail program shows
+	// @domain found in it, in encoded words (RFC 2047) too. A mail program shows
 	// what it makes of a broken field, and a forger chooses how it is broken.
 	Claimed []string
+	// Incomplete: Claimed may lack domains, because there was more than anybody
+	// writes and more than is read.
+	Incomplete bool
 }
 
 // Domain is the author's domain where there is exactly one, else empty.
 func (o Originator) Domain() string {
-	if o.Fields != 1 || !o.Readable || len(o.Claimed) != 1 {
+	if o.Fields != 1 || !o.Readable || len(o.Claimed) != 1 || o.Incomplete {
 		return ""
 	}
 	return o.Claimed[0]
@@ -37,34 +44,39 @@ func (o Originator) Domain() string {
 
 // ReadFrom reads all From fields of a header.
 func ReadFrom(h *Header) Originator {
-	o := Originator{Readable: true}
+	o := Originator{Readable: true, Incomplete: h.lostFrom}
+	claimed := map[string]bool{}
+	claim := func(domain string) bool {
+		switch {
+		case domain == "" || claimed[domain]:
+		case len(o.Claimed) >= maxClaimed:
+			o.Incomplete = true
+			return false
+		default:
+			claimed[domain] = true
+			o.Claimed = append(o.Claimed, domain)
+		}
+		return true
+	}
 	for _, f := range h.fields {
 		if !f.Is("From") {
 			continue
 		}
 		o.Fields++
 		addresses, ok := ReadAddresses(f.Value())
-		o.Addresses = append(o.Addresses, addresses...)
+		o.Addresses = append(o.Addresses, addresses[:min(len(addresses), maxAddresses-len(o.Addresses))]...)
 		for _, a := range addresses {
-			o.claim(a.Domain)
+			claim(a.Domain)
 		}
 		if !ok {
 			o.Readable = false
-			for _, d := range looseDomains(f.Value()) {
-				o.claim(d)
-			}
+			looseDomains(f.Value(), claim)
 		}
 	}
 	if len(o.Addresses) == 0 {
 		o.Readable = false
 	}
 	return o
-}
-
-func (o *Originator) claim(domain string) {
-	if domain != "" && len(o.Claimed) < maxClaimed && !slices.Contains(o.Claimed, domain) {
-		o.Claimed = append(o.Claimed, domain)
-	}
 }
 
 // ReadAddresses reads an address list with groups, comments, quoted strings,
@@ -206,7 +218,7 @@ func (r *addressReader) address(local []token) {
 		}
 	}
 	name := Domain(domain.String())
-	if len(local) == 0 || name == "" || want == tokenWord {
+	if len(local) == 0 || name == "" || want == tokenWord || !isName(name) && !isLiteral(name) {
 		r.well = false
 	}
 	if r.token.kind == '@' {
@@ -222,40 +234,86 @@ func (r *addressReader) address(local []token) {
 	r.addresses = append(r.addresses, Address{Local: user.String(), Domain: name})
 }
 
-// looseDomains finds whatever follows an "@" in a field that is not well formed,
-// reading it twice: with comments and quoted strings taken out, and as plain bytes.
-func looseDomains(value []byte) []string {
-	var found []string
-	collect := func(l lexer) {
-		joined := func(domain string, t token) bool {
-			return domain == "" || !t.spaced || !l.plain && (t.kind == '.' || strings.HasSuffix(domain, "."))
-		}
-		var domain strings.Builder
-		open := false
-		flush := func() {
-			if d := strings.Trim(Domain(domain.String()), "."); open && strings.Contains(d, ".") && len(found) < maxClaimed {
-				found = append(found, d)
-			}
-			domain.Reset()
-		}
-		for t := l.scan(); ; t = l.scan() {
-			switch {
-			case t.kind == '@':
-				flush()
-				open = true
-				continue
-			case open && (t.kind == tokenWord || t.kind == '.') && joined(domain.String(), t):
-				domain.WriteString(t.text)
-				continue
-			}
-			flush()
-			open = false
-			if t.kind == tokenEnd {
+// isLiteral reports whether an address literal is one (RFC 5321 section 4.1.3),
+// and hides nothing else.
+func isLiteral(domain string) bool {
+	inner, ok := strings.CutPrefix(domain, "[")
+	inner, closed := strings.CutSuffix(inner, "]")
+	_, err := netip.ParseAddr(strings.TrimPrefix(inner, "ipv6:"))
+	return ok && closed && err == nil
+}
+
+// looseDomains tells claim of whatever follows an "@" in a field that is not well
+// formed, until it reports false. The field is read with comments and quoted strings
+// taken out, as plain bytes, and in both ways with its encoded words decoded.
+func looseDomains(value []byte, claim func(domain string) bool) {
+	texts := [][]byte{value}
+	if decoded := decodeWords(value); decoded != nil {
+		texts = append(texts, decoded)
+	}
+	seen := map[string]bool{} // names as written: most fields repeat theirs
+	for _, text := range texts {
+		for _, plain := range []bool{false, true} {
+			ok := looseNames(lexer{text: text, plain: plain}, func(name string) bool {
+				if seen[name] {
+					return true
+				}
+				seen[name] = true
+				d := Domain(name)
+				if d = strings.Trim(d[:namePrefix(d)], "."); !strings.Contains(d, ".") {
+					return true
+				}
+				return claim(d)
+			})
+			if !ok {
 				return
 			}
 		}
 	}
-	collect(lexer{text: value})
-	collect(lexer{text: value, plain: true})
-	return found
+}
+
+// looseNames tells found of the words and dots behind each "@", until it reports false.
+func looseNames(l lexer, found func(name string) bool) bool {
+	joined := func(domain string, t token) bool {
+		return domain == "" || !t.spaced || !l.plain && (t.kind == '.' || strings.HasSuffix(domain, "."))
+	}
+	var domain strings.Builder
+	open := false
+	for t := l.scan(); ; t = l.scan() {
+		if open && (t.kind == tokenWord || t.kind == '.') && joined(domain.String(), t) {
+			domain.WriteString(t.text)
+			continue
+		}
+		if open && !found(domain.String()) {
+			return false
+		}
+		domain.Reset()
+		open = t.kind == '@'
+		if t.kind == tokenEnd {
+			return true
+		}
+	}
+}
+
+var (
+	encodedWord = regexp.MustCompile(`=\?[^?\s]{1,64}\?[bBqQ]\?[^?]*\?=`)
+	// RFC 2047 section 6.2: white space between encoded words is not shown.
+	betweenWords = regexp.MustCompile(`\?=[ \t\r\n]+=\?`)
+)
+
+// decodeWords is a field with its encoded words (RFC 2047) decoded, as mail
+// programs show it; nil where there is none. What matters here is ASCII in almost
+// every charset, so charsets are not looked at.
+func decodeWords(value []byte) []byte {
+	if !encodedWord.Match(value) {
+		return nil
+	}
+	decoder := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
+	return encodedWord.ReplaceAllFunc(betweenWords.ReplaceAll(value, []byte("?==?")), func(word []byte) []byte {
+		text, err := decoder.Decode(string(word))
+		if err != nil {
+			return word
+		}
+		return []byte(text)
+	})
 }

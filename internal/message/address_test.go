@@ -1,9 +1,11 @@
 package message_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dkimd/internal/message"
 
@@ -62,6 +64,14 @@ func TestReadFrom(t *testing.T) {
 		"stray backslash":               {[]string{` x\@gmail.com`}, []string{"gmail.com"}, []string{"gmail.com"}, false},
 		"empty angle, then address":     {[]string{" <> x@gmail.com"}, []string{"gmail.com"}, []string{"gmail.com"}, false},
 		"semicolon list":                {[]string{" a@x.org; b@gmail.com"}, []string{"x.org", "gmail.com"}, []string{"x.org", "gmail.com"}, false},
+		"encoded word for an address":   {[]string{" =?utf-8?b?Q0VPIDxjZW9AZ21haWwuY29tPg==?="}, nil, []string{"gmail.com"}, false},
+		"encoded words, other charset":  {[]string{" =?windows-1252?q?ceo=40?= =?x?Q?gmail=2Ecom?="}, nil, []string{"gmail.com"}, false},
+		"encoded word for a domain":     {[]string{" ceo@=?utf-8?q?gmail.com?="}, []string{"=?utf-8?q?gmail.com?="}, []string{"gmail.com"}, false},
+		"rubbish behind a domain":       {[]string{" ceo@gmail.com/"}, []string{"gmail.com/"}, []string{"gmail.com"}, false},
+		"invisible behind a domain":     {[]string{" ceo@gmail.com\u200d"}, []string{"gmail.com\u200d"}, []string{"gmail.com"}, false},
+		"broken UTF-8 behind a domain":  {[]string{" ceo@gmail.com\xff"}, []string{"gmail.com\ufffd"}, []string{"gmail.com"}, false},
+		"address in a literal":          {[]string{" x@[evil ceo@gmail.com]"}, []string{"[evil ceo@gmail.com]"}, []string{"gmail.com"}, false},
+		"IPv6 literal":                  {[]string{" x@[IPv6:2001:db8::1]"}, []string{"[ipv6:2001:db8::1]"}, []string{"[ipv6:2001:db8::1]"}, true},
 		"a hundred thousand comments":   {[]string{deep + " x@gmail.com"}, nil, []string{"gmail.com"}, false},
 	}
 	for name, tt := range tests {
@@ -91,6 +101,47 @@ func TestReadFrom(t *testing.T) {
 				t.Errorf("readable %v with %d fields, want %v with %d", got.Readable, got.Fields, tt.readable, len(tt.from))
 			}
 		})
+	}
+}
+
+// A forger may write as many addresses as he likes in front of the one that is shown.
+func TestReadFromManyAddresses(t *testing.T) {
+	t.Parallel()
+	got := message.ReadFrom(header("From: " + strings.Repeat("x@evil.example, ", 5000) + "ceo@gmail.com"))
+	if got.Readable || got.Incomplete || !slices.Contains(got.Claimed, "gmail.com") || len(got.Addresses) > 1000 {
+		t.Errorf("readable %v, incomplete %v, claimed %q, %d addresses", got.Readable, got.Incomplete, got.Claimed, len(got.Addresses))
+	}
+	var many strings.Builder
+	for i := range 1001 {
+		fmt.Fprintf(&many, "x@%d.evil.example, ", i)
+	}
+	if got := message.ReadFrom(header("From: " + many.String() + "ceo@gmail.com")); !got.Incomplete {
+		t.Errorf("%d domains claimed, and nothing said of the others", len(got.Claimed))
+	}
+}
+
+// The cost of a From field must not grow with the square of its length.
+func TestReadFromCost(t *testing.T) {
+	t.Parallel()
+	var ideographs strings.Builder
+	for c := rune(0x4e00); c < 0x9f00; c++ {
+		ideographs.WriteRune(c)
+	}
+	n := 1 << 20
+	for name, value := range map[string]string{
+		"U-label":       strings.Repeat("@"+ideographs.String()+" ", n/ideographs.Len()),
+		"words":         strings.Repeat("=?u?b? ", n/7),
+		"encoded words": strings.Repeat("=?u?b?YUBi?= ", n/13),
+		"at signs":      strings.Repeat("@", n),
+		"domains":       strings.Repeat("@b.c ", n/5),
+		"comments":      strings.Repeat("(", n),
+		"local part":    strings.Repeat("a.", n/2) + "@b.c",
+	} {
+		started := time.Now()
+		message.ReadFrom(header("From: " + value))
+		if took := time.Since(started); took > 5*time.Second {
+			t.Errorf("%s: %v for %d bytes", name, took, len(value))
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package message
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -10,6 +11,10 @@ import (
 // profile maps U-labels to A-labels (RFC 5890) as a resolver would, but lets
 // through what real DNS names contain: underscores, and hyphens anywhere.
 var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false)) //nolint:gochecknoglobals // immutable, and costly to build
+
+// maxULabels is the longest name that is brought into A-labels. A name of the DNS
+// (RFC 1035 section 2.3.4) is shorter, and the work grows with the square of the length.
+const maxULabels = 512
 
 // Domain brings a domain into the form in which domains are compared: lower
 // case, A-labels, no dot at the end. What is no domain comes back in lower case.
@@ -31,11 +36,30 @@ func Domain(s string) string {
 		}
 		return strings.ToLower(s)
 	}
+	if len(s) > maxULabels || !utf8.ValidString(s) {
+		return strings.ToLower(s)
+	}
 	mapped, err := profile.ToASCII(s)
 	if err != nil {
 		return strings.ToLower(s)
 	}
 	return strings.ToLower(strings.TrimSuffix(mapped, "."))
+}
+
+// isName reports whether a domain in the form of Domain has only what names of
+// the DNS are made of: then every reader sees the same name.
+func isName(domain string) bool { return namePrefix(domain) == len(domain) }
+
+// namePrefix is how much of it that is true of.
+func namePrefix(domain string) int {
+	for i := range len(domain) {
+		switch c := domain[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return i
+		}
+	}
+	return len(domain)
 }
 
 // DomainOf is the domain of an SMTP address, or empty where there is none.

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Limits of a header. Past them fields are no longer kept, but for the first
-// fields that say who the author is: a sender's rules must still find him.
+// Limits of a header. Past them fields are no longer kept, but for those that
+// say who the author is, within limits of their own: a sender's rules must still find him.
 const (
 	MaxHeaderBytes = 1 << 20
 	MaxFields      = 2000
 
-	maxLateOriginators     = 64
-	maxLateOriginatorBytes = 16 << 10
+	maxLateFrom      = 64
+	maxLateFromBytes = 1 << 20
 )
 
 // Field is one header field as it came: name, colon, value, without the final CRLF.
@@ -68,7 +68,11 @@ type Header struct {
 	bytes  int
 	limit  string
 	arena  []byte
-	late   int
+
+	// Past the limit: From fields and their bytes, whether one more was lost,
+	// and whether there was a List-Id.
+	lateFrom, lateFromBytes int
+	lostFrom, lateList      bool
 }
 
 // Add appends a field. The value keeps its leading white space.
@@ -97,17 +101,26 @@ func (h *Header) Add(name, value string) {
 }
 
 // addLate keeps what a sender's rules need although the header is too long.
+// From is kept whole, or the author could stand behind the cut.
 func (h *Header) addLate(name, value string) {
 	switch strings.ToLower(strings.TrimRight(name, " \t")) {
-	case "from", "sender", "list-id":
+	case "from":
+		h.lateFrom++
+		h.lateFromBytes += len(value)
+		if h.lateFrom > maxLateFrom || h.lateFromBytes > maxLateFromBytes {
+			h.lostFrom = true
+			return
+		}
+	case "list-id": // that there is one is all that counts
+		if h.lateList {
+			return
+		}
+		h.lateList = true
+		value = ""
 	default:
 		return
 	}
-	if h.late >= maxLateOriginators {
-		return
-	}
-	h.late++
-	h.fields = append(h.fields, NewField(name, value[:min(len(value), maxLateOriginatorBytes)]))
+	h.fields = append(h.fields, NewField(name, value))
 }
 
 // Exceeded names the limit the header went past, or is empty.

@@ -70,6 +70,45 @@ func TestHeaderLimits(t *testing.T) {
 	}
 }
 
+// Nothing in front of a late From, and no length of it, may hide the author.
+func TestHeaderLateFrom(t *testing.T) {
+	t.Parallel()
+	full := func() *message.Header {
+		h := new(message.Header)
+		for range message.MaxFields {
+			h.Add("X", " x")
+		}
+		for range 1000 {
+			h.Add("List-Id", " <x.evil.example>")
+			h.Add("Sender", " x@evil.example")
+		}
+		return h
+	}
+	h := full()
+	h.Add("From", strings.Repeat(" (x)", 20000)+" ceo@gmail.com")
+	if got := message.ReadFrom(h); got.Domain() != "gmail.com" || got.Incomplete {
+		t.Errorf("got %d fields, claimed %q", got.Fields, got.Claimed)
+	}
+	if len(h.Fields()) > message.MaxFields+2 || len(h.All("List-Id")) != 1 {
+		t.Errorf("%d fields kept", len(h.Fields()))
+	}
+
+	h = full()
+	for range 100 {
+		h.Add("From", " x@evil.example")
+	}
+	h.Add("From", " ceo@gmail.com")
+	if got := message.ReadFrom(h); !got.Incomplete {
+		t.Errorf("a From field was lost, and %+v does not say so", got)
+	}
+
+	h = full()
+	h.Add("From", strings.Repeat(" ", 2<<20)+" ceo@gmail.com")
+	if got := message.ReadFrom(h); !got.Incomplete || got.Domain() != "" {
+		t.Errorf("a From field was lost, and %+v does not say so", got)
+	}
+}
+
 func TestHeaderResetLeavesOldFieldsAlone(t *testing.T) {
 	t.Parallel()
 	h := new(message.Header)
