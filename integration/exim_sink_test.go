@@ -104,7 +104,7 @@ func (s *chunkSink) serve(conn net.Conn) {
 		switch {
 		case strings.HasPrefix(verb, "EHLO"):
 			extensions := "250-CHUNKING\r\n"
-			if s.plain {
+			if s.isPlain() {
 				extensions = ""
 			}
 			ok = say("250-sink.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n%s250 SIZE 0", extensions)
@@ -149,6 +149,19 @@ func (s *chunkSink) serve(conn net.Conn) {
 			ok = say("250 ok")
 		}
 	}
+}
+
+// speak sets whether CHUNKING is offered.
+func (s *chunkSink) speak(chunking bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plain = !chunking
+}
+
+func (s *chunkSink) isPlain() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plain
 }
 
 // find returns the deliveries to a recipient.

@@ -73,13 +73,11 @@ const (
 
 const eximConfig = `DKIMD_SOCKET = %[1]s/exim.sock
 DKIMD_PROGRAM = %[2]s
-.ifndef DKIMD_WAIT
-DKIMD_WAIT = 10s
-.endif
 %[3]s
 .include %[1]s/dkimd/main
 exim_path = %[4]s
 primary_hostname = ` + mailName + `
+qualify_domain = ours.test
 spool_directory = %[1]s/spool
 log_file_path = %[1]s/log/%%slog
 pid_file_path = %[1]s/pid
@@ -136,6 +134,7 @@ inbox:
   driver = smtp
   allow_localhost
   hosts_try_chunking =
+  message_linelength_limit = 1G
 remote_smtp:
   driver = smtp
   allow_localhost

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
@@ -272,5 +271,3 @@ func (c crafted) signSimple(t *testing.T, data []byte) []byte {
 	}
 	return append([]byte("DKIM-Signature:"+field+base64.StdEncoding.EncodeToString(signature)+"\r\n"), data...)
 }
-
-var _ = time.Second

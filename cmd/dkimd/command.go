@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
+	"dkimd/internal/exim"
 	"dkimd/internal/tomlfile"
 
 	"github.com/spf13/cobra"
@@ -121,7 +123,7 @@ Start with: dkimd demo`,
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	root.AddCommand(
 		serveCommand(std), checkCommand(std), keyCommand(std), signCommand(std), verifyCommand(std),
-		demoCommand(std), eximSignCommand(), versionCommand(std),
+		demoCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
 	)
 	return root
 }

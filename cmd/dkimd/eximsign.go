@@ -22,8 +22,9 @@ const (
 	exitTempFail = 75
 )
 
-func eximSignCommand() *cobra.Command {
-	return &cobra.Command{
+// eximSignCommand describes exim-sign, and reads its flags into filter and limit.
+func eximSignCommand(filter *exim.Filter, limit *time.Duration) *cobra.Command {
+	c := &cobra.Command{
 		Use:   eximSignName + " SOCKET ID CLIENT PROTOCOL",
 		Short: "Sign a message that leaves Exim: its transport_filter",
 		Long: `Exim-sign reads a message, has it signed by the dkimd that serves the Exim socket
@@ -36,34 +37,39 @@ Where anything is in doubt it writes nothing and exits 75; Exim keeps the messag
 and tries again. What is wrong is told on a terminal only: Exim would take it
 for a part of the message.`,
 		Args: arguments("path of the socket", "queue id", "address of the client", "protocol"),
-		// run sees to it before this.
+		// run takes all but a call for help before it comes to this.
 		RunE: func(*cobra.Command, []string) error { return errQuiet },
 	}
+	c.Flags().BoolVar(&filter.FailOpen, "fail-open", false, "let mail go unsigned while dkimd is down")
+	c.Flags().DurationVar(limit, "timeout", eximSignTime, "how long it may take in all")
+	return c
 }
 
 // eximSign is run's way for exim-sign. It stands before everything else: its
 // start is paid at each delivery.
 func eximSign(args []string, in io.Reader, out io.Writer) int {
 	complain := muteStderr()
-	if len(args) < 3 || len(args) > 4 {
-		complain("want the arguments SOCKET ID CLIENT PROTOCOL")
+	var filter exim.Filter
+	var limit time.Duration
+	flags := eximSignCommand(&filter, &limit).Flags()
+	flags.SetOutput(io.Discard)
+	if err := flags.Parse(args); err != nil || flags.NArg() != 4 || limit <= 0 {
+		complain("want the arguments [--fail-open] [--timeout=DURATION] SOCKET ID CLIENT PROTOCOL")
 		return exitTempFail
 	}
-	filter := exim.Filter{Socket: args[0], QueueID: args[1], Client: args[2]}
-	if len(args) == 4 {
-		filter.Protocol = args[3]
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), eximSignTime)
+	filter.Socket, filter.QueueID, filter.Client, filter.Protocol = flags.Arg(0), flags.Arg(1), flags.Arg(2), flags.Arg(3)
+	// Asking ends first: with fail-open there is time left to write.
+	ask, cancel := context.WithTimeout(context.Background(), limit-limit/10)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- filter.Run(ctx, in, out) }()
+	go func() { done <- filter.Run(ask, in, out) }()
 	select {
 	case err := <-done:
 		if err == nil {
 			return exitDone
 		}
 		complain(err.Error())
-	case <-ctx.Done():
+	case <-time.After(limit):
 		complain("it took too long")
 	}
 	return exitTempFail

@@ -24,10 +24,12 @@ type Filter struct {
 	// QueueID is $message_exim_id, Client $sender_host_address (empty: local
 	// submission), Protocol $received_protocol.
 	QueueID, Client, Protocol string
+	// FailOpen lets a message go unsigned that the daemon does not answer for.
+	FailOpen bool
 }
 
-// Run filters one message. ctx bounds it but for reading and writing: whoever
-// calls must not wait for those longer than for ctx.
+// Run filters one message. ctx bounds the asking; reading and writing cannot be
+// bounded here: whoever calls must not wait for those forever.
 func (f Filter) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	msg, err := io.ReadAll(in)
 	if err != nil {
@@ -38,11 +40,11 @@ func (f Filter) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return errors.New("read the message: it is empty")
 	}
 	fields, err := f.ask(ctx, msg)
-	if err != nil {
+	switch {
+	case err != nil && f.FailOpen:
+		fields = nil
+	case err != nil:
 		return fmt.Errorf("ask dkimd at %s: %w", f.Socket, err)
-	}
-	if err := ctx.Err(); err != nil {
-		return err
 	}
 	for _, p := range [][]byte{fields, msg} {
 		if n, err := out.Write(p); err != nil || n != len(p) {

@@ -1,0 +1,456 @@
+//go:build integration
+
+package integration_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// impostor takes dkimd's place at the socket of a world, and misbehaves.
+type impostor struct {
+	listener net.Listener
+	all      sync.WaitGroup
+	stop     chan struct{}
+}
+
+// impersonate ends dkimd, and answers each request by its first line. Nothing
+// more is read than answer reads.
+func (e *eximWorld) impersonate(t *testing.T, answer func(first string, in *bufio.Reader, conn net.Conn, stop <-chan struct{})) {
+	t.Helper()
+	e.stop(t)
+	listener, err := net.Listen("unix", e.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(e.socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	p := &impostor{listener: listener, stop: make(chan struct{})}
+	p.all.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			p.all.Go(func() {
+				defer conn.Close() //nolint:errcheck // that is the misbehaviour
+				in := bufio.NewReader(conn)
+				first, _ := in.ReadString('\n')
+				answer(first, in, conn, p.stop)
+			})
+		}
+	})
+	t.Cleanup(func() { close(p.stop); _ = listener.Close(); p.all.Wait() })
+}
+
+// queueID reads the request's queue id.
+func queueID(in *bufio.Reader) string {
+	for {
+		line, err := in.ReadString('\n')
+		if id, found := strings.CutPrefix(line, "Queue-Id: "); found || err != nil {
+			return strings.TrimSpace(id)
+		}
+	}
+}
+
+const quick = "DKIMD_WAIT = 2s\nDKIMD_SIGN_WAIT = 2s"
+
+// While dkimd is away, or not right, mail waits at its sender: nothing comes in
+// unchecked, nothing is lost.
+func TestEximDefersWhatDkimdDoesNotAnswerFor(t *testing.T) {
+	t.Parallel()
+	const unavailable = "451 4.7.1 DKIM service unavailable, try again later"
+	eachExim(t, func(t *testing.T, build string) {
+		good := func(id, text string) string {
+			if build == "heavy" {
+				return "RSPAMD/1.3 0 EX_OK\r\nMetric: default; False; 0 / 10 / 10\r\n" + strings.ReplaceAll(text, "\n", "\r\n") + "Id: " + id + "\r\n"
+			}
+			return strings.ReplaceAll(text, "\n", "\n ") + "Id: " + id
+		}
+		tests := map[string]struct {
+			answer func(first string, in *bufio.Reader, conn net.Conn, stop <-chan struct{})
+			want   string
+		}{
+			"down": {nil, unavailable},
+			"hangs": {func(_ string, in *bufio.Reader, _ net.Conn, stop <-chan struct{}) {
+				go io.Copy(io.Discard, in) //nolint:errcheck // until the connection ends
+				<-stop
+			}, unavailable},
+			"closes": {func(_ string, in *bufio.Reader, _ net.Conn, _ <-chan struct{}) { queueID(in) }, unavailable},
+			"killed in mid-answer": {func(_ string, in *bufio.Reader, conn net.Conn, _ <-chan struct{}) {
+				whole := good(queueID(in), "Action: accept\nAR: x; dkim=pass\n")
+				_, _ = io.WriteString(conn, whole[:len(whole)-12])
+			}, unavailable},
+			"speaks of another message": {func(_ string, in *bufio.Reader, conn net.Conn, _ <-chan struct{}) {
+				queueID(in)
+				_, _ = io.WriteString(conn, good("1xAAAA-000000-00", "Action: accept\n"))
+			}, unavailable},
+			"garbage": {func(_ string, in *bufio.Reader, conn net.Conn, _ <-chan struct{}) {
+				queueID(in)
+				_, _ = io.WriteString(conn, strings.Repeat("garbage\r\n", 100))
+			}, unavailable},
+			"an action nobody knows": {func(_ string, in *bufio.Reader, conn net.Conn, _ <-chan struct{}) {
+				_, _ = io.WriteString(conn, good(queueID(in), "Action: acceptable\n"))
+			}, "451 4.7.1 DKIM check failed temporarily"},
+			"accepts": {func(_ string, in *bufio.Reader, conn net.Conn, _ <-chan struct{}) {
+				_, _ = io.WriteString(conn, good(queueID(in), "Action: accept\nAR: x; dkim=none\n"))
+			}, "250 OK"},
+		}
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				e := newEximWorld(t, build, eximSettings{macros: quick})
+				if test.answer != nil {
+					e.impersonate(t, test.answer)
+				} else {
+					e.kill(t)
+				}
+				to := unique("away") + "@inbox.test"
+				got := e.dial(t, eximOutside).send("bob@theirs.example", to, newMail("bob@theirs.example", "nobody checks").bytes())
+				if !strings.HasPrefix(got.String(), test.want) {
+					t.Errorf("answer %q, want %q", got, test.want)
+				}
+				if found := e.sink.find(to); got.code != 250 && len(found) > 0 {
+					t.Error("delivered unchecked")
+				}
+			})
+		}
+	})
+}
+
+// After a scan that failed, $spam_report still holds the one before: it must
+// not pass for an answer.
+func TestEximStaleReportIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	eachExim(t, func(t *testing.T, build string) {
+		e := newEximWorld(t, build, eximSettings{macros: quick})
+		publish(e.dns, "theirs.example")
+		s := e.dial(t, eximOutside)
+		data := byTheirs.sign(t, newMail("bob@theirs.example", "one of two").bytes())
+		if got := s.send("bob@theirs.example", "a@inbox.test", data); got.code != 250 {
+			t.Fatal(got)
+		}
+		e.kill(t)
+		if got := s.send("bob@theirs.example", "b@inbox.test", data); got.code != 451 {
+			t.Errorf("the second message: %s", got)
+		}
+		e.start(t)
+		if got := s.send("bob@theirs.example", "c@inbox.test", data); got.code != 250 {
+			t.Errorf("the third message: %s", got)
+		}
+	})
+}
+
+func TestEximJudgesEachMessageOfAConnection(t *testing.T) {
+	t.Parallel()
+	eachExim(t, func(t *testing.T, build string) {
+		e := newEximWorld(t, build, eximSettings{rules: map[string]string{"gmail.com": gmailRule}})
+		publish(e.dns, "gmail.com")
+		s := e.dial(t, eximOutside)
+		plain := newMail(gmailUser, "one of three").bytes()
+		for i, want := range []string{"250 OK", gmailReply, "250 OK"} {
+			data := plain
+			if i != 1 {
+				data = byGmail.sign(t, plain)
+			}
+			if got := s.send(gmailUser, "reader@inbox.test", data); !strings.HasPrefix(got.String(), want) {
+				t.Errorf("message %d: %q, want %q", i, got, want)
+			}
+		}
+	})
+}
+
+// Outgoing mail waits in Exim's queue while dkimd is away, and is signed and
+// sent once it is back. Nothing unsigned and no half message leaves.
+func TestEximKeepsOutgoingMailUntilItIsSigned(t *testing.T) {
+	t.Parallel()
+	pong := func(then func(in *bufio.Reader, conn net.Conn, stop <-chan struct{})) func(string, *bufio.Reader, net.Conn, <-chan struct{}) {
+		return func(first string, in *bufio.Reader, conn net.Conn, stop <-chan struct{}) {
+			if first == "DKIMD/1 PING\n" {
+				_, _ = io.WriteString(conn, "PONG\n")
+				return
+			}
+			then(in, conn, stop)
+		}
+	}
+	eachExim(t, func(t *testing.T, build string) {
+		tests := map[string]struct {
+			answer func(string, *bufio.Reader, net.Conn, <-chan struct{})
+			log    []string
+		}{
+			"down": {nil, []string{"R=dkimd_up defer (-1)", "DKIM signing service unavailable"}},
+			"hangs": {pong(func(_ *bufio.Reader, _ net.Conn, stop <-chan struct{}) { <-stop }),
+				[]string{"T=remote_smtp", "defer", "transport filter process failed (75)"}},
+			"closes": {pong(func(in *bufio.Reader, _ net.Conn, _ <-chan struct{}) { _, _ = io.Copy(io.Discard, in) }),
+				[]string{"T=remote_smtp", "defer", "transport filter process failed (75)"}},
+			"killed in mid-answer": {pong(func(in *bufio.Reader, conn net.Conn, _ <-chan struct{}) {
+				_, _ = io.Copy(io.Discard, in)
+				_, _ = io.WriteString(conn, "DKIMD/1 OK 60\nDKIM-Signature: v=1; a=")
+			}), []string{"T=remote_smtp", "defer", "transport filter process failed (75)"}},
+		}
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				e := newEximWorld(t, build, eximSettings{macros: quick})
+				if test.answer != nil {
+					e.impersonate(t, test.answer)
+				} else {
+					e.kill(t)
+				}
+				to := unique("waits") + "@elsewhere.test"
+				m := newMail("ann@ours.test", "waits for its signature")
+				m.body = strings.Repeat("A line of a message that is not small.\r\n", 20_000)
+				if got := e.dial(t, eximInside).send("ann@ours.test", to, m.bytes()); got.code != 250 {
+					t.Fatal(got)
+				}
+				e.waitLog(t, append([]string{"== " + to}, test.log...)...)
+				if len(e.sink.find(to)) > 0 || e.sink.halves() > 0 {
+					t.Fatalf("something left: %d whole, %d half", len(e.sink.find(to)), e.sink.halves())
+				}
+				if test.answer != nil {
+					return
+				}
+				e.start(t)
+				e.run(t, nil, "-qff")
+				e.checkSigned(t, e.sink.wait(t, to).data)
+			})
+		}
+	})
+}
+
+// With DKIMD_FAIL_OPEN mail goes on while dkimd is down: unchecked, unsigned,
+// and without results that nobody made.
+func TestEximFailsOpenWhenAsked(t *testing.T) {
+	t.Parallel()
+	eachExim(t, func(t *testing.T, build string) {
+		e := newEximWorld(t, build, eximSettings{macros: quick + "\nDKIMD_FAIL_OPEN = yes"})
+		e.kill(t)
+		to := unique("open") + "@inbox.test"
+		forged := "Authentication-Results: " + mailName + "; dkim=pass header.d=gmail.com"
+		got := e.dial(t, eximOutside).send("bob@theirs.example", to, newMail("bob@theirs.example", "open").with(forged).bytes())
+		if got.code != 250 {
+			t.Fatal(got)
+		}
+		if ar := named(e.sink.wait(t, to).data, "Authentication-Results"); len(ar) != 0 {
+			t.Errorf("Authentication-Results: %q", ar)
+		}
+		to = unique("open") + "@elsewhere.test"
+		data := newMail("ann@ours.test", "open").bytes()
+		if got := e.dial(t, eximInside).send("ann@ours.test", to, data); got.code != 250 {
+			t.Fatal(got)
+		}
+		if d := e.sink.wait(t, to).data; len(named(d, "DKIM-Signature")) != 0 || !bytes.HasSuffix(d, data) {
+			t.Errorf("delivered:\n%s", d)
+		}
+		e.start(t)
+		to = unique("open") + "@elsewhere.test"
+		e.dial(t, eximInside).send("ann@ours.test", to, data)
+		e.checkSigned(t, e.sink.wait(t, to).data)
+	})
+}
+
+func TestEximRemovesForgedResults(t *testing.T) {
+	t.Parallel()
+	const foreign = "Authentication-Results: foreign.example; spf=pass"
+	eachExim(t, func(t *testing.T, build string) {
+		e := newEximWorld(t, build, eximSettings{})
+		for name, test := range map[string]struct {
+			with []string
+			want []string // what the fields begin with, top first
+		}{
+			"forged":  {[]string{"Authentication-Results: " + mailName + ";\r\n\tdkim=pass header.d=gmail.com"}, []string{mailName + ";"}},
+			"foreign": {[]string{foreign}, []string{mailName + ";", "foreign.example;"}},
+			// Exim removes by name: the foreign one goes too.
+			"both": {[]string{foreign, "authentication-results:" + strings.ToUpper(mailName) + " 1; dkim=pass"}, []string{mailName + ";"}},
+		} {
+			to := unique("forged") + "@inbox.test"
+			sender := unique("forger") + "@theirs.example"
+			e.dial(t, eximOutside).send(sender, to, newMail(sender, "forged results").with(test.with...).bytes())
+			got := named(e.sink.wait(t, to).data, "Authentication-Results")
+			if !slices.EqualFunc(got, test.want, strings.HasPrefix) {
+				t.Errorf("%s: %q, want %q", name, got, test.want)
+			}
+			if strings.Contains(strings.Join(got, ""), "dkim=pass") {
+				t.Errorf("%s: a forged result stays: %q", name, got)
+			}
+		}
+	})
+}
+
+func TestEximCarriesOutEveryAction(t *testing.T) {
+	t.Parallel()
+	eachExim(t, func(t *testing.T, build string) {
+		rule := func(action string) string { return fmt.Sprintf(unsignedRule, "enforce", action) }
+		e := newEximWorld(t, build, eximSettings{rules: map[string]string{
+			"discard.test":    rule(`action = "discard"`),
+			"quarantine.test": rule(`action = "quarantine"`),
+			"tempfail.test":   rule(`action = "tempfail"`),
+			"tag.test":        rule("action = \"tag\"\ntag = \"X-Dkimd: unsigned $&{}\"\n[[rule]]\nname = \"two\"\nresult = \"none\"\naction = \"tag\"\ntag = \"X-More: again\""),
+		}})
+		send := func(domain string) (reply, string) {
+			to := unique(domain) + "@inbox.test"
+			return e.dial(t, eximOutside).send("bob@"+domain, to, newMail("bob@"+domain, "an action").bytes()), to
+		}
+		if r, to := send("discard.test"); r.code != 250 || len(e.sink.find(to)) != 0 {
+			t.Errorf("discard: %s", r)
+		}
+		if r, _ := send("tempfail.test"); !strings.HasPrefix(r.String(), "451 4.7") {
+			t.Errorf("tempfail: %s", r)
+		}
+		r, to := send("tag.test")
+		data := e.sink.wait(t, to).data
+		if r.code != 250 || !slices.Equal(named(data, "X-Dkimd"), []string{"unsigned $&{}"}) || !slices.Equal(named(data, "X-More"), []string{"again"}) {
+			t.Errorf("tag: %s\n%s", r, data)
+		}
+		if ar := named(data, "Authentication-Results"); len(ar) != 1 || ar[0] != mailName+"; dkim=none" {
+			t.Errorf("Authentication-Results beside tags: %q", ar)
+		}
+		r, to = send("quarantine.test")
+		if r.code != 250 {
+			t.Errorf("quarantine: %s", r)
+		}
+		e.waitLog(t, r.eximID(), "frozen by ACL")
+		if list := e.run(t, nil, "-bp"); !strings.Contains(list, "*** frozen ***") || len(e.sink.find(to)) != 0 {
+			t.Errorf("not held: %s", list)
+		}
+		e.run(t, nil, "-Mt", r.eximID())
+		e.run(t, nil, "-M", r.eximID())
+		e.sink.wait(t, to)
+	})
+}
+
+// What is too large or too many is handled, or refused with words.
+func TestEximLimits(t *testing.T) {
+	t.Parallel()
+	eachExim(t, func(t *testing.T, build string) {
+		e := newEximWorld(t, build, eximSettings{rules: map[string]string{"gmail.com": gmailRule}, macros: "DKIMD_BODY_VISIBLE = 20000"})
+		publish(e.dns, "theirs.example")
+		publish(e.dns, "gmail.com")
+		t.Run("3000 recipients", func(t *testing.T) {
+			s := e.dial(t, eximOutside)
+			s.want(250, "MAIL FROM:<many@theirs.example>")
+			for i := range 3000 {
+				s.want(250, "RCPT TO:<\"a, b\".%d@inbox.test>", i)
+			}
+			got := s.data(byTheirs.sign(t, newMail("bob@theirs.example", "many").bytes()))
+			if got.code != 250 {
+				t.Fatal(got)
+			}
+			if r := e.record(t, "verify", "many@theirs.example"); r.Recipients != 3000 || !slices.Equal(r.results(), []string{"pass"}) {
+				t.Errorf("record %+v", r)
+			}
+		})
+		t.Run("a header of 70000 bytes", func(t *testing.T) {
+			m := newMail("bob@theirs.example", "long header")
+			for i := range 100 {
+				m.fields = append(m.fields, fmt.Sprintf("X-Long-%d: %s", i, strings.Repeat("x", 690)))
+			}
+			got := e.dial(t, eximOutside).send("header@theirs.example", "reader@inbox.test", byTheirs.sign(t, m.bytes()))
+			if build == "light" {
+				if got.code != 552 {
+					t.Errorf("%s, want 552", got)
+				}
+				return
+			}
+			if r := e.record(t, "verify", "header@theirs.example"); got.code != 250 || !slices.Equal(r.results(), []string{"pass"}) {
+				t.Errorf("%s %+v", got, r)
+			}
+		})
+		t.Run("a body that is not all visible", func(t *testing.T) {
+			m := newMail(gmailUser, "long body")
+			m.body = strings.Repeat("x", 900) + "\r\n"
+			m.body = strings.Repeat(m.body, 40)
+			sender := unique("visible") + "@gmail.com"
+			got := e.dial(t, eximOutside).send(sender, "reader@inbox.test", byGmail.sign(t, m.bytes()))
+			r := e.record(t, "verify", sender)
+			if build == "heavy" {
+				if got.code != 250 || !slices.Equal(r.results(), []string{"pass"}) {
+					t.Errorf("%s %+v", got, r)
+				}
+				return
+			}
+			// gmail's rule might have stopped it: deferred, and never rejected.
+			if got.code != 451 || !slices.Equal(r.results(), []string{"neutral"}) || !strings.Contains(e.daemon.log.String(), "set message_body_visible") {
+				t.Errorf("%s %+v", got, r)
+			}
+			sender = unique("visible") + "@theirs.example"
+			m.fields[0] = "From: <" + sender + ">"
+			if got := e.dial(t, eximOutside).send(sender, "reader@inbox.test", byTheirs.sign(t, m.bytes())); got.code != 250 {
+				t.Errorf("nobody's rule: %s", got)
+			}
+		})
+	})
+}
+
+// dkimd and SpamAssassin share spamd_address (heavy only).
+func TestEximBesideSpamAssassin(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, conn) // spamd reads to the end
+			_, _ = io.WriteString(conn, "SPAMD/1.1 0 EX_OK\r\nSpam: True ; 7.7 / 5.0\r\n\r\nspam report\r\n")
+			_ = conn.Close()
+		}
+	})
+	t.Cleanup(func() { _ = listener.Close(); all.Wait() })
+	port := listener.Addr().(*net.TCPAddr).Port
+	e := newEximWorld(t, "heavy", eximSettings{
+		macros: fmt.Sprintf("DKIMD_OTHER_SPAMD = 127.0.0.1 %d tmo=5s", port),
+		rules:  map[string]string{"gmail.com": gmailRule},
+		data: `  warn set acl_m_spamd = other
+       spam = nobody:true
+       set acl_m_score = $spam_score_int
+       add_header = X-Spam-Score: $acl_m_score`,
+	})
+	publish(e.dns, "gmail.com")
+	to := unique("spam") + "@inbox.test"
+	plain := newMail(gmailUser, "two scanners").bytes()
+	if got := e.dial(t, eximOutside).send(gmailUser, to, byGmail.sign(t, plain)); got.code != 250 {
+		t.Fatal(got)
+	}
+	data := e.sink.wait(t, to).data
+	if score := named(data, "X-Spam-Score"); !slices.Equal(score, []string{"77"}) {
+		t.Errorf("score %q", score)
+	}
+	if ar := named(data, "Authentication-Results"); len(ar) != 1 || !strings.Contains(ar[0], "dkim=pass") {
+		t.Errorf("Authentication-Results: %q", ar)
+	}
+	if got := e.dial(t, eximOutside).send(gmailUser, to, plain); got.String() != gmailReply {
+		t.Errorf("answer %q", got)
+	}
+}
+
+// dkimd ends in good order while Exim speaks to it: the answer still comes.
+func TestEximIsAnsweredWhileDkimdStops(t *testing.T) {
+	t.Parallel()
+	e := newEximWorld(t, "light", eximSettings{dns: "timeout = \"3s\"\nattempts = 1"})
+	publish(e.dns, "theirs.example")
+	e.dns.SetDelay("rsa._domainkey.theirs.example", time.Second)
+	done := make(chan reply, 1)
+	s := e.dial(t, eximOutside)
+	data := byTheirs.sign(t, newMail("bob@theirs.example", "the last one").bytes())
+	go func() { done <- s.send("bob@theirs.example", "reader@inbox.test", data) }()
+	eventually(t, waitLimit, "the key is asked for", func() bool { return e.dns.Queries("rsa._domainkey.theirs.example") > 0 })
+	e.daemon.signal(syscall.SIGTERM)
+	if got := <-done; got.code != 250 {
+		t.Errorf("answer %s", got)
+	}
+}
