@@ -17,9 +17,9 @@ var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.Stric
 const maxULabels = 512
 
 // Domain brings a domain into the form in which domains are compared: lower
-// case, A-labels, no dot at the end. What is no domain comes back in lower case.
+// case, A-labels, no dots at the end. What is no domain comes back in lower case.
 func Domain(s string) string {
-	s = strings.TrimSuffix(strings.TrimSpace(s), ".")
+	s = strings.TrimRight(strings.TrimSpace(s), ".")
 	ascii := true
 	lower := true
 	for i := 0; i < len(s); i++ {
@@ -43,7 +43,7 @@ func Domain(s string) string {
 	if err != nil {
 		return strings.ToLower(s)
 	}
-	return strings.ToLower(strings.TrimSuffix(mapped, "."))
+	return strings.ToLower(strings.TrimRight(mapped, "."))
 }
 
 // isName reports whether a domain in the form of Domain has only what names of

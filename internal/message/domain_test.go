@@ -11,6 +11,7 @@ func TestDomain(t *testing.T) {
 	for in, want := range map[string]string{
 		"Example.ORG": "example.org", "example.org.": "example.org", " example.org ": "example.org",
 		"BÜCHER.example": "xn--bcher-kva.example", "_dmarc.x.org": "_dmarc.x.org", "": "",
+		"example.org..": "example.org", "bücher.example。。": "xn--bcher-kva.example", "..": "",
 		"bücher。example": "xn--bcher-kva.example", "[192.0.2.1]": "[192.0.2.1]",
 	} {
 		if got := message.Domain(in); got != want {
