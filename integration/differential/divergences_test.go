@@ -53,24 +53,6 @@ func (c *dispute) body() string {
 	return string(body)
 }
 
-// signed are the fields that h= names, and the signature.
-func (c *dispute) signed() []string {
-	h, _ := c.tag("h")
-	names := strings.Split(h, ":")
-	fields, _ := dkimtest.Split(c.sample.raw)
-	found := []string{c.signature}
-	for _, f := range fields {
-		name, _, _ := strings.Cut(string(f), ":")
-		for _, n := range names {
-			if strings.EqualFold(strings.TrimSpace(n), strings.TrimSpace(name)) {
-				found = append(found, strings.TrimSuffix(string(f), "\r\n"))
-				break
-			}
-		}
-	}
-	return found
-}
-
 // bare reports whether text holds a CR or LF that is not part of CRLF.
 func bare(text string, c byte) bool {
 	return strings.IndexByte(strings.ReplaceAll(text, "\r\n", ""), c) >= 0
@@ -109,4 +91,22 @@ var divergences = []divergence{
 		}
 		return false
 	}},
+	{"l= is refused", "go-msgauth", "", func(c *dispute) bool { return c.has("l") && strings.Contains(c.theirs.detail, "body length") }},
+	// RFC 6376 sections 3.4.3 and 3.4.4: a CRLF is added.
+	{"a body without a final CRLF", "OpenDKIM", "", func(c *dispute) bool {
+		return c.body() != "" && !strings.HasSuffix(c.body(), "\r\n")
+	}},
+	{"a body without a final CRLF", "Mail::DKIM", "", func(c *dispute) bool {
+		_, canon := c.canon()
+		return canon == "simple" && c.body() != "" && !strings.HasSuffix(c.body(), "\r\n")
+	}},
+	{"a body without a final CRLF", "python3-dkim", "", func(c *dispute) bool {
+		_, canon := c.canon()
+		return canon == "relaxed" && (strings.HasSuffix(c.body(), " ") || strings.HasSuffix(c.body(), "\t"))
+	}},
+	{"bare CR or LF in the body", "OpenDKIM, go-msgauth, Mail::DKIM", "", func(c *dispute) bool {
+		return bare(c.body(), '\r') || bare(c.body(), '\n')
+	}},
+	{"bare CR or LF in the body", "python3-dkim", "", func(c *dispute) bool { return bare(c.body(), '\n') }},
+	{"NUL in the body", "OpenDKIM", "", func(c *dispute) bool { return strings.Contains(c.body(), "\x00") }},
 }

@@ -49,7 +49,7 @@ func startOpenDKIM(t *testing.T, conf string) *openDKIM {
 		socket, filepath.Join(dir, "unbound.conf"), strings.ReplaceAll(conf, "DIR", dir))
 	files := map[string][]byte{"unbound.conf": []byte(unbound), "opendkim.conf": []byte(text)}
 	for selector, k := range keyring() {
-		files[selector] = k.pkcs1
+		files[selector] = k.pkcs8
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
@@ -76,6 +76,9 @@ func startOpenDKIM(t *testing.T, conf string) *openDKIM {
 	return o
 }
 
+// skip (SMFIP_SKIP) would let it answer body packets in a way that our client does not know.
+const skip = 0x400
+
 func dial(t *testing.T, socket string) *client.Session {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -83,7 +86,7 @@ func dial(t *testing.T, socket string) *client.Session {
 	defer tick.Stop()
 	for {
 		if conn, err := net.Dial("unix", socket); err == nil {
-			session, err := client.New(conn, client.Options{MTA: client.Postfix})
+			session, err := client.New(conn, client.Options{MTA: client.Postfix, Version: 6, Actions: client.AllActions, Protocol: client.AllProtocol &^ skip})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +174,8 @@ func (o *openDKIM) send(t *testing.T, raw []byte, to string) client.Result {
 	return result
 }
 
-// sign returns the fields that OpenDKIM adds.
+// sign returns the fields that OpenDKIM adds; none where it declines, as it does
+// with a body without a final CRLF under relaxed, and with some that are odd.
 func (o *openDKIM) sign(t *testing.T, raw []byte, to string) []byte {
 	t.Helper()
 	o.mu.Lock()
@@ -183,9 +187,6 @@ func (o *openDKIM) sign(t *testing.T, raw []byte, to string) []byte {
 			value := strings.ReplaceAll(strings.ReplaceAll(e.Value, "\r\n", "\n"), "\n", "\r\n")
 			fields = append([]byte(e.Name+":"+value+"\r\n"), fields...) // each goes on top
 		}
-	}
-	if len(fields) == 0 {
-		t.Fatalf("OpenDKIM does not sign: %+v\n%q", result, raw)
 	}
 	return fields
 }

@@ -104,10 +104,10 @@ func (p python) verify(t *testing.T, s *sample) []judgement {
 	t.Helper()
 	var found []judgement
 	for word := range strings.FieldsSeq(p.ask(t, "verify", s.request(false)...)) {
-		switch {
-		case word == "pass":
+		switch word {
+		case "pass":
 			found = append(found, judgement{class: pass})
-		case word == "fail":
+		case "fail":
 			found = append(found, judgement{class: broken})
 		default:
 			found = append(found, judgement{class: broken, detail: word})
