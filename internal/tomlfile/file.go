@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 )
 
@@ -28,7 +29,8 @@ type File struct {
 // Read reads the file at path. The error is the operating system's (absent,
 // unreadable); everything that is wrong with the content is in Faults.
 func Read(path string) (*File, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	// A pipe is opened without waiting for whoever is at its other end.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, err
 	}
