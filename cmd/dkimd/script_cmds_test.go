@@ -44,8 +44,7 @@ func faults(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: faults cases file command [args...]")
 	}
-	blocks := strings.Split(strings.TrimSpace(ts.ReadFile(args[0])), "\n\n")
-	for _, block := range blocks {
+	for block := range strings.SplitSeq(strings.TrimSpace(ts.ReadFile(args[0])), "\n\n") {
 		var file, want strings.Builder
 		code := "0"
 		for line := range strings.Lines(block + "\n") {

@@ -4,7 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+
+	"dkimd/internal/config"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -32,4 +36,44 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: prepareScript,
 	})
+}
+
+// The archives hold a wrong value for every key there is: of dkimd.toml by its
+// reference, of domain.toml and of rules by the lists that unknown keys are answered with.
+func TestEveryKeyHasItsFault(t *testing.T) {
+	t.Parallel()
+	archives, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
+	if err != nil || len(archives) == 0 {
+		t.Fatal("no archives", err)
+	}
+	fault := regexp.MustCompile(`(?m)^dkimd: (?:\S*/)?([a-z.]+\.toml):\d+: (\S+): got (an unknown key; want one of (.*)$)?`)
+	index := regexp.MustCompile(`\[\d+\]`)
+	pinned, wanted := map[string]bool{}, map[string]bool{}
+	for _, archive := range archives {
+		text, err := os.ReadFile(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range fault.FindAllStringSubmatch(string(text), -1) {
+			file, key := m[1], index.ReplaceAllString(m[2], "")
+			table := key[:strings.LastIndexByte(key, '.')+1]
+			pinned[file+" "+key] = pinned[file+" "+key] || m[3] == ""
+			for name := range strings.SplitSeq(m[4], ", ") {
+				if name != "" && (file != "dkimd.toml" || table != "") {
+					wanted[file+" "+table+name] = true
+				}
+			}
+		}
+	}
+	for _, key := range config.Keys() {
+		wanted["dkimd.toml "+strings.TrimPrefix(key.Table+"."+key.Name, ".")] = true
+	}
+	for key := range wanted {
+		if !pinned[key] {
+			t.Errorf("no archive has a wrong value for %s", key)
+		}
+	}
+	if len(wanted) < 50 {
+		t.Errorf("only %d keys found", len(wanted))
+	}
 }
