@@ -29,6 +29,7 @@ var (
 	errLateHeader   = errors.New("a header field after the end of the header")
 	errBadField     = errors.New("a malformed header field")
 	errBadAddress   = errors.New("a malformed envelope address")
+	errNoAddress    = errors.New("an empty envelope address")
 	errBadMacros    = errors.New("malformed macros")
 	errBadConnect   = errors.New("a malformed connect packet")
 )
@@ -82,6 +83,10 @@ func (s *session) handle(code gomilter.Code, payload []byte) error {
 			return err
 		}
 		s.address, s.oddity = readAddress(payload)
+		if errors.Is(s.oddity, errNoAddress) {
+			// Postfix has no brackets around the null sender of its own bounces.
+			s.oddity = nil
+		}
 		s.forward(code, nil)
 	case gomilter.CodeRcpt:
 		s.address, s.oddity = readAddress(payload)
@@ -164,8 +169,11 @@ func readClient(host string, family gomilter.ProtoFamily, rest []byte) message.C
 // brackets, which its ESMTP parameters follow.
 func readAddress(payload []byte) (string, error) {
 	address, _, ok := bytes.Cut(payload, []byte{0})
-	if !ok || len(address) == 0 || len(address) > maxAddress {
+	switch {
+	case !ok || len(address) > maxAddress:
 		return "", errBadAddress
+	case len(address) == 0:
+		return "", errNoAddress
 	}
 	if len(address) >= 2 && address[0] == '<' && address[len(address)-1] == '>' {
 		address = address[1 : len(address)-1]
