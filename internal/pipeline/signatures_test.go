@@ -1,0 +1,22 @@
+package pipeline_test
+
+import (
+	"testing"
+
+	"dkimd/policy"
+)
+
+// RFC 6376 section 4.2: a signer does not remove the signatures of others, and
+// a verifier none at all.
+func TestSigningLeavesOtherSignaturesAlone(t *testing.T) {
+	t.Parallel()
+	for _, client := range []string{inside, outside, relay} {
+		w := newWorld(t)
+		w.rules = nil
+		m := from(client).with("DKIM-Signature: v=1; d=mx.example.net; rubbish", "X-Authentication-Result: mx.example.net; dkim=pass")
+		out, e := w.run(w.pipeline(), m)
+		if out.Action != policy.Accept || len(out.RemoveAuthRes) != 0 {
+			t.Errorf("client %s: %v, removed %v: %s", client, out.Action, out.RemoveAuthRes, text(e))
+		}
+	}
+}
