@@ -150,6 +150,10 @@ func (s *Signer) newPlan(d *keys.Domain) *plan {
 		p.err = fmt.Errorf("domain: %w", err)
 		return p
 	}
+	if !strings.Contains(name, ".") { // RFC 6376 section 3.5: no verifier need take it for a domain
+		p.err = fmt.Errorf("domain %s has one label only", name)
+		return p
+	}
 	if d.Options.Expiry != nil {
 		p.expiry = *d.Options.Expiry
 	}

@@ -79,6 +79,10 @@ func (p *parser) parse() {
 	}
 	if d, ok := p.require("d"); ok {
 		s.Domain = p.name("d", d)
+		// RFC 6376 section 3.5: domain-name = sub-domain 1*("." sub-domain).
+		if s.Domain != "" && !strings.Contains(s.Domain, ".") {
+			p.note(fmt.Errorf("%w: d= has one label only", ErrSyntax))
+		}
 	}
 	if v, ok := p.require("s"); ok {
 		s.Selector = p.name("s", v)
@@ -189,18 +193,25 @@ func (p *parser) headers() {
 	}
 }
 
-// query reads q=: if it is there, dns/txt must be among the methods.
+// query reads q=: if it is there, dns/txt must be among the methods. Others are
+// passed over (RFC 6376 section 3.5), but there is no method without a name.
 func (p *parser) query() {
 	q, ok := p.tags.Lookup("q")
 	if !ok {
 		return
 	}
+	known := false
 	for method := range strings.SplitSeq(q, ":") {
-		if strings.EqualFold(trimSpace(method), "dns/txt") {
+		method = trimSpace(method)
+		if method == "" {
+			p.note(fmt.Errorf("%w: q= names no method", ErrSyntax))
 			return
 		}
+		known = known || strings.EqualFold(method, "dns/txt")
 	}
-	p.note(ErrQuery)
+	if !known {
+		p.note(ErrQuery)
+	}
 }
 
 func (p *parser) times() {
