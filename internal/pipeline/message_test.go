@@ -121,6 +121,27 @@ func TestForgedResultsAreRemoved(t *testing.T) {
 	}
 }
 
+// A removal costs the MTA more the more there are, and a forged result that stays is believed.
+func TestTooManyForgedResultsAreRefused(t *testing.T) {
+	t.Parallel()
+	const forged = "Authentication-Results: mx.example.net; dkim=pass header.d=gmail.com"
+	for _, client := range []string{inside, outside, relay} {
+		w := newWorld(t)
+		w.rules = nil
+		m := from(client).with(slices.Repeat([]string{forged}, 1000)...)
+		if out, e := w.run(w.pipeline(), m); out.Action != policy.Accept || len(out.RemoveAuthRes) != 1000 || len(e.Warnings) > 0 {
+			t.Errorf("client %s: %v with %d removed, warnings %q", client, out.Action, len(out.RemoveAuthRes), e.Warnings)
+		}
+		out, e := w.run(w.pipeline(), m.with(forged))
+		if out.Action != policy.Reject || !strings.HasPrefix(out.Reply, "550 5.7.1 ") || len(out.RemoveAuthRes)+len(out.Add) > 0 {
+			t.Errorf("client %s: %v %q with %d edits", client, out.Action, out.Reply, len(out.RemoveAuthRes)+len(out.Add))
+		}
+		if e.Verdict != "reject" || !slices.Contains(e.Warnings, "over the limit of forged Authentication-Results fields") {
+			t.Errorf("client %s: record %q, warnings %q", client, e.Verdict, e.Warnings)
+		}
+	}
+}
+
 func TestOurNameIsWhatTheMTASays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

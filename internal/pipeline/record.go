@@ -66,8 +66,8 @@ func (m *Message) write(out *Outcome, rec *record) {
 			File: d.File, Rule: d.Rule, Mode: d.Mode, Action: d.Action.String(), Reply: d.Reply,
 		})
 	}
-	if m.header.Exceeded() != "" {
-		e.Warnings = append(e.Warnings, "over the limit of "+m.header.Exceeded())
+	if limit := m.exceeded(); limit != "" {
+		e.Warnings = append(e.Warnings, "over the limit of "+limit)
 	}
 	switch {
 	case rec.err != nil:
