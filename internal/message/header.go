@@ -11,8 +11,9 @@ const (
 	MaxHeaderBytes = 1 << 20
 	MaxFields      = 2000
 
-	maxLateFrom      = 64
-	maxLateFromBytes = 1 << 20
+	maxLateFrom = 64
+	// Less than MaxHeaderBytes: a front door may have cut a field of that size.
+	maxLateFromBytes = MaxHeaderBytes / 2
 )
 
 // Field is one header field as it came: name, colon, value, without the final CRLF.
