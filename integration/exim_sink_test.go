@@ -33,7 +33,12 @@ type chunkDelivery struct {
 
 func startChunkSink(t *testing.T) *chunkSink {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return startChunkSinkAt(t, "127.0.0.1:0")
+}
+
+func startChunkSinkAt(t *testing.T, address string) *chunkSink {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -205,8 +205,12 @@ directory = %q
 				t.Logf("record: %+v", r)
 			}
 			t.Logf("exim said:\n%s\n%s\n%s", e.exim.log, e.mainLog(), e.read("log/paniclog"))
-		} else if panics := e.read("log/paniclog"); panics != "" {
-			t.Errorf("Exim's paniclog:\n%s", panics)
+		}
+		for line := range strings.Lines(e.read("log/paniclog")) {
+			// Exim finds it worth a panic when "spam =" gets no answer.
+			if !strings.Contains(line, "spam acl condition: ") {
+				t.Errorf("in Exim's paniclog: %s", line)
+			}
 		}
 	})
 	if up := poll(20*time.Second, func() bool {

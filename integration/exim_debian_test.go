@@ -1,0 +1,171 @@
+//go:build integration
+
+package integration_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// debianExim turns a fresh root into a host with Debian's Exim in place of
+// Postfix: the packages' own files, configured as for an "internet site" by
+// their own update-exim4.conf. Arguments: where Exim is unpacked, the build,
+// whether the configuration is split, packaging/exim, the dkimd binary.
+const debianExim = `
+/etc/init.d/postfix stop >/dev/null 2>&1
+for part in %[2]s debian; do
+	tar -C %[1]s/$part -c . | tar -C / -x --keep-directory-symlink --no-overwrite-dir
+done
+rm -f /usr/sbin/sendmail
+ln -s exim4 /usr/sbin/sendmail
+chmod 4755 /usr/sbin/exim4
+mkdir -p /var/lib/exim4 /var/log/exim4 /var/spool/exim4
+chown Debian-exim:Debian-exim /var/log/exim4 /var/spool/exim4
+cat >/etc/exim4/update-exim4.conf.conf <<-END
+	dc_eximconfig_configtype='%[6]s'
+	dc_other_hostnames='mail.example.org:example.org'
+	dc_local_interfaces='203.0.113.1'
+	dc_readhost=''
+	dc_relay_domains=''
+	dc_minimaldns='false'
+	dc_relay_nets=''
+	dc_smarthost='%[7]s'
+	CFILEMODE='644'
+	dc_use_split_config='%[3]s'
+	dc_hide_mailname=''
+	dc_mailname_in_oh='true'
+	dc_localdelivery='mail_spool'
+END
+# From here on it is docs/exim.md.
+install -m 0755 %[5]s /usr/bin/dkimd
+mkdir -p /etc/exim4/dkimd
+cp %[4]s/dkimd/* /etc/exim4/dkimd/
+if [ %[3]s = true ]; then
+	cp -r %[4]s/debian-split/conf.d /etc/exim4/
+else
+	cp %[4]s/debian-single/exim4.conf.localmacros /etc/exim4/
+	(cd /etc/exim4 && patch -s -p1 <%[4]s/debian-single/exim4.conf.template.patch)
+fi
+mkdir -p /etc/dkimd/keys /etc/dkimd/rules /run/dkimd
+cat >/etc/dkimd/dkimd.toml <<-END
+	[milter]
+	listen = []
+	[exim]
+	listen = ["unix:/run/dkimd/exim.sock"]
+	socket_group = "Debian-exim"
+END
+cat >/etc/dkimd/rules/gmail.com.toml <<'END'
+%[8]s
+END
+dkimd key generate example.org --selector r1 >/root/zone
+dkimd key activate example.org r1 --force >/dev/null
+dkimd check
+dkimd serve >/var/log/dkimd.json 2>/var/log/dkimd.log &
+update-exim4.conf
+# A child of process 1 takes itself for a daemon already.
+(exim4 -bd -q1h; true)
+exim4 -bP transport remote_smtp | grep transport_filter
+`
+
+// TestDebianConfigurations drives Debian's own split and single configurations
+// end to end with the packaged files.
+func TestDebianConfigurations(t *testing.T) {
+	t.Parallel()
+	needExim(t)
+	need(t, "patch")
+	onStage(t)
+	packaging, err := filepath.Abs("../packaging/exim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ build, split, kind, smarthost string }{
+		"split-heavy":           {"heavy", "true", "internet", ""},
+		"split-light-smarthost": {"light", "true", "smarthost", "203.0.113.9::2525"},
+		"single-light":          {"light", "false", "internet", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFreshRoot(t)
+			out, err := f.run(t, fmt.Sprintf(debianExim, eximRoot(), c.build, c.split, packaging, dkimdBinary(t), c.kind, c.smarthost, gmailRule))
+			if err != nil || !strings.Contains(out, "exim-sign") {
+				t.Fatalf("%v\n%s\n%s\n%s", err, out, f.process.log, f.read(t, "/var/log/dkimd.log"))
+			}
+			if err := f.dns.SetZone(f.read(t, "/root/zone")); err != nil {
+				t.Fatal(err)
+			}
+			publish(f.dns, "gmail.com")
+			f.drive(t, c.smarthost != "")
+			if t.Failed() {
+				t.Logf("%s\n%s\n%s\n%s", out, f.read(t, "/var/log/exim4/mainlog"), f.read(t, "/var/log/dkimd.json"), f.read(t, "/var/log/dkimd.log"))
+			}
+		})
+	}
+}
+
+// drive sends mail in and out through the Exim of a fresh root.
+func (f *freshRoot) drive(t *testing.T, smarthost bool) {
+	t.Helper()
+	plain := newMail(gmailUser, "to Debian").bytes()
+	if got := f.dial(t, outsideAddress, rootAddress).send(gmailUser, mailbox, plain); got.String() != gmailReply {
+		t.Errorf("unsigned: %q", got)
+	}
+	if got := f.dial(t, outsideAddress, rootAddress).send(gmailUser, mailbox, byGmail.sign(t, plain)); got.code != 250 {
+		t.Errorf("signed: %q", got)
+	}
+	var inbox string
+	eventually(t, waitLimit, "mail in the mailbox", func() bool {
+		for _, user := range []string{"mail", "root"} {
+			if inbox = f.read(t, "/var/mail/"+user); strings.Contains(inbox, "to Debian") {
+				return true
+			}
+		}
+		return false
+	})
+	if !strings.Contains(inbox, "Authentication-Results: mail.example.org;") || !strings.Contains(inbox, "dkim=pass") {
+		t.Errorf("delivered:\n%s", inbox)
+	}
+
+	// A local program's mail leaves signed.
+	var sink *chunkSink
+	port := 25
+	if smarthost {
+		port = 2525
+	}
+	f.within(t, func() error { sink = startChunkSinkAt(t, fmt.Sprintf("203.0.113.9:%d", port)); return nil })
+	f.dns.SetZone("far.example. 300 IN MX 10 mx.far.example.\nmx.far.example. 300 IN A 203.0.113.9\n") //nolint:errcheck // seen below
+	script := "sendmail -f joe@example.org x@[203.0.113.9] y@far.example <<'END'\nFrom: joe@example.org\nTo: x@far.example\nSubject: from Debian\n\n.hello\nEND\n"
+	if out, err := f.run(t, script); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got := sink.wait(t, "y@far.example")
+	if signed := named(got.data, "DKIM-Signature"); len(signed) != 1 || !bytes.Contains(got.data, []byte("\r\n.hello\r\n")) {
+		t.Errorf("left as:\n%s", got.data)
+	}
+	if v := f.verify(t, got.data); v != "pass example.org rsa-sha256" {
+		t.Errorf("python3-dkim: %s", v)
+	}
+	// While dkimd is down nothing leaves and nothing comes in.
+	if out, err := f.run(t, "pkill -TERM -x dkimd; while pgrep -x dkimd >/dev/null; do sleep 0.1; done\n"+strings.ReplaceAll(script, "from Debian", "later")+"exim4 -bp\n"); err != nil || !strings.Contains(out, "joe@example.org") {
+		t.Errorf("%v: nothing waits in the queue:\n%s", err, out)
+	}
+	if got := f.dial(t, outsideAddress, rootAddress).send(gmailUser, mailbox, byGmail.sign(t, plain)); !strings.HasPrefix(got.String(), "451 4.7.1 DKIM service unavailable") {
+		t.Errorf("dkimd is down: %q", got)
+	}
+}
+
+// verify asks python3-dkim in the fresh root, where its DNS server is.
+func (f *freshRoot) verify(t *testing.T, data []byte) string {
+	t.Helper()
+	if err := os.WriteFile(f.path(t, "/root/message"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := f.run(t, debianPython+" integration/testdata/verify.py 127.0.0.1 53 </root/message\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
