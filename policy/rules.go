@@ -68,9 +68,9 @@ func (r *Rules) find(domain string, where identity) *file {
 	return nil
 }
 
-// Select finds the files that judge a message: each sender domain's own, or
-// _default.toml where no file claims anything. From without any domain goes to
-// _default.toml too. The result is never nil, and keeps no part of m but its strings.
+// Select finds the files that judge a message: each sender domain's own, and
+// _default.toml for each From domain that no file claims, or for a From without
+// any. The result is never nil, and keeps no part of m but its strings.
 func (r *Rules) Select(m Message) *Case {
 	c := &Case{from: m.From}
 	if r == nil {
@@ -78,8 +78,13 @@ func (r *Rules) Select(m Message) *Case {
 	}
 	c.unread = m.From.Incomplete && r.stops
 	for _, domain := range m.From.Claimed {
-		if f := r.find(domain, fromHeader); f != nil {
+		switch f := r.find(domain, fromHeader); {
+		case f != nil:
 			c.add(f, domain, false, &m)
+		case r.fallback != nil:
+			// Also beside a domain that has a file: else a forger would only have to
+			// name one whose rules accept, as MAIL FROM or as another author.
+			c.add(r.fallback, domain, false, &m)
 		}
 	}
 	if domain := message.DomainOf(m.Sender); domain != "" {
@@ -87,14 +92,8 @@ func (r *Rules) Select(m Message) *Case {
 			c.add(f, domain, true, &m)
 		}
 	}
-	switch {
-	case r.fallback == nil:
-	case len(m.From.Claimed) == 0:
+	if r.fallback != nil && len(m.From.Claimed) == 0 {
 		c.add(r.fallback, "", false, &m)
-	case len(c.claims) == 0:
-		for _, domain := range m.From.Claimed {
-			c.add(r.fallback, domain, false, &m)
-		}
 	}
 	return c
 }
