@@ -28,9 +28,9 @@ func TestIdentityStaysWithinTheDomain(t *testing.T) {
 			if d == nil {
 				return nil
 			}
-			changed := *d
-			changed.Options.Identity = identity
-			return &changed
+			options := d.Options
+			options.Identity = identity
+			return &keys.Domain{Name: d.Name, Options: options, Keys: d.Keys}
 		}
 		s, err := signer.New(w.config)
 		if err != nil {

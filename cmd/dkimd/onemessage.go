@@ -62,13 +62,15 @@ is written all the same), 2 something to mend first.`,
 
 func verifyCommand(std stdio) *cobra.Command {
 	var from, client string
+	var explains bool
 	c := &cobra.Command{
 		Use:   "verify < message",
 		Short: "Verify one message from standard input, and judge it by the rules",
 		Long: `Verify reads a message from standard input, verifies its signatures against DNS
 and judges it by the rules files, as the daemon would for mail from outside. It
 prints the Authentication-Results field, what became of each signature, and the
-verdict.
+verdict. With --explain it also says what was done to a message whose signature
+does not verify, as far as that can be found out.
 
 Exit status: 0 a signature passed and the rules accept the message, 1 not so,
 2 something to mend first.`,
@@ -81,18 +83,23 @@ Exit status: 0 a signature passed and the rules accept the message, 1 not so,
 					return usageError{fmt.Errorf("--client: got %q; want an IP address", client), "verify --help"}
 				}
 			}
-			_, out, event, err := oneMessage(cmd, std, env)
+			m, out, event, err := oneMessage(cmd, std, env)
 			if err != nil {
 				return err
 			}
 			if event.Mode == events.ModeTrusted {
 				fmt.Fprintf(std.err, "dkimd: not judged: %s\n", event.Reason)
 			}
-			return printReport(std.out, out, event)
+			verdict := printReport(std.out, out, event)
+			if explains {
+				return errors.Join(explainMessage(cmd, std.out, m), verdict)
+			}
+			return verdict
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", "the MAIL FROM `address`")
 	c.Flags().StringVar(&client, "client", "", "the client's IP `address`")
+	c.Flags().BoolVar(&explains, "explain", false, "say what was changed where a signature does not verify")
 	return c
 }
 
@@ -184,7 +191,8 @@ type rawMessage struct {
 	raw    []byte // as read
 	eol    string // its line ends
 	fields []message.Field
-	body   []byte // with CRLF line ends
+	asRead []byte // the body
+	body   []byte // the same, with CRLF line ends
 }
 
 // splitMessage takes a message apart at its first empty line (RFC 5322 section
@@ -219,7 +227,7 @@ func splitMessage(raw []byte) rawMessage {
 		m.fields = append(m.fields, message.NewField(string(rest[:colon]), string(bytes.Join(value, []byte("\n")))))
 		rest = after
 	}
-	m.body = withCRLF(rest)
+	m.asRead, m.body = rest, withCRLF(rest)
 	return m
 }
 

@@ -17,7 +17,7 @@ const root = "../.."
 
 var (
 	update = flag.Bool("update", false, "write docs/conformance.md")
-	break_ = flag.Bool("break", false, "break each line that obeys, and see its test fail")
+	breaks = flag.Bool("break", false, "break each line that obeys, and see its test fail")
 )
 
 func table(t *testing.T) []conformance.Demand {
@@ -77,7 +77,7 @@ func TestPageIsThatOfTheTable(t *testing.T) {
 // builds and runs a test for each, so it is not part of every run.
 func TestBrokenLinesAreNoticed(t *testing.T) {
 	t.Parallel()
-	if !*break_ {
+	if !*breaks {
 		t.Skip("takes minutes: scripts/conformance")
 	}
 	source := conformance.NewSource(root)

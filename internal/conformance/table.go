@@ -37,9 +37,9 @@ type Anchor struct {
 type Test struct{ Package, Name, Case string }
 
 var (
-	demandLine = regexp.MustCompile("^([0-9]+(?:\\.[0-9]+)*) (MUST NOT|MUST|SHOULD NOT|SHOULD): (.+)$")
+	demandLine = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)*) (MUST NOT|MUST|SHOULD NOT|SHOULD): (.+)$`)
 	codeLine   = regexp.MustCompile("^(\\S+\\.go) (\\S+)(?: `([^`]+)`(?: => `([^`]*)`)?)?$")
-	testLine   = regexp.MustCompile("^(\\S+) ((?:Test|Fuzz)\\w+)(?:/(.+))?$")
+	testLine   = regexp.MustCompile(`^(\S+) ((?:Test|Fuzz)\w+)(?:/(.+))?$`)
 )
 
 // Parse reads a table. The error names each line that cannot be read.

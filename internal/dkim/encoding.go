@@ -18,9 +18,9 @@ func (p *parser) base64(tag, value string) []byte {
 	return data
 }
 
-// decodeQuotedPrintable decodes dkim-quoted-printable (RFC 6376 section 2.11):
+// DecodeQuotedPrintable decodes dkim-quoted-printable (RFC 6376 section 2.11):
 // =XX, and white space that means nothing.
-func decodeQuotedPrintable(s string) (string, error) {
+func DecodeQuotedPrintable(s string) (string, error) {
 	s = withoutSpace(s)
 	if strings.IndexByte(s, '=') < 0 {
 		return s, nil

@@ -156,7 +156,7 @@ func (p *parser) identity() {
 		p.note(fmt.Errorf("%w: i= has no @", ErrSyntax))
 		return
 	}
-	local, err := decodeQuotedPrintable(value[:at])
+	local, err := DecodeQuotedPrintable(value[:at])
 	p.note(err)
 	s.Identity = local + value[at:]
 	domain := p.name("i", value[at+1:])
