@@ -24,9 +24,10 @@ type process struct {
 	log  *transcript   // what it wrote on stderr, and on stdout if nobody else reads that
 }
 
-// startProcess starts a command, and a guardian that sends it SIGTERM when the
-// pipe from the tests breaks. (The kernel's parent-death signal does not do:
-// Postfix loses it when it changes its user.)
+// startProcess starts a command, and a guardian that ends its group when the
+// pipe from the tests breaks: SIGTERM first, then by force, for unshare(1) ignores
+// SIGTERM. (The kernel's parent-death signal does not do: Postfix loses it when
+// it changes its user.)
 func startProcess(name string, cmd *exec.Cmd) (*process, error) {
 	p := &process{name: name, cmd: cmd, done: make(chan struct{}), log: new(transcript)}
 	cmd.Stderr = p.log
@@ -40,7 +41,7 @@ func startProcess(name string, cmd *exec.Cmd) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	guardian := exec.Command("sh", "-c", `read -r never; kill -TERM "$0"`, strconv.Itoa(cmd.Process.Pid))
+	guardian := exec.Command("sh", "-c", `read -r never; kill -TERM "$0"; sleep 3; kill -KILL -- "-$0"`, strconv.Itoa(cmd.Process.Pid))
 	guardian.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	leash, err := guardian.StdinPipe()
 	if err == nil {

@@ -141,9 +141,12 @@ func (f *freshRoot) path(t *testing.T, name string) string {
 	return filepath.Join("/proc", strings.Fields(string(children))[0], "root", name)
 }
 
-// read returns a file of the fresh root, empty if it is not there.
+// read returns a file of the fresh root, empty if it is not there or the root has ended.
 func (f *freshRoot) read(t *testing.T, name string) string {
 	t.Helper()
+	if f.process.ended() {
+		return ""
+	}
 	text, _ := os.ReadFile(f.path(t, name))
 	return string(text)
 }
