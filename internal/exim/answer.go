@@ -140,13 +140,14 @@ func shorten(results string) string {
 			kept[i+1] = true
 		}
 	}
-	short := entries[0]
+	kept[0] = true // the authserv-id
+	var short []string
 	for i, entry := range entries {
 		if kept[i] {
-			short += ";" + entry
+			short = append(short, entry)
 		}
 	}
-	return short
+	return strings.Join(short, ";")
 }
 
 // isFieldName follows RFC 5322 section 3.6.8.

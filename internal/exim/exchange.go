@@ -80,7 +80,7 @@ func (x *exchange) log(level slog.Level, text string, args ...any) {
 	if x.id != "" {
 		args = append(args, "queue_id", x.id)
 	}
-	x.server.cfg.Logger.Log(context.Background(), level, text, args...)
+	x.server.cfg.Logger.Log(x.server.base, level, text, args...) //nolint:sloglint // all callers pass constants
 }
 
 func (x *exchange) serve() error {
@@ -114,14 +114,14 @@ func (x *exchange) serve() error {
 		err = x.takeSized(req, m)
 	case dialectPing:
 	}
-	if err == nil {
-		err = m.close()
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if req.headersSize >= maxRawHeader {
+	case req.headersSize >= maxRawHeader:
 		return x.refuseCutHeader(req)
+	}
+	if err := m.close(); err != nil {
+		return err
 	}
 	return x.finish(ctx, req)
 }
