@@ -106,6 +106,39 @@ func TestDebianConfigurations(t *testing.T) {
 	}
 }
 
+// TestPlainConfigurationIsValid: Exim takes packaging/exim/exim.conf as it is,
+// but for the place of the files.
+func TestPlainConfigurationIsValid(t *testing.T) {
+	t.Parallel()
+	needExim(t)
+	packaging, err := filepath.Abs("../packaging/exim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(packaging + "/exim.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, macros := range map[string]string{
+		"as it is":  "",
+		"fail-open": "DKIMD_FAIL_OPEN = yes\n",
+		"TCP":       "DKIMD_SOCKET = inet:127.0.0.1:11335\nDKIMD_SPAMD = 127.0.0.1 11335\n",
+		"two":       "DKIMD_OTHER_SPAMD = 127.0.0.1 783\n",
+	} {
+		for _, build := range eximBuilds {
+			conf := filepath.Join(t.TempDir(), "exim.conf")
+			full := macros + strings.ReplaceAll(string(text), "/etc/exim4/dkimd", packaging+"/dkimd")
+			if err := os.WriteFile(conf, []byte(full), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out, complaint, err := tryCommand(t, nil, eximBinary(build), "-C", conf, "-bP", "transport", "remote_smtp")
+			if err != nil || !strings.Contains(string(out), "exim-sign") {
+				t.Errorf("%s, %s: %v\n%s%s", build, name, err, out, complaint)
+			}
+		}
+	}
+}
+
 // drive sends mail in and out through the Exim of a fresh root.
 func (f *freshRoot) drive(t *testing.T, smarthost bool) {
 	t.Helper()
