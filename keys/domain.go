@@ -2,11 +2,13 @@ package keys
 
 import (
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"dkimd/internal/tomlfile"
 )
 
-// Domain is one directory of keys.
+// Domain is one directory of keys. What a Store or Find hands out has been read and changes no more.
 type Domain struct {
 	Name    string // message.Domain form
 	Path    string // its directory
@@ -19,6 +21,30 @@ type Domain struct {
 
 	signs  bool // has a .pem, usable or not: mail of this domain is ours to sign
 	faults tomlfile.Faults
+
+	reading *reading
+}
+
+// reading is whether a directory has been read: until then all but the name and the path is missing.
+type reading struct {
+	once sync.Once
+	done atomic.Bool
+}
+
+func newDomain(name, path string) *Domain {
+	return &Domain{Name: name, Path: path, reading: &reading{}}
+}
+
+// load reads the directory, if nobody has, and returns the domain.
+func (d *Domain) load(r *reader) *Domain {
+	d.reading.once.Do(func() {
+		r.readDomain(d)
+		d.reading.done.Store(true)
+		for _, f := range d.faults {
+			r.log.Warn("fault in the keys of a domain", "domain", d.Name, "fault", f.Error())
+		}
+	})
+	return d
 }
 
 // Usable reports whether a key is left that signs, as far as is known: one that
@@ -28,8 +54,11 @@ func (d *Domain) Usable() bool {
 }
 
 // Faults is all that is wrong with this domain as far as is known: keys that are
-// not parsed yet have none. See Store.Wait.
+// not checked yet have none. See Store.Wait.
 func (d *Domain) Faults() tomlfile.Faults {
+	if !d.reading.done.Load() {
+		return nil
+	}
 	faults := slices.Clone(d.faults)
 	for _, k := range d.Keys {
 		if fault := k.fault(); fault != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"path/filepath"
 )
 
@@ -37,13 +36,8 @@ func Find(c Config, domain string) (*Domain, error) {
 	if err != nil {
 		return nil, *noDirectory(path, err, "the directory of the domain's keys")
 	}
-	defer dir.close()
-	log := c.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	r := &reader{rules: newRules(top, c.Owners), log: log}
-	return r.readDomain(name, dir), nil
+	dir.close()
+	return newDomain(name, path).load(newReader(c, top)), nil
 }
 
 // locate is the path of a domain's directory, however its name is written there;

@@ -3,9 +3,9 @@ package keys
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"dkimd/internal/tomlfile"
@@ -14,26 +14,30 @@ import (
 // pendingSuffix ends the names of key files that do not sign yet.
 const pendingSuffix = ".pem.new"
 
-// Key is one key file. It is read once, in the background or by the first message that needs it.
+// Key is one key file. It is read by the first message that needs it, and stays
+// parsed as long as it is in use; see parsed. Store's background checks it meanwhile.
 type Key struct {
 	Domain   string // message.Domain form
 	Selector string // the same
 	Path     string
 
-	rules   *rules
-	log     *slog.Logger
-	seen    fingerprint // of the file in the index
-	claimed atomic.Bool // somebody parses it, or has
+	reader  *reader
 	outcome atomic.Pointer[outcome]
-	done    chan struct{} // closed once outcome is there
+	used    atomic.Bool // since parsed last asked
+	mu      sync.Mutex
+	flight  *flight // the reading under way; mu guards it
 }
 
-// outcome is what came of reading a key.
+// outcome is what is known of a key file.
 type outcome struct {
-	private *Private
+	file    fingerprint // of the file in the index, or of that which was read
+	checked bool        // it was read, and is a key if there is no fault
+	private *Private    // nil while it is not kept
 	fault   *tomlfile.Fault
-	read    fingerprint // of the file that was parsed
 }
+
+// settled reports whether no reading is needed to say what Load returns.
+func (o *outcome) settled() bool { return o.private != nil || o.fault != nil }
 
 func (o *outcome) result() (*Private, error) {
 	if o.fault != nil {
@@ -42,8 +46,16 @@ func (o *outcome) result() (*Private, error) {
 	return o.private, nil
 }
 
-func newKey(domain, selector, path string, seen fingerprint, r *rules, log *slog.Logger) *Key {
-	return &Key{Domain: domain, Selector: selector, Path: path, rules: r, log: log, seen: seen, done: make(chan struct{})}
+// flight is one reading of a key file, for all who wait for it.
+type flight struct {
+	done    chan struct{}
+	outcome *outcome // once done is closed
+}
+
+func newKey(domain, selector, path string, seen fingerprint, r *reader) *Key {
+	k := &Key{Domain: domain, Selector: selector, Path: path, reader: r}
+	k.outcome.Store(&outcome{file: seen})
+	return k
 }
 
 // String is DOMAIN/SELECTOR.
@@ -52,86 +64,139 @@ func (k *Key) String() string { return k.Domain + "/" + k.Selector }
 // Pending reports whether the key waits to be activated: it does not sign.
 func (k *Key) Pending() bool { return strings.HasSuffix(k.Path, pendingSuffix) }
 
-// Ready is the key, or its fault, if it is known by now. It never waits.
+// Ready is the key, or its fault, if no reading is needed for it. It never waits.
 func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error belongs to the key
 	o := k.outcome.Load()
-	if o == nil {
+	if !o.settled() {
 		return nil, nil, false
 	}
-	private, err := o.result()
+	private, err := k.use(o)
 	return private, err, true
 }
 
-// Load is the key. If nobody has read it yet it is read now; the wait ends with
-// ctx, the reading does not. A key that cannot be used is a tomlfile.Fault, the same at each
+// Load is the key. If it is not parsed it is read now; the wait ends with ctx,
+// the reading does not. A key that cannot be used is a tomlfile.Fault, the same at each
 // call: the file is not looked at again.
 func (k *Key) Load(ctx context.Context) (*Private, error) {
-	if o := k.outcome.Load(); o != nil {
-		return o.result()
+	o := k.outcome.Load()
+	for !o.settled() {
+		f := k.read(toKeep)
+		select {
+		case <-f.done:
+			o = f.outcome
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for key %s: %w", k, context.Cause(ctx))
+		}
 	}
-	if k.claimed.CompareAndSwap(false, true) {
-		go k.parse() // Store.Close waits for it
+	return k.use(o)
+}
+
+func (k *Key) use(o *outcome) (*Private, error) {
+	if !k.used.Load() { // to write each time would make processors wait for each other
+		k.used.Store(true)
 	}
-	select {
-	case <-k.done:
-		return k.outcome.Load().result()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for key %s: %w", k, context.Cause(ctx))
+	return o.result()
+}
+
+// purpose is what a key is read for.
+type purpose uint8
+
+const (
+	toCheck purpose = iota // to know whether it is one
+	toKeep                 // to sign with it
+)
+
+// read is the reading under way, or a new one. One under way may have been begun to check only.
+func (k *Key) read(why purpose) *flight {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flight == nil {
+		f := &flight{done: make(chan struct{})}
+		k.flight = f
+		go func() { // Store.Close waits for it
+			defer close(f.done)
+			f.outcome = k.readNow(why)
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.flight = nil
+		}()
+	}
+	return k.flight
+}
+
+// wait returns when nobody reads the file.
+func (k *Key) wait() {
+	k.mu.Lock()
+	f := k.flight
+	k.mu.Unlock()
+	if f != nil {
+		<-f.done
 	}
 }
 
-// parse reads the file. Whoever calls it has claimed the key.
-func (k *Key) parse() {
-	o := &outcome{}
+// readNow is called by one goroutine at a time.
+func (k *Key) readNow(why purpose) *outcome {
+	o := k.outcome.Load()
+	if o.settled() || o.checked && why == toCheck {
+		return o
+	}
+	if o = k.parse(why); o.fault != nil {
+		return k.refuse(o.file, o.fault)
+	}
+	k.outcome.Store(o)
+	if o.private != nil {
+		k.reader.parsed.add(k)
+	}
+	return o
+}
+
+// parse reads the file.
+func (k *Key) parse(why purpose) (o *outcome) {
+	o = &outcome{checked: true}
 	defer func() {
 		if p := recover(); p != nil {
-			k.log.Error("panic in parsing a key", "path", k.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			o = &outcome{fault: &tomlfile.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate}}
+			k.reader.log.Error("panic in parsing a key", "path", k.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			o = &outcome{checked: true, fault: &tomlfile.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate}}
 		}
-		if o.fault != nil {
-			k.log.Warn("key cannot be used", "domain", k.Domain, "selector", k.Selector, "fault", o.fault.Error())
-		}
-		k.settle(o)
 	}()
-	data, read, fault := k.rules.read(k.Path, k.rules.checkKey)
-	if fault != nil {
-		o.fault = fault
-		return
+	data, file, fault := k.reader.rules.read(k.Path, k.reader.rules.checkKey)
+	if o.file, o.fault = file, fault; fault != nil {
+		return o
 	}
-	o.read = read
-	o.private, o.fault = parse(k.Path, data)
+	_ = turns.Acquire(context.Background(), 1) // never fails
+	defer turns.Release(1)
+	private, fault := parse(k.Path, data)
+	if o.fault = fault; fault == nil && why == toKeep {
+		k.reader.engage(k, private)
+		o.private = private
+	}
+	return o
 }
 
-func (k *Key) settle(o *outcome) {
+// drop forgets the parsed key: the next message that needs it reads it again.
+func (k *Key) drop() {
+	if o := k.outcome.Load(); o.private != nil {
+		k.outcome.CompareAndSwap(o, &outcome{file: o.file, checked: true})
+	}
+}
+
+// refuse settles a key that cannot be used.
+func (k *Key) refuse(file fingerprint, fault *tomlfile.Fault) *outcome {
+	o := &outcome{file: file, checked: true, fault: fault}
 	k.outcome.Store(o)
-	close(k.done)
-}
-
-// refuse settles a key whose fault the index has found.
-func (k *Key) refuse(fault *tomlfile.Fault) {
-	k.claimed.Store(true)
-	k.settle(&outcome{fault: fault})
+	k.reader.log.Warn("key cannot be used", "domain", k.Domain, "selector", k.Selector, "fault", fault.Error())
+	return o
 }
 
 // fits reports whether a key of an earlier store is what a file with this
 // fingerprint gives. Faults are looked into anew: they may come from above the file.
 func (k *Key) fits(now fingerprint) bool {
-	if o := k.outcome.Load(); o != nil {
-		return o.fault == nil && o.read == now
-	}
-	return k.seen == now
+	o := k.outcome.Load()
+	return o.fault == nil && o.file == now
 }
 
 // usable reports whether the key signs, as far as is known.
-func (k *Key) usable() bool {
-	o := k.outcome.Load()
-	return o == nil || o.fault == nil
-}
+func (k *Key) usable() bool { return k.outcome.Load().fault == nil }
 
 // fault is what is wrong with the key as far as is known, or nil.
-func (k *Key) fault() *tomlfile.Fault {
-	if o := k.outcome.Load(); o != nil {
-		return o.fault
-	}
-	return nil
-}
+func (k *Key) fault() *tomlfile.Fault { return k.outcome.Load().fault }

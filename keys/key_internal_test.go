@@ -114,19 +114,13 @@ func TestUnreadable(t *testing.T) {
 	if err := os.Chmod(dir, 0o000); err != nil {
 		t.Fatal(err)
 	}
-	top, err := openDirectory(filepath.Dir(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer top.close()
-	reader := &reader{rules: r, log: slog.New(slog.DiscardHandler)}
-	var d *Domain
+	d := newDomain("example.org", dir)
 	asNobody(t, func() {
-		d, _ = reader.readEntry(top, "example.org", make([]byte, listBytes))
+		d.load(newReader(Config{}, fingerprint{}))
 		_, _, fault = r.read(dir+"/s1.pem", r.checkKey)
 	})
 	want = fmt.Sprintf("%s: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s && chmod 0750 %s)", dir, us, us, group, dir, dir)
-	if d == nil || !d.signs || d.Usable() || len(d.faults) != 1 || d.faults[0].Error() != want {
+	if !d.signs || d.Usable() || len(d.faults) != 1 || d.faults[0].Error() != want {
 		t.Errorf("a directory:\n%v\nwant\n%s", d.Faults().Err(), want)
 	}
 	want = fmt.Sprintf("%s/s1.pem: got permission denied in %s (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s && chmod g+x %s)", dir, dir, us, us, group, dir, dir)
@@ -146,7 +140,7 @@ func TestPanicIsAFault(t *testing.T) {
 	if err := os.WriteFile(path, []byte(seedPEM), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k := newKey("example.org", "s1", path, fingerprint{}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	k := newKey("example.org", "s1", path, fingerprint{}, &reader{log: slog.New(slog.NewTextHandler(&log, nil))})
 	_, err := k.Load(t.Context()) // without rules
 	if err == nil || err.Error() != path+": got a key that makes the parser fail; want one RSA or Ed25519 private key as PEM" {
 		t.Errorf("%v", err)
@@ -206,8 +200,8 @@ func TestOwners(t *testing.T) {
 // While a slow disk keeps a key, a message does not wait longer than it may.
 func TestLoadWaitsOnlyAsLongAsItsContext(t *testing.T) {
 	t.Parallel()
-	k := newKey("example.org", "s1", "/k/s1.pem", fingerprint{}, nil, slog.New(slog.DiscardHandler))
-	k.claimed.Store(true) // by somebody who does not get on
+	k := newKey("example.org", "s1", "/k/s1.pem", fingerprint{}, nil)
+	k.flight = &flight{done: make(chan struct{})} // of somebody who does not get on
 	cause := errors.New("the MTA left")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)

@@ -1,24 +1,32 @@
 // Package keys holds the private keys mail is signed with: it finds them on
 // disk, refuses what is not safe or not usable, and hands them to the signer.
 // It also makes keys, says what DNS has to publish for them (RFC 6376 section
-// 3.6.1), compares that with what DNS does publish, and activates them. It signs nothing.
+// 3.6.1), compares that with what DNS does publish, and activates them. It signs nothing
+// but digests.
 package keys
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"dkimd/internal/tomlfile"
 )
 
 // ErrClosed says that keys are left unread because the store was closed.
 var ErrClosed = errors.New("key store is closed")
+
+// maxEager is how many keys the background leaves parsed and describes in the log, so that
+// the first message of a usual installation finds them ready.
+const maxEager = 100
 
 // Config says where the keys are.
 type Config struct {
@@ -27,67 +35,120 @@ type Config struct {
 	// Owners are user ids whose files are accepted besides those of root, of the
 	// user of this process and of Directory's owner.
 	Owners []int
-	// Logger hears of keys that turn out unusable as they are parsed. Nil: silent.
+	// MaxParsed is how many keys stay parsed; others are read when they are needed. 0: 10,000.
+	// A store takes it over from its Previous.
+	MaxParsed int
+	// Logger hears of all that is wrong with domains and keys, as it is found, and
+	// of the engines of RSA keys. Nil: silent.
 	Logger *slog.Logger
 	// Previous lends its keys: those whose files are unchanged are not read again.
 	Previous *Store
 }
 
-// Store is all domains that can sign. Its index does not change after Open; its
-// methods may be called from any goroutine.
+// Store is all domains that can sign. Which they are does not change after Open;
+// a domain's own directory is read by the background or the first message that asks
+// for it. The methods may be called from any goroutine.
 type Store struct {
 	domains []*Domain          // all, by name
-	signing map[string]*Domain // those that have a .pem
-	keys    []*Key             // of all domains
+	named   map[string]*Domain // the same
 	faults  tomlfile.Faults    // that belong to no domain
+	reader  *reader
 
-	log     *slog.Logger
-	next    atomic.Int64 // the next key for the background
+	opened  time.Time
+	next    atomic.Int64 // the next domain for the background
+	eager   atomic.Int64 // keys that the background has left parsed
+	left    atomic.Int64 // domains it has not done with
+	checked chan struct{}
 	stop    chan struct{}
 	once    sync.Once
 	workers sync.WaitGroup
 }
 
-// Open reads the index of the directory and every domain.toml in it, and begins
-// to parse the keys in the background. There is always a store, and the faults are what is
-// wrong as far as the index tells; none of them keeps the rest from signing. What
-// parsing finds is logged, and in Faults after Wait.
+// Open lists the domains of the directory, and begins to read what is in theirs and
+// to check every key in the background. There is always a store, and the faults are
+// what the list shows to be wrong; none of them keeps the rest from signing. What reading
+// finds is logged, and in Faults after Wait.
 func Open(c Config) (*Store, tomlfile.Faults) {
-	s := &Store{signing: map[string]*Domain{}, log: c.Logger, stop: make(chan struct{})}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+	s := &Store{opened: time.Now(), checked: make(chan struct{}), stop: make(chan struct{})}
+	top, err := stat(c.Directory)
+	s.reader = newReader(c, top)
+	switch {
+	case c.Directory == "", errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		s.fault(unreadable(c.Directory, err))
+	default:
+		s.index(c.Directory, top)
 	}
-	s.index(c)
-	faults := s.Faults()
-	for range min(runtime.GOMAXPROCS(0), len(s.keys)) {
+	for _, f := range s.faults {
+		s.reader.log.Warn("fault in the directory of keys", "fault", f.Error())
+	}
+	s.left.Store(int64(len(s.domains)))
+	if len(s.domains) == 0 {
+		close(s.checked)
+	}
+	// Half of the processors are left to the messages.
+	for range min(max(1, runtime.GOMAXPROCS(0)/2), len(s.domains)) {
 		s.workers.Go(s.background)
 	}
-	return s, faults
+	return s, slices.Clone(s.faults)
 }
 
-// background parses keys until none is left or the store is closed.
+// background reads domains and checks their keys until none is left or the store is closed.
 func (s *Store) background() {
-	for {
-		i := s.next.Add(1) - 1
-		if i >= int64(len(s.keys)) {
-			return
-		}
+	for i := s.next.Add(1) - 1; i < int64(len(s.domains)); i = s.next.Add(1) - 1 {
 		select {
 		case <-s.stop:
 			return
 		default:
 		}
-		if k := s.keys[i]; k.claimed.CompareAndSwap(false, true) {
-			k.parse()
+		for _, k := range s.domains[i].load(s.reader).Keys {
+			if s.eager.Load() >= maxEager {
+				<-k.read(toCheck).done
+				continue
+			}
+			s.eager.Add(1)
+			f := k.read(toKeep)
+			<-f.done
+			s.describe(k, f.outcome.private)
+		}
+		if s.left.Add(-1) == 0 {
+			s.finish()
 		}
 	}
+}
+
+// describe logs what signs with an RSA key and how long it takes.
+func (s *Store) describe(k *Key, p *Private) {
+	if p == nil || p.Type != RSA {
+		return
+	}
+	took, err := p.time()
+	if err != nil {
+		s.reader.log.Error("a private key does not sign", "domain", k.Domain, "selector", k.Selector, "error", err.Error())
+		return
+	}
+	s.reader.log.Info("rsa", "engine", p.Engine, "domain", k.Domain, "selector", k.Selector, "bits", p.Bits,
+		"sign", fmt.Sprintf("%.2fms", took.Seconds()*1000))
+}
+
+// finish is called once every key is checked.
+func (s *Store) finish() {
+	s.reader.previous.Store(nil)
+	count, faults := 0, len(s.Faults())
+	for _, d := range s.domains {
+		count += len(d.Keys)
+	}
+	s.reader.log.Info("keys checked", "domains", len(s.domains), "keys", count, "faults", faults,
+		"took", time.Since(s.opened).Round(time.Millisecond).String())
+	close(s.checked)
 }
 
 // Lookup is the domain whose keys sign for this one: its own directory, else that
 // of the nearest domain above it whose options say subdomains; nil if there is none.
 // The name is in message.Domain form. A domain whose keys are all unusable is found too.
+// The first call for a domain may read its directory and its domain.toml.
 func (s *Store) Lookup(domain string) *Domain {
-	if d := s.signing[domain]; d != nil {
+	if d := s.signing(domain); d != nil {
 		return d
 	}
 	for {
@@ -95,15 +156,28 @@ func (s *Store) Lookup(domain string) *Domain {
 		if !below {
 			return nil
 		}
-		if d := s.signing[parent]; d != nil && d.Options.Subdomains {
+		if d := s.signing(parent); d != nil && d.Options.Subdomains {
 			return d
 		}
 		domain = parent
 	}
 }
 
+// signing is the domain of that name if it has a .pem.
+func (s *Store) signing(name string) *Domain {
+	if d := s.named[name]; d != nil && d.load(s.reader).signs {
+		return d
+	}
+	return nil
+}
+
 // Domains are all domains with a directory, by name, also those that cannot sign (yet).
-func (s *Store) Domains() []*Domain { return slices.Clone(s.domains) }
+func (s *Store) Domains() []*Domain {
+	for _, d := range s.domains {
+		d.load(s.reader)
+	}
+	return slices.Clone(s.domains)
+}
 
 // Faults is all that is wrong as far as is known by now; after Wait that is everything.
 func (s *Store) Faults() tomlfile.Faults {
@@ -114,33 +188,34 @@ func (s *Store) Faults() tomlfile.Faults {
 	return faults
 }
 
-// Wait returns once every key is parsed, or ctx is done, or the store closed (ErrClosed).
+// Wait returns once every key is checked, or ctx is done, or the store closed (ErrClosed).
 func (s *Store) Wait(ctx context.Context) error {
-	for _, k := range s.keys {
-		select {
-		case <-k.done:
-			continue
-		default:
-		}
-		select {
-		case <-k.done:
-		case <-s.stop:
-			return ErrClosed
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	select {
+	case <-s.checked:
+		return nil
+	default:
 	}
-	return nil
+	select {
+	case <-s.checked:
+		return nil
+	case <-s.stop:
+		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
-// Close ends the parsing in the background and waits for what is being parsed.
+// Close ends the checking in the background and waits for what is being read.
 // Messages under way may go on using the store; a later store may have its keys.
 func (s *Store) Close() {
 	s.once.Do(func() { close(s.stop) })
 	s.workers.Wait()
-	for _, k := range s.keys {
-		if k.claimed.Load() {
-			<-k.done
+	for _, d := range s.domains {
+		if !d.reading.done.Load() {
+			continue
+		}
+		for _, k := range d.Keys {
+			k.wait()
 		}
 	}
 }

@@ -25,7 +25,8 @@ const (
 // Config says how messages are signed. Only Keys is required.
 type Config struct {
 	// Keys finds the directory that signs for a domain in message.Domain() form, or
-	// nil. It is asked for each message and must not block; what it returns must not change.
+	// nil. It is asked for each message, and no message waits for another's domain in it; what it
+	// returns must not change.
 	Keys func(domain string) *keys.Domain
 	// HeaderCanon and BodyCanon are the c= of every signature (RFC 6376 section 3.4).
 	HeaderCanon, BodyCanon dkim.Canonicalization

@@ -2,28 +2,16 @@ package signer
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strconv"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
 	"dkimd/keys"
 )
-
-// privateKeys lets as many private-key operations run as there are processors,
-// first come first served. Without it 64 messages that end at once share the
-// processors, and each of them, and every other connection, waits for all (measured: p99 8 times worse).
-//
-//nolint:gochecknoglobals // the processors belong to the process, not to one Signer
-var privateKeys = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
 
 // Signing is one message being signed. It is used by one goroutine at a time.
 type Signing struct {
@@ -222,26 +210,22 @@ func (w *Signing) sign(ctx context.Context, t *template, p *planned, timestamp, 
 	if err != nil {
 		return "", "", err
 	}
-	var opts crypto.SignerOpts = crypto.SHA256
 	switch private.Type {
 	case keys.RSA:
 		algorithm = dkim.RSASHA256
 	case keys.Ed25519:
 		algorithm = dkim.Ed25519SHA256
-		opts = crypto.Hash(0) // RFC 8463 section 3: Ed25519 signs the SHA-256 hash as its message
 	default:
 		return "", "", errors.New("unknown type of key")
 	}
 	f := t.unsigned(algorithm, timestamp, expiration, p.headers, bodyHash)
 	digest := p.hasher.Sum(message.NewField(dkim.SignatureField, string(f.text)))
-	if err := privateKeys.Acquire(ctx, 1); err != nil {
-		return "", "", fmt.Errorf("wait for a processor: %w", err)
-	}
-	defer privateKeys.Release(1)
-	signature, err := private.Signer.Sign(rand.Reader, digest[:], opts)
+	signature, err := private.Sign(ctx, digest)
 	if err != nil {
-		w.signer.log.Error("a private key does not sign", "domain", t.domain, "selector", t.selector, "error", err.Error())
-		return "", "", fmt.Errorf("%s: %w", private.Type, err)
+		if ctx.Err() == nil {
+			w.signer.log.Error("a private key does not sign", "domain", t.domain, "selector", t.selector, "error", err.Error())
+		}
+		return "", "", err
 	}
 	return algorithm, f.signed(signature), nil
 }

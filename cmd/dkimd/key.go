@@ -127,9 +127,10 @@ func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.L
 // domainsToCheck are one domain, or all, and what is wrong with them.
 func domainsToCheck(directory, domain string) ([]*keys.Domain, tomlfile.Faults, error) {
 	if domain == "" {
-		store, faults := keys.Open(keys.Config{Directory: directory})
+		store, _ := keys.Open(keys.Config{Directory: directory})
 		store.Close()
-		return store.Domains(), faults, nil
+		domains := store.Domains()
+		return domains, store.Faults(), nil
 	}
 	d, err := keys.Find(keys.Config{Directory: directory}, domain)
 	switch {

@@ -1,4 +1,4 @@
-package signer
+package keys
 
 import (
 	"context"
@@ -13,13 +13,13 @@ import (
 // TestPrivateKeysAreServedInTurn: no operation starts while all processors are
 // taken, and those that wait are served first come first served.
 func TestPrivateKeysAreServedInTurn(t *testing.T) {
-	if !privateKeys.TryAcquire(int64(runtime.GOMAXPROCS(0))) {
+	if !turns.TryAcquire(int64(runtime.GOMAXPROCS(0))) {
 		t.Fatal("not as many as there are processors")
 	}
-	if privateKeys.TryAcquire(1) {
+	if turns.TryAcquire(1) {
 		t.Error("more than there are processors")
 	}
-	privateKeys.Release(int64(runtime.GOMAXPROCS(0)))
+	turns.Release(int64(runtime.GOMAXPROCS(0)))
 
 	synctest.Test(t, func(t *testing.T) {
 		gate := semaphore.NewWeighted(1)
@@ -47,13 +47,13 @@ func TestPrivateKeysAreServedInTurn(t *testing.T) {
 // TestPrivateKeysWaitEndsWithContext: Finish gives up when the message's time is over.
 func TestPrivateKeysWaitEndsWithContext(t *testing.T) {
 	all := int64(runtime.GOMAXPROCS(0))
-	if err := privateKeys.Acquire(t.Context(), all); err != nil {
+	if err := turns.Acquire(t.Context(), all); err != nil {
 		t.Fatal(err)
 	}
-	defer privateKeys.Release(all)
+	defer turns.Release(all)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := privateKeys.Acquire(ctx, 1); !errors.Is(err, context.Canceled) {
+	if err := turns.Acquire(ctx, 1); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,42 @@
+package keys
+
+import (
+	"sync"
+	"weak"
+)
+
+// maxParsed is how many keys stay parsed: 2048-bit RSA keys take 5 KiB each, and as much again in libcrypto.
+const maxParsed = 10_000
+
+// parsed are the keys that are kept in memory, over reloads, at most max of them.
+// Who comes in when it is full takes the place of one that was not used lately (the clock
+// algorithm), so that keys in use stay. A key that no store has any more is not kept alive.
+type parsed struct {
+	max  int
+	mu   sync.Mutex
+	keys []weak.Pointer[Key]
+	hand int
+}
+
+// add takes in a key that was not there.
+func (p *parsed) add(k *Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.keys) < p.max {
+		p.keys = append(p.keys, weak.Make(k))
+		return
+	}
+	for {
+		place := &p.keys[p.hand]
+		p.hand = (p.hand + 1) % len(p.keys)
+		other := place.Value()
+		if other != nil && other.used.Swap(false) {
+			continue // it has a round to be used again
+		}
+		if other != nil {
+			other.drop()
+		}
+		*place = weak.Make(k)
+		return
+	}
+}

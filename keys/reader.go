@@ -1,0 +1,214 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"dkimd/internal/tomlfile"
+)
+
+// reader reads the domains and keys of one store.
+type reader struct {
+	rules    *rules
+	log      *slog.Logger
+	parsed   *parsed
+	open     openEngine
+	previous atomic.Pointer[Store] // nil once all is read: it must not be kept
+}
+
+func newReader(c Config, directory fingerprint) *reader {
+	r := &reader{rules: newRules(directory, c.Owners), log: c.Logger, parsed: &parsed{max: c.MaxParsed}, open: newEngine}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.parsed.max == 0 {
+		r.parsed.max = maxParsed
+	}
+	if c.Previous != nil {
+		r.previous.Store(c.Previous)
+		r.parsed = c.Previous.reader.parsed
+	}
+	return r
+}
+
+// engage lets the engine of this build sign with a key.
+func (r *reader) engage(k *Key, p *Private) {
+	if p.engage == nil {
+		return
+	}
+	engaged := p.engage(r.open, func(err error) {
+		r.log.Error("engine failed: crypto/rsa signs with this key from now on",
+			"engine", engineLibcrypto, "domain", k.Domain, "selector", k.Selector, "error", err.Error())
+	})
+	if engaged {
+		p.Engine = engineLibcrypto
+	}
+}
+
+// readDomain reads the directory of a domain and its options. Keys are not opened.
+func (r *reader) readDomain(d *Domain) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("panic in reading a domain", "path", d.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			d.signs, d.Keys = true, nil
+			d.faults = append(d.faults, tomlfile.Fault{Path: d.Path, Got: "a directory that makes dkimd fail"})
+		}
+	}()
+	dir, err := openDirectory(d.Path)
+	if err != nil {
+		if _, gone := os.Lstat(d.Path); errors.Is(gone, fs.ErrNotExist) {
+			return // since it was listed
+		}
+		// Its mail is ours to sign, only we cannot.
+		d.signs, d.faults = true, tomlfile.Faults{*unreadable(d.Path, err)}
+		return
+	}
+	defer dir.close()
+	r.readDirectory(d, dir)
+}
+
+// readDirectory reads the open directory of a domain.
+func (r *reader) readDirectory(d *Domain, dir *directory) {
+	if !r.rules.owns(dir.print.uid) {
+		// Everything in there is that user's doing, whoever owns the files: links, for one.
+		d.signs, d.faults = true, tomlfile.Faults{*r.rules.foreign(d.Path, dir.print)}
+		return
+	}
+	if fault := checkDirectory(d.Path, dir.print); fault != nil {
+		d.faults = append(d.faults, *fault)
+	}
+	names, err := dir.names()
+	if err != nil {
+		d.signs, d.faults = true, append(d.faults, *unreadable(d.Path, err))
+		return
+	}
+	slices.Sort(names)
+	var options bool
+	var foreign []string // keys as other programs name them
+	for _, file := range names {
+		selector, isKey := strings.CutSuffix(file, ".pem")
+		pending, isPending := strings.CutSuffix(file, pendingSuffix)
+		switch {
+		case file == optionsFile:
+			options = true
+		case isPending && !ignored(pending):
+			if k := r.readKey(d, dir, file, pending); k != nil {
+				d.Pending = append(d.Pending, k)
+			}
+		case ignored(file):
+		case isKey:
+			d.signs = true
+			if k := r.readKey(d, dir, file, selector); k != nil {
+				d.Keys = append(d.Keys, k)
+			}
+		case strings.HasSuffix(file, ".private") || strings.HasSuffix(file, ".key"):
+			foreign = append(foreign, file)
+		}
+	}
+	d.unique()
+	if !d.signs && len(d.Pending) == 0 {
+		d.unnamed(foreign)
+	}
+	if options {
+		r.applyOptions(d)
+	}
+}
+
+// readKey is the key of one file, from the previous store if the file is the same.
+func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
+	path := filepath.Join(d.Path, file)
+	selector, reason := selectorName(written, d.Name, asPublished)
+	if reason != "" {
+		d.faults = append(d.faults, tomlfile.Fault{
+			Path: path, Got: "a file whose name is no selector: " + reason, Want: "SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR",
+		})
+		return nil
+	}
+	now, err := dir.stat(file)
+	if err == nil {
+		if k := r.previous.Load().key(d.Name, path); k != nil && k.fits(now) {
+			return k
+		}
+	}
+	k := newKey(d.Name, selector, path, now, r)
+	if err != nil {
+		k.refuse(now, unreadable(path, err))
+	} else if fault := r.rules.checkKey(path, now); fault != nil {
+		k.refuse(now, fault)
+	}
+	return k
+}
+
+// key is the signing key at a path, or nil if the store has none, or none yet.
+func (s *Store) key(domain, path string) *Key {
+	if s == nil || s.named[domain] == nil || !s.named[domain].reading.done.Load() {
+		return nil
+	}
+	keys := s.named[domain].Keys
+	i := slices.IndexFunc(keys, func(k *Key) bool { return k.Path == path })
+	if i < 0 {
+		return nil
+	}
+	return keys[i]
+}
+
+// unique leaves one key a selector: DNS does not tell S1 from s1. The file named as DNS has it stays.
+func (d *Domain) unique() {
+	asNamed := func(k *Key) bool { return filepath.Base(k.Path) == k.Selector+".pem" }
+	var kept []*Key
+	for _, k := range d.Keys {
+		i := slices.IndexFunc(kept, func(other *Key) bool { return other.Selector == k.Selector })
+		if i < 0 {
+			kept = append(kept, k)
+			continue
+		}
+		left := k
+		if asNamed(k) {
+			kept[i], left = k, kept[i]
+		}
+		d.faults = append(d.faults, tomlfile.Fault{
+			Path: left.Path, Got: "a second key for selector " + k.Selector, Want: "one file a selector",
+			Hint: "mv " + quote(left.Path) + " " + quote(left.Path+".old"),
+		})
+	}
+	slices.SortFunc(kept, func(a, b *Key) int { return strings.Compare(a.Selector, b.Selector) })
+	d.Keys = kept
+}
+
+// unnamed reports keys that would sign under another name: those of opendkim-genkey end in .private.
+func (d *Domain) unnamed(files []string) {
+	for _, file := range files {
+		path := filepath.Join(d.Path, file)
+		as := strings.TrimSuffix(path, filepath.Ext(path)) + ".pem"
+		d.faults = append(d.faults, tomlfile.Fault{
+			Path: path, Got: "a file that does not sign because of its name", Want: "SELECTOR.pem",
+			Hint: "mv -n " + quote(path) + " " + quote(as),
+		})
+	}
+}
+
+// applyOptions reads domain.toml and leaves only the keys it selects.
+func (r *reader) applyOptions(d *Domain) {
+	path := filepath.Join(d.Path, optionsFile)
+	data, _, fault := r.rules.read(path, r.rules.checkOptions)
+	if fault != nil {
+		d.faults, d.Keys = append(d.faults, *fault), nil
+		return
+	}
+	options, faults, broken := readOptions(d, path, data)
+	d.Options, d.faults = options, append(d.faults, faults...)
+	switch {
+	case broken:
+		d.Keys = nil
+	case options.Selectors != nil:
+		d.Keys = slices.DeleteFunc(d.Keys, func(k *Key) bool { return !slices.Contains(options.Selectors, k.Selector) })
+	}
+}
