@@ -13,7 +13,7 @@ import (
 )
 
 // maxSocketPath is what fits into a sockaddr_un, less the name beside it under
-// which internal/milter makes a socket ready.
+// which internal/socket makes a socket ready.
 const maxSocketPath = 100
 
 // readListen reads where a front door listens, and brings every form in use into

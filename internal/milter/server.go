@@ -21,6 +21,7 @@ import (
 
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/socket"
 )
 
 // Message is one message on its way through the pipeline. All methods are
@@ -110,7 +111,9 @@ func New(cfg Config) (*Server, error) {
 	cfg.PacketTimeout = orDefault(cfg.PacketTimeout, DefaultPacketTimeout)
 	cfg.WriteTimeout = orDefault(cfg.WriteTimeout, DefaultWriteTimeout)
 	cfg.FinishTimeout = orDefault(cfg.FinishTimeout, DefaultFinishTimeout)
-	listeners, err := listenAll(cfg)
+	listeners, err := socket.Listen(socket.Config{
+		Name: "milter", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup,
+	})
 	if err != nil {
 		return nil, err
 	}
