@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func (s step) script() string {
 func (f *freshRoot) follow(t *testing.T, steps []step) {
 	t.Helper()
 	for _, s := range steps {
-		reloads := f.reloads(t)
+		reloads, servers := f.reloads(t), f.smtpServers(t)
 		out, err := f.run(t, s.script())
 		if err != nil {
 			t.Fatalf("%s: %v\n%s\nsaid: %s\n%s", s.where, err, s.script(), out, f.process.log)
@@ -94,6 +95,10 @@ func (f *freshRoot) follow(t *testing.T, steps []step) {
 		}
 		if strings.Contains(s.shell, "postfix reload") {
 			eventually(t, waitLimit, "Postfix reloads", func() bool { return f.reloads(t) > reloads })
+			// One that was idle may still take a connection, with the settings it began with.
+			eventually(t, waitLimit, "the SMTP servers from before the reload are gone", func() bool {
+				return !slices.ContainsFunc(f.smtpServers(t), func(pid string) bool { return slices.Contains(servers, pid) })
+			})
 		}
 	}
 }
@@ -102,6 +107,22 @@ func (f *freshRoot) follow(t *testing.T, steps []step) {
 func (f *freshRoot) reloads(t *testing.T) int {
 	t.Helper()
 	return strings.Count(f.read(t, "/var/log/mail.log"), ": reload -- ")
+}
+
+// smtpServers are the processes of Postfix that talk to clients.
+func (f *freshRoot) smtpServers(t *testing.T) []string {
+	t.Helper()
+	processes, err := filepath.Glob(f.path(t, "/proc/[0-9]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []string
+	for _, p := range processes {
+		if name, err := os.ReadFile(filepath.Join(p, "comm")); err == nil && string(name) == "smtpd\n" {
+			pids = append(pids, filepath.Base(p))
+		}
+	}
+	return pids
 }
 
 // serving waits until dkimd has been started this many times.
@@ -129,6 +150,7 @@ func TestGuidesWorkOnAFreshPostfix(t *testing.T) {
 	root.serving(t, 1)
 	root.checkGuide(t)
 
+	root.hangUp() // a server that still talks outlives a reload
 	root.follow(t, readGuide(t, "docs/postfix.md", "A unix socket"))
 	root.serving(t, 2)
 	root.checkSigns(t, "through the unix socket")

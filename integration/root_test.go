@@ -33,6 +33,7 @@ type freshRoot struct {
 	output  *transcript // what the steps print on stdout
 	steps   *os.File    // names of scripts to run
 	done    int         // how many steps have been run
+	clients []*session
 	dns     *dnstest.Server
 }
 
@@ -151,6 +152,14 @@ func (f *freshRoot) read(t *testing.T, name string) string {
 	return string(text)
 }
 
+// hangUp ends the connections of every client.
+func (f *freshRoot) hangUp() {
+	for _, s := range f.clients {
+		s.hangUp()
+	}
+	f.clients = nil
+}
+
 // dial connects from an address of the fresh root to its Postfix.
 func (f *freshRoot) dial(t *testing.T, from, to string) *session {
 	t.Helper()
@@ -161,6 +170,8 @@ func (f *freshRoot) dial(t *testing.T, from, to string) *session {
 		return err
 	})
 	s := newSession(t, conn)
+	f.clients = append(f.clients, s)
+	t.Cleanup(s.hangUp)
 	if greeting, err := s.read(); err != nil || greeting.code != 220 {
 		t.Fatalf("greeting %v: %v", greeting, err)
 	}
