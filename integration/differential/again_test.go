@@ -24,12 +24,10 @@ func (c *dispute) holds() bool {
 	canonical := dkimtest.Body(text, body == "relaxed")
 	if l, ok := c.tag("l"); ok {
 		n, err := strconv.Atoi(l)
-		if err == nil {
-			if n > len(canonical) {
-				return false
-			}
-			canonical = canonical[:n]
+		if err != nil || n < 0 || n > len(canonical) {
+			return false // too large for an int is too large for the body
 		}
+		canonical = canonical[:n]
 	}
 	sum := sha256.Sum256(canonical)
 	bh, _ := c.tag("bh")

@@ -231,3 +231,10 @@ func (s signing) sign(t *testing.T, raw []byte) []byte {
 	}
 	return out.Bytes()
 }
+
+func canonicalization(name string) dkim.Canonicalization {
+	if name == "relaxed" {
+		return dkim.Relaxed
+	}
+	return dkim.Simple
+}

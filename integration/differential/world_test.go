@@ -108,7 +108,10 @@ type sample struct {
 	raw     []byte
 	records map[string][]string // TXT records by name; "!" is a server that fails
 	now     time.Time           // zero: the clock
+	odd     []string            // what was done to it
 	fixture bool
+	// otherKey: DNS may hold another key than the one that signed.
+	otherKey bool
 }
 
 // A class is what a verifier says of a signature.
