@@ -25,7 +25,13 @@ type lexer struct {
 	broken bool // a control character, or a comment or quoted string without its end
 }
 
-const specials = "()<>[]:;@\\,.\""
+func isSpecial(c byte) bool {
+	switch c {
+	case '(', ')', '<', '>', '[', ']', ':', ';', '@', '\\', ',', '.', '"':
+		return true
+	}
+	return false
+}
 
 // isSpace also takes control characters for white space: where they stand in an
 // address, programs differ in whether they cut, drop or show them.
@@ -44,12 +50,12 @@ func (l *lexer) scan() token {
 		return token{kind: tokenQuoted, text: l.quoted(), spaced: spaced}
 	case c == '[' && !l.plain:
 		return token{kind: tokenLiteral, text: l.literal(), spaced: spaced}
-	case bytes.IndexByte([]byte(specials), c) >= 0:
+	case isSpecial(c):
 		l.at++
 		return token{kind: rune(c) | specialKind(c), text: string(c), spaced: spaced}
 	}
 	start := l.at
-	for l.at < len(l.text) && !isSpace(l.text[l.at]) && bytes.IndexByte([]byte(specials), l.text[l.at]) < 0 {
+	for l.at < len(l.text) && !isSpace(l.text[l.at]) && !isSpecial(l.text[l.at]) {
 		l.at++
 	}
 	return token{kind: tokenWord, text: string(l.text[start:l.at]), spaced: spaced}

@@ -1,0 +1,173 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dkimd/internal/resolver"
+
+	"golang.org/x/sys/unix"
+)
+
+// killer is a message that has brought down others, with what DNS says to it.
+type killer struct {
+	head []string
+	body []byte
+	txt  []string // TXT records of every name
+}
+
+// size is what the sender spent on it.
+func (k *killer) size() int {
+	n := len(k.body)
+	for _, f := range k.head {
+		n += len(f) + 2
+	}
+	for _, r := range k.txt {
+		n += len(r)
+	}
+	return n
+}
+
+// plain is a signed message of the same size with nothing odd about it.
+func plain(size int) *killer {
+	line := "The quick brown fox jumps over the lazy dog, and goes on.\r\n"
+	return &killer{
+		head: []string{signature("d=a.example; c=relaxed/relaxed; h=From:To:Subject"), "From: a@a.example", "To: b@b.example", "Subject: c"},
+		body: []byte(strings.Repeat(line, size/len(line)+1))[:size],
+		txt:  []string{killerKey},
+	}
+}
+
+// signature is a field that gets as far as its hashes.
+func signature(tags string) string {
+	return "DKIM-Signature: v=1; a=rsa-sha256; s=s; " + tags + "; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=" +
+		base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("x"), 256))
+}
+
+// killerKey is the record of some 2048-bit key.
+var killerKey = rsaRecord(2048)
+
+func rsaRecord(bits int) string {
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), uint(bits)))
+	if err != nil {
+		panic(err)
+	}
+	n.SetBit(n, bits-1, 1).SetBit(n, 0, 1)
+	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n, E: 65537})
+	if err != nil {
+		panic(err)
+	}
+	return "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(der)
+}
+
+// cost is the least time of the processor in some runs, from MAIL to the record:
+// other programs do not count.
+func cost(t *testing.T, k *killer) time.Duration {
+	t.Helper()
+	w := newWorld(t)
+	w.lookup = func(string) (resolver.Answer, error) { return resolver.Answer{Records: k.txt}, nil }
+	p := w.pipeline()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	least := time.Hour
+	for range 3 {
+		m := from(outside)
+		began := processor(t)
+		msg := p.Begin(&m.env)
+		for _, f := range k.head {
+			name, value, _ := strings.Cut(f, ":")
+			msg.Header(name, value)
+		}
+		msg.EndOfHeader(t.Context())
+		for chunk := range slices.Chunk(k.body, 65535) {
+			msg.Body(chunk)
+		}
+		msg.Finish(t.Context())
+		least = min(least, processor(t)-began)
+	}
+	return least
+}
+
+// processor is how long this thread has used a processor.
+func processor(t *testing.T) time.Duration {
+	t.Helper()
+	var usage unix.Rusage
+	must(t, unix.Getrusage(unix.RUSAGE_THREAD, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// No message costs much more than a plain one of its size. Each of these takes
+// others seconds to minutes; see docs/adr and the tests of the packages for how.
+//
+//nolint:paralleltest // it measures time
+func TestKillersCostWhatTheirSizeCosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	author := "From: a@a.example"
+	key := []string{killerKey}
+	names := func(n int) string { return "From" + strings.Repeat(":X", n-1) }
+	numbered := func(n int) (fields []string, h string) {
+		var list []string
+		for i := range n {
+			fields = append(fields, fmt.Sprintf("X%d: v", i))
+			list = append(list, fmt.Sprintf("X%d", n-i))
+		}
+		return fields, "From:" + strings.Join(list, ":")
+	}
+	signatures := make([]string, 500)
+	for i := range signatures {
+		signatures[i] = signature(fmt.Sprintf("d=d%d.example; h=From:From; l=%d", i, i))
+	}
+	some, ofSome := numbered(990)
+	many, ofMany := numbered(4000)
+	killers := map[string]killer{
+		"8 MB of CRLF, simple":            {[]string{signature("d=a.example; h=From"), author}, bytes.Repeat([]byte("\r\n"), 4<<20), key},
+		"8 MB of CRLF, relaxed":           {[]string{signature("d=a.example; c=relaxed/relaxed; h=From"), author}, bytes.Repeat([]byte("\r\n"), 4<<20), key},
+		"8 MB of CRLF in a body":          {[]string{signature("d=a.example; h=From"), author}, append(bytes.Repeat([]byte("\r\n"), 4<<20), "x\r\n"...), key},
+		"8 MB of white space and CRLF":    {[]string{signature("d=a.example; c=relaxed/relaxed; h=From"), author}, bytes.Repeat([]byte(" \t\r\n"), 2<<20), key},
+		"4000 fields, 20000 names":        {append(slices.Repeat([]string{"X: v"}, 4000), signature("d=a.example; h="+names(20000)), author), nil, key},
+		"4000 fields, 4000 other names":   {append(many, signature("d=a.example; h="+ofMany), author), nil, key},
+		"1990 fields, 1000 names":         {append(slices.Repeat([]string{"X: v"}, 1990), signature("d=a.example; h="+names(1000)), author), nil, key},
+		"990 fields of 990 names":         {append(some, signature("d=a.example; h="+ofSome), author), nil, key},
+		"a key of 262144 bits":            {[]string{signature("d=a.example; h=From"), author}, nil, []string{rsaRecord(262144)}},
+		"a key of 16384 bits":             {[]string{signature("d=a.example; h=From"), author}, nil, []string{rsaRecord(16384)}},
+		"a TXT record of 60 KB":           {[]string{signature("d=a.example; h=From"), author}, nil, []string{"v=DKIM1; n=" + strings.Repeat("x", 60<<10)}},
+		"60 KB of tags in a TXT record":   {[]string{signature("d=a.example; h=From"), author}, nil, []string{strings.Repeat("a=;", 20<<10)}},
+		"1000 TXT records":                {[]string{signature("d=a.example; h=From"), author}, nil, slices.Repeat(key, 1000)},
+		"500 signatures":                  {append(signatures, author), []byte(strings.Repeat("x\r\n", 100_000)), key},
+		"500 signatures that are nothing": {append(slices.Repeat([]string{"DKIM-Signature: " + strings.Repeat("a=;", 600)}, 500), author), nil, key},
+		"a signature of 20000 tags":       {[]string{signature("d=a.example; h=From; " + strings.Repeat("x=;", 10000)), author}, nil, key},
+		"comments in From":                {[]string{signature("d=a.example; h=From"), "From: " + strings.Repeat("(", 1<<20-200)}, nil, key},
+		"comments closed in From":         {[]string{signature("d=a.example; h=From"), "From: " + strings.Repeat("(", 500_000) + strings.Repeat(")", 500_000) + "a@a.example"}, nil, key},
+		"@ after @ in From":               {[]string{signature("d=a.example; h=From"), "From: " + strings.Repeat("a@b.c ", 160_000)}, nil, key},
+		"comments in results":             {[]string{"Authentication-Results: " + strings.Repeat("(", 1<<20-200), author}, nil, nil},
+		"results in comments":             {append(slices.Repeat([]string{"Authentication-Results: ((((mx.example.net;;;=" + strings.Repeat("(\\", 200)}, 1990), author), nil, nil},
+		"an endless header":               {append(slices.Repeat([]string{"X-Endless: " + strings.Repeat("v", 900)}, 20_000), author), nil, nil},
+		"an endless field":                {[]string{"X: " + strings.Repeat("\r\n v", 5<<20), author}, nil, nil},
+		"an endless line":                 {[]string{signature("d=a.example; c=relaxed/relaxed; h=From"), author}, bytes.Repeat([]byte("x"), 100<<20), key},
+	}
+	for name, k := range killers {
+		t.Run(name, func(t *testing.T) {
+			usual := cost(t, plain(k.size()))
+			got := cost(t, &k)
+			// Reading addresses takes some 50 ns an octet, an hundred times what hashing
+			// them takes; the rest of what is allowed is for clocks that tick slowly.
+			head := k.size() - len(k.body)
+			if limit := 20*usual + time.Duration(head)*200*time.Nanosecond + 40*time.Millisecond; got > limit {
+				t.Errorf("%d bytes take %v; a plain message of that size %v", k.size(), got, usual)
+			}
+			t.Logf("%d KiB: %v, plain %v, ratio %.1f", k.size()>>10, got.Round(time.Microsecond), usual.Round(time.Microsecond), float64(got)/float64(usual))
+		})
+	}
+}
