@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -51,6 +52,7 @@ type daemon struct {
 	log     *slog.Logger
 	events  *events.Log
 	doors   doors
+	started *config.Config // sockets and outputs are those of the start
 	current atomic.Pointer[setup]
 	broken  error // why the last reload was refused; nil: the newest configuration is in force
 }
@@ -66,6 +68,7 @@ func serve(ctx context.Context, path string, named bool, signals <-chan os.Signa
 	if len(faults) > 0 {
 		return faults
 	}
+	d.started = c
 	if err := d.start(c, std); err != nil {
 		return err
 	}
@@ -92,18 +95,23 @@ func (d *daemon) start(c *config.Config, std stdio) (err error) {
 		_ = d.events.Close()
 		return err
 	}
-	for _, f := range s.allFaults() {
-		d.log.Error("fault in keys or rules: that part is out of use", "fault", f.Error())
-	}
-	for _, w := range s.rules.Warnings() {
-		d.log.Warn("rules file", "warning", w.Error())
-	}
-	d.current.Store(s)
+	d.enforce(s)
 	if err := d.openDoors(c); err != nil {
 		d.end()
 		return err
 	}
 	return nil
+}
+
+// enforce puts a setup in force, and tells what is wrong with it all the same.
+func (d *daemon) enforce(s *setup) {
+	for _, f := range s.broken { // keys.Store logs those of keys as it finds them
+		d.log.Error("rules file out of use: mail of its domain is deferred", "fault", f.Error())
+	}
+	for _, w := range s.rules.Warnings() {
+		d.log.Warn("rules file", "warning", w.Error())
+	}
+	d.current.Store(s)
 }
 
 // end closes what start opened.
@@ -116,24 +124,47 @@ func (d *daemon) end() {
 
 // attend waits for signals, and for the end.
 func (d *daemon) attend(ctx context.Context, signals <-chan os.Signal, served <-chan error) error {
-	reminder := time.NewTicker(reminderTime)
-	defer reminder.Stop()
+	reloading, endReloading := context.WithCancel(ctx)
+	hangups := make(chan struct{}, 1) // what comes while one waits asks for nothing more
+	var reloads sync.WaitGroup
+	reloads.Go(func() { d.refresh(reloading, hangups) })
+	defer reloads.Wait()
+	defer endReloading()
 	for {
 		select {
 		case <-ctx.Done():
 			return d.stop(signals, served)
 		case err := <-served:
 			return err
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				d.log.Info("stopping", "signal", s.String())
+				endReloading()
+				return d.stop(signals, served)
+			}
+			select {
+			case hangups <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// refresh reloads at each hangup, and reminds of a reload that was refused. It
+// has a goroutine of its own: with many keys a reload takes its time, and the end must not wait for it.
+func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
+	reminder := time.NewTicker(reminderTime)
+	defer reminder.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			d.reload(ctx)
 		case <-reminder.C:
 			if d.broken != nil {
 				d.log.Error("the configuration on disk is broken: the one before it is still in force", "fault", d.broken.Error())
 			}
-		case s := <-signals:
-			if s != syscall.SIGHUP {
-				d.log.Info("stopping", "signal", s.String())
-				return d.stop(signals, served)
-			}
-			d.reload(ctx)
 		}
 	}
 }
@@ -171,29 +202,35 @@ func (d *daemon) stop(signals <-chan os.Signal, served <-chan error) error {
 // reload builds everything anew and puts it in force, unless that would bring
 // a fault that the setup in force does not have.
 func (d *daemon) reload(ctx context.Context) {
-	started := time.Now()
+	began := time.Now()
 	if err := d.events.Reopen(); err != nil {
 		d.log.Error("log file not reopened", "error", err)
 	}
 	old := d.current.Load()
 	next, err := d.rebuild(ctx, old)
+	if ctx.Err() != nil {
+		if err == nil {
+			next.close()
+		}
+		return // dkimd stops
+	}
 	if d.broken = err; err != nil {
 		d.log.Error("reload refused: the configuration before it stays in force", "fault", err.Error(), "hint", "dkimd check")
 		return
 	}
-	d.current.Store(next)
+	for _, key := range next.config.NeedsRestart(d.started) {
+		d.log.Warn("this change takes effect at the next start", "key", key)
+	}
+	d.enforce(next)
 	// Messages under way keep the old resolver; it ends with their lookups.
 	old.keys.Close()
-	d.log.Info("reloaded", "took", time.Since(started).Round(time.Millisecond).String(), "faults", len(next.allFaults()))
+	d.log.Info("reloaded", "took", time.Since(began).Round(time.Millisecond).String(), "faults", len(next.allFaults()))
 }
 
 func (d *daemon) rebuild(ctx context.Context, old *setup) (*setup, error) {
 	c, faults := config.Load(d.path, d.named)
 	if len(faults) > 0 {
 		return nil, faults
-	}
-	for _, key := range c.NeedsRestart(old.config) {
-		d.log.Warn("this change takes effect at the next start", "key", key)
 	}
 	next, err := build(c, old, d.events, d.log)
 	if err != nil {

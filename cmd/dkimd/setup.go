@@ -147,11 +147,15 @@ func (s *setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 	})
 }
 
-// newFaults are the faults of s that other does not have.
+// newFaults are the faults of s that other does not have; on another line it is the same one.
 func (s *setup) newFaults(other *setup) tomlfile.Faults {
-	known := map[string]bool{}
+	known := map[tomlfile.Fault]bool{}
 	for _, f := range other.allFaults() {
-		known[f.Error()] = true
+		f.Line = 0
+		known[f] = true
 	}
-	return slices.DeleteFunc(s.allFaults(), func(f tomlfile.Fault) bool { return known[f.Error()] })
+	return slices.DeleteFunc(s.allFaults(), func(f tomlfile.Fault) bool {
+		f.Line = 0
+		return known[f]
+	})
 }
