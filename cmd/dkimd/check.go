@@ -45,6 +45,11 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	for _, w := range s.rules.Warnings() {
 		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
 	}
+	if len(c.Exim.Listen) > 0 {
+		for _, w := range eximWarnings(ctx) {
+			fmt.Fprintf(std.err, "dkimd: warning: %s\n", w)
+		}
+	}
 	if len(faults) > 0 {
 		return faults
 	}
