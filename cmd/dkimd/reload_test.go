@@ -71,6 +71,7 @@ func TestReloadKeepsTheOldOnAFault(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.start()
+			w.signers() // the domain is read
 			test.spoil(w)
 			for range 2 { // a second try finds the same
 				w.hangup("reload refused: the configuration before it stays in force. fault=.*" + test.fault)
