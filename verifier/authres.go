@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-msgauth/authres"
@@ -74,15 +75,28 @@ func entryOf(r Result) string {
 }
 
 // token makes attacker text fit for a property value: what could end the value,
-// a comment or the field becomes "?", also for parsers that do not know quotes.
+// a comment or the field becomes "?", also for parsers that do not know quotes,
+// and so does "=" where a program that only searches would find a result or property.
 func token(s string) string {
 	out := []byte(s[:min(len(s), maxValue)])
 	for i, c := range out {
-		if c <= ' ' || c > '~' || strings.IndexByte(`"\();,[]<>:`, c) >= 0 {
+		if c <= ' ' || c > '~' || strings.IndexByte(`"\();,[]<>:`, c) >= 0 || c == '=' && looksLikeResult(out[:i]) {
 			out[i] = '?'
 		}
 	}
 	return string(out)
+}
+
+// looksLikeResult reports whether what stands left of "=" ends in a method, or in
+// a ptype and a property.
+func looksLikeResult(left []byte) bool {
+	text := strings.ToLower(string(left[max(0, len(left)-64):]))
+	ends := func(word string) bool { return strings.HasSuffix(text, word) }
+	if slices.ContainsFunc(methods, ends) || ends("reason") {
+		return true
+	}
+	text = strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz-")
+	return slices.ContainsFunc([]string{"header.", "smtp.", "policy.", "body."}, ends)
 }
 
 // words does the same for a reason, which may hold spaces. "=" stays only where a

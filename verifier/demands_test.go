@@ -102,3 +102,58 @@ func TestExtremeNumbersDecideLikeOthers(t *testing.T) {
 		})
 	}
 }
+
+// The limits of docs/design.md, from both sides and in figures.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	t.Run("100 looked at", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		w.tamper = func(w *world) {
+			for range 100 { // and the real one is the 101st
+				w.header = append([][2]string{{"DKIM-Signature", " v=1; d=junk.example"}}, w.header...)
+			}
+		}
+		results := w.verify(t).Results
+		if results[99].Status != verifier.PermError || results[100].Status != verifier.Neutral {
+			t.Errorf("the 100th is %s, the 101st %s", results[99].Status, results[100].Status)
+		}
+		w = newWorld()
+		w.tamper = func(w *world) {
+			for range 99 {
+				w.header = append([][2]string{{"DKIM-Signature", " v=1; d=junk.example"}}, w.header...)
+			}
+		}
+		if results = w.verify(t).Results; results[99].Status != verifier.Pass {
+			t.Errorf("a signature that is the 100th: %s", results[99].Status)
+		}
+	})
+	t.Run("10 verified", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld()
+		for i := range 10 {
+			w.add(fmt.Sprintf("z%d.example", i)) // on top of that of the author's domain
+		}
+		count := map[verifier.Status]int{}
+		for _, r := range w.verify(t).Results {
+			count[r.Status]++
+		}
+		if count[verifier.Pass] != 10 || count[verifier.Neutral] != 1 {
+			t.Errorf("11 signatures: %v", count)
+		}
+	})
+	t.Run("32 records", func(t *testing.T) {
+		t.Parallel()
+		for n, want := range map[int]verifier.Status{31: verifier.Pass, 32: verifier.PermError} {
+			w := newWorld()
+			var records []string
+			for range n {
+				records = append(records, "v=spf1 -all")
+			}
+			w.setKey(append(records, w.key())...)
+			if r := w.one(t); r.Status != want {
+				t.Errorf("the key behind %d other records: %s (%s)", n, r.Status, r.Reason())
+			}
+		}
+	})
+}

@@ -62,7 +62,7 @@ func Parse(table string) ([]Demand, error) {
 			}
 		case continued && last >= 0:
 			demands[last].Text += " " + more
-		case strings.HasPrefix(line, "RFC "):
+		case strings.HasPrefix(line, "RFC "), strings.HasPrefix(line, "dkimd"):
 			document = line
 		default:
 			faults = append(faults, fmt.Errorf("line %d: neither a document nor a demand nor part of one", n))

@@ -1,6 +1,8 @@
 package dkim_test
 
 import (
+	"encoding/base64"
+	"errors"
 	"testing"
 
 	"dkimd/internal/dkim"
@@ -24,6 +26,19 @@ func TestCanonicalizationLeavesTheMessageAlone(t *testing.T) {
 		hash.Sum()
 		if string(body) != text {
 			t.Errorf("%s made %q of the body %q", c, body, text)
+		}
+	}
+}
+
+// RFC 8463 section 4: an Ed25519 key has 32 octets, however it is wrapped.
+func TestWrappedKeyOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	for n := 30; n <= 34; n++ {
+		// SubjectPublicKeyInfo of RFC 8410 section 4.
+		der := append([]byte{0x30, byte(n + 10), 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, byte(n + 1), 0}, make([]byte, n)...)
+		k, err := dkim.ParseKeyRecord("k=ed25519; p=" + base64.StdEncoding.EncodeToString(der))
+		if (err == nil) != (n == 32) || n != 32 && !errors.Is(err, dkim.ErrKeyData) || n != 32 && k.PublicKey != nil {
+			t.Errorf("%d octets: %v", n, err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ func TestSigningLeavesOtherSignaturesAlone(t *testing.T) {
 	for _, client := range []string{inside, outside, relay} {
 		w := newWorld(t)
 		w.rules = nil
-		m := from(client).with("DKIM-Signature: v=1; d=mx.example.net; rubbish", "X-Authentication-Result: mx.example.net; dkim=pass")
+		m := from(client).with("DKIM-Signature: v=1; d=mx.example.net; rubbish", "Xuthentication-Results: mx.example.net; dkim=pass")
 		out, e := w.run(w.pipeline(), m)
 		if out.Action != policy.Accept || len(out.RemoveAuthRes) != 0 {
 			t.Errorf("client %s: %v, removed %v: %s", client, out.Action, out.RemoveAuthRes, text(e))

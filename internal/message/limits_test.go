@@ -1,0 +1,58 @@
+package message_test
+
+import (
+	"strings"
+	"testing"
+
+	"dkimd/internal/message"
+)
+
+// The limits of docs/design.md, from both sides, and in figures: a limit that is
+// moved by one is noticed.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	t.Run("2000 fields", func(t *testing.T) {
+		t.Parallel()
+		for n, want := range map[int]string{2000: "", 2001: "header fields"} {
+			var h message.Header
+			for range n {
+				h.Add("X", " y")
+			}
+			if got := h.Exceeded(); got != want {
+				t.Errorf("%d fields: %q, want %q", n, got, want)
+			}
+		}
+	})
+	t.Run("1 MiB of header", func(t *testing.T) {
+		t.Parallel()
+		for n, want := range map[int]string{1 << 20: "", 1<<20 + 1: "header bytes"} {
+			var h message.Header
+			h.Add("A", strings.Repeat("a", 1000)) // with colon and CRLF
+			h.Add("X", strings.Repeat("x", n-1004-4))
+			if got := h.Exceeded(); got != want {
+				t.Errorf("%d bytes: %q, want %q", n, got, want)
+			}
+		}
+	})
+	t.Run("10000 recipients", func(t *testing.T) {
+		t.Parallel()
+		for n, want := range map[int]int{10_000: 10_000, 10_001: 10_000} {
+			var e message.Envelope
+			for range n {
+				e.AddRecipient("a@b.example")
+			}
+			if len(e.Recipients) != want || e.RecipientCount != n {
+				t.Errorf("%d recipients: %d kept, %d counted", n, len(e.Recipients), e.RecipientCount)
+			}
+		}
+	})
+	t.Run("1000 addresses", func(t *testing.T) {
+		t.Parallel()
+		for n, want := range map[int]bool{1000: true, 1001: false} {
+			addresses, ok := message.ReadAddresses([]byte(strings.TrimSuffix(strings.Repeat("a@b.example,", n), ",")))
+			if ok != want || len(addresses) != 1000 {
+				t.Errorf("%d addresses: %d read, %v", n, len(addresses), ok)
+			}
+		}
+	})
+}
