@@ -84,6 +84,7 @@ func TestEximDefersWhatDkimdDoesNotAnswerFor(t *testing.T) {
 	t.Parallel()
 	const unavailable = "451 4.7.1 DKIM service unavailable, try again later"
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		good := func(id, text string) string {
 			if build == "heavy" {
 				return "RSPAMD/1.3 0 EX_OK\r\nMetric: default; False; 0 / 10 / 10\r\n" + strings.ReplaceAll(text, "\n", "\r\n") + "Id: " + id + "\r\n"
@@ -145,6 +146,7 @@ func TestEximDefersWhatDkimdDoesNotAnswerFor(t *testing.T) {
 func TestEximStaleReportIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{macros: quick})
 		publish(e.dns, "theirs.example")
 		s := e.dial(t, eximOutside)
@@ -166,6 +168,7 @@ func TestEximStaleReportIsNoAnswer(t *testing.T) {
 func TestEximJudgesEachMessageOfAConnection(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{rules: map[string]string{"gmail.com": gmailRule}})
 		publish(e.dns, "gmail.com")
 		s := e.dial(t, eximOutside)
@@ -196,15 +199,20 @@ func TestEximKeepsOutgoingMailUntilItIsSigned(t *testing.T) {
 		}
 	}
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		tests := map[string]struct {
 			answer func(string, *bufio.Reader, net.Conn, <-chan struct{})
 			log    []string
 		}{
 			"down": {nil, []string{"R=dkimd_up defer (-1)", "DKIM signing service unavailable"}},
-			"hangs": {pong(func(_ *bufio.Reader, _ net.Conn, stop <-chan struct{}) { <-stop }),
-				[]string{"T=remote_smtp", "defer", "transport filter process failed (75)"}},
-			"closes": {pong(func(in *bufio.Reader, _ net.Conn, _ <-chan struct{}) { _, _ = io.Copy(io.Discard, in) }),
-				[]string{"T=remote_smtp", "defer", "transport filter process failed (75)"}},
+			"hangs": {
+				pong(func(_ *bufio.Reader, _ net.Conn, stop <-chan struct{}) { <-stop }),
+				[]string{"T=remote_smtp", "defer", "transport filter process failed (75)"},
+			},
+			"closes": {
+				pong(func(in *bufio.Reader, _ net.Conn, _ <-chan struct{}) { _, _ = io.Copy(io.Discard, in) }),
+				[]string{"T=remote_smtp", "defer", "transport filter process failed (75)"},
+			},
 			"killed in mid-answer": {pong(func(in *bufio.Reader, conn net.Conn, _ <-chan struct{}) {
 				_, _ = io.Copy(io.Discard, in)
 				_, _ = io.WriteString(conn, "DKIMD/1 OK 60\nDKIM-Signature: v=1; a=")
@@ -244,6 +252,7 @@ func TestEximKeepsOutgoingMailUntilItIsSigned(t *testing.T) {
 func TestEximFailsOpenWhenAsked(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{macros: quick + "\nDKIMD_FAIL_OPEN = yes"})
 		e.kill(t)
 		to := unique("open") + "@inbox.test"
@@ -274,6 +283,7 @@ func TestEximRemovesForgedResults(t *testing.T) {
 	t.Parallel()
 	const foreign = "Authentication-Results: foreign.example; spf=pass"
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{})
 		for name, test := range map[string]struct {
 			with []string
@@ -301,6 +311,7 @@ func TestEximRemovesForgedResults(t *testing.T) {
 func TestEximCarriesOutEveryAction(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		rule := func(action string) string { return fmt.Sprintf(unsignedRule, "enforce", action) }
 		e := newEximWorld(t, build, eximSettings{rules: map[string]string{
 			"discard.test":    rule(`action = "discard"`),
@@ -344,6 +355,7 @@ func TestEximCarriesOutEveryAction(t *testing.T) {
 func TestEximLimits(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{rules: map[string]string{"gmail.com": gmailRule}, macros: "DKIMD_BODY_VISIBLE = 20000"})
 		publish(e.dns, "theirs.example")
 		publish(e.dns, "gmail.com")
@@ -357,7 +369,7 @@ func TestEximLimits(t *testing.T) {
 			if got.code != 250 {
 				t.Fatal(got)
 			}
-			if r := e.record(t, "verify", "many@theirs.example"); r.Recipients != 3000 || !slices.Equal(r.results(), []string{"pass"}) {
+			if r := e.verified(t, "many@theirs.example"); r.Recipients != 3000 || !slices.Equal(r.results(), []string{"pass"}) {
 				t.Errorf("record %+v", r)
 			}
 		})
@@ -373,7 +385,7 @@ func TestEximLimits(t *testing.T) {
 				}
 				return
 			}
-			if r := e.record(t, "verify", "header@theirs.example"); got.code != 250 || !slices.Equal(r.results(), []string{"pass"}) {
+			if r := e.verified(t, "header@theirs.example"); got.code != 250 || !slices.Equal(r.results(), []string{"pass"}) {
 				t.Errorf("%s %+v", got, r)
 			}
 		})
@@ -383,7 +395,7 @@ func TestEximLimits(t *testing.T) {
 			m.body = strings.Repeat(m.body, 40)
 			sender := unique("visible") + "@gmail.com"
 			got := e.dial(t, eximOutside).send(sender, "reader@inbox.test", byGmail.sign(t, m.bytes()))
-			r := e.record(t, "verify", sender)
+			r := e.verified(t, sender)
 			if build == "heavy" {
 				if got.code != 250 || !slices.Equal(r.results(), []string{"pass"}) {
 					t.Errorf("%s %+v", got, r)

@@ -36,6 +36,7 @@ func (e *eximWorld) checkSigned(t *testing.T, data []byte) {
 func TestEximSignsOurMail(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{})
 		long := newMail("ann@ours.test", "a long message")
 		long.body = strings.Repeat(".dots and trailing blanks \t \r\n", 100_000) + "\r\n\r\n"
@@ -71,6 +72,7 @@ func TestEximSignsOurMail(t *testing.T) {
 func TestEximSignsForTheSameMailAsPostfix(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{})
 		publish(e.dns, "theirs.example")
 		forged := newMail("ann@ours.test", "a forgery").bytes()

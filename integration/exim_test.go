@@ -268,9 +268,8 @@ func (e *eximWorld) read(name string) string {
 func (e *eximWorld) mainLog() string { return e.read("log/mainlog") }
 
 // waitLog waits for a line in Exim's log that has all of these words.
-func (e *eximWorld) waitLog(t *testing.T, words ...string) string {
+func (e *eximWorld) waitLog(t *testing.T, words ...string) {
 	t.Helper()
-	var found string
 	eventually(t, 20*time.Second, fmt.Sprintf("in Exim's log: %q", words), func() bool {
 		for line := range strings.Lines(e.mainLog()) {
 			all := true
@@ -278,13 +277,11 @@ func (e *eximWorld) waitLog(t *testing.T, words ...string) string {
 				all = all && strings.Contains(line, w)
 			}
 			if all {
-				found = line
 				return true
 			}
 		}
 		return false
 	})
-	return found
 }
 
 // run runs this Exim as a command.
@@ -316,10 +313,10 @@ func (r reply) eximID() string {
 	return id
 }
 
-// record waits for the record of a mode that has this sender.
-func (e *eximWorld) record(t *testing.T, mode, sender string) record {
+// verified waits for the record of a message that came in, by its sender.
+func (e *eximWorld) verified(t *testing.T, sender string) record {
 	t.Helper()
-	return e.daemon.stream.wait(t, mode+" from "+sender, func(r record) bool { return r.Mode == mode && r.Sender == sender })
+	return e.daemon.stream.wait(t, "verified from "+sender, func(r record) bool { return r.Mode == "verify" && r.Sender == sender })
 }
 
 // recordOf waits for the record of a mode that has this queue id.

@@ -48,7 +48,7 @@ func (c crafted) sign(t *testing.T, data []byte) []byte {
 	_, _ = hash.Write(body)
 	sum := hash.Sum()
 	var h message.Header
-	for _, f := range strings.Split(strings.ReplaceAll(string(head), "\r\n ", "\n "), "\r\n") {
+	for f := range strings.SplitSeq(strings.ReplaceAll(string(head), "\r\n ", "\n "), "\r\n") {
 		name, value, _ := strings.Cut(f, ":")
 		h.Add(name, value)
 	}
@@ -85,13 +85,21 @@ func tampered(signed []byte) []byte {
 	return bytes.Replace(signed, []byte("Dear"), []byte("Poor"), 1)
 }
 
+// then does something to a message that gmail signed.
+func then(change func(signed []byte) []byte) func(t *testing.T, plain []byte) []byte {
+	return func(t *testing.T, plain []byte) []byte {
+		t.Helper()
+		return change(byGmail.sign(t, plain))
+	}
+}
+
 // verdictTable is the table of docs/exim.md, in its order.
 var verdictTable = []judged{
 	{"good", byGmail.sign, false, "250", []string{"pass"}},
 	{"unsigned", func(_ *testing.T, plain []byte) []byte { return plain }, false, gmailReply, nil},
 	{"other signer only", byEvil.sign, false, gmailReply, []string{"pass"}},
-	{"tampered", func(t *testing.T, plain []byte) []byte { return tampered(byGmail.sign(t, plain)) }, false, gmailReply, []string{"fail"}},
-	{"one good and one broken", func(t *testing.T, plain []byte) []byte { return brokenAbove(byGmail.sign(t, plain)) }, false, "250", []string{"fail", "pass"}},
+	{"tampered", then(tampered), false, gmailReply, []string{"fail"}},
+	{"one good and one broken", then(brokenAbove), false, "250", []string{"fail", "pass"}},
 	{"no such key", crafted{domain: "gmail.com", selector: "none"}.sign, false, gmailReply, []string{"permerror"}},
 	{"SERVFAIL", crafted{domain: "gmail.com", selector: "broken"}.sign, false, "451 4.7.5 ", []string{"temperror"}},
 	{"null sender, good", byGmail.sign, true, "250", []string{"pass"}},
@@ -100,6 +108,7 @@ var verdictTable = []judged{
 	{"From unsigned", crafted{domain: "gmail.com", headers: []string{"Subject", "To"}}.sign, false, gmailReply, []string{"permerror"}},
 	{"expired", crafted{domain: "gmail.com", tags: " t=1000000000; x=1000003600;"}.sign, false, gmailReply, []string{"policy"}},
 	{"l= and a body after it", func(t *testing.T, plain []byte) []byte {
+		t.Helper()
 		return append(crafted{domain: "gmail.com", length: 14}.sign(t, plain), "Buy now!\r\n"...)
 	}, false, gmailReply, []string{"policy"}},
 	{"written by gmail, sent by evil", func(_ *testing.T, plain []byte) []byte { return plain }, false, gmailReply, nil},
@@ -193,6 +202,7 @@ func TestEximKeepsEveryByte(t *testing.T) {
 		"30 MB":              strings.Repeat(strings.Repeat("y", 76)+"\r\n", 30<<20/78),
 	}
 	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
 		e := newEximWorld(t, build, eximSettings{})
 		publish(e.dns, "theirs.example")
 		for name, body := range bodies {
@@ -220,7 +230,7 @@ func TestEximKeepsEveryByte(t *testing.T) {
 					if name == "NUL" && build == "light" {
 						want = "neutral" // Exim gives light's string with spaces in place of NULs
 					}
-					r := e.record(t, "verify", sender)
+					r := e.verified(t, sender)
 					if !slices.Equal(r.results(), []string{want}) {
 						t.Errorf("%+v; want %s", r.Signatures, want)
 					}
