@@ -107,6 +107,20 @@ func TestOtherEnvelopes(t *testing.T) {
 	if m = w.last(t); !slices.Equal(m.fields, []string{"X-Envelope-From: <eve@gmail.com>", "X-Envelope-To: x", "Received: other"}) || m.body.String() != "x" {
 		t.Errorf("%q %q", m.fields, m.body.String())
 	}
+	w.ask(t, check("From: <>\nRecipient-Number: 1\nRcpt: <a@b>\n", mboxLine+"X-Envelope-To: a@b\nReceived: other\n\n"), false)
+	if m = w.last(t); !slices.Equal(m.fields, []string{"Received: other"}) {
+		t.Errorf("%q", m.fields)
+	}
+	w.ask(t, check("From: <>\nRecipient-Number: 0\n", mboxLine+"X-Envelope-To: stranger's\n\n"), false)
+	if m = w.last(t); !slices.Equal(m.fields, []string{"X-Envelope-To: stranger's"}) {
+		t.Errorf("%q", m.fields)
+	}
+	header, body := verifyParts()
+	quoted := strings.Replace(verifyHead, "Rcpts: ", `Rcpts: "a\", b"@mine.example, `, 1)
+	w.ask(t, verify(quoted, header, body), true)
+	if m = w.last(t); len(m.env.Recipients) != 3 || m.env.Recipients[0] != `"a\", b"@mine.example` {
+		t.Errorf("%q", m.env.Recipients)
+	}
 	for protocol, authenticated := range map[string]bool{
 		"esmtpa": true, "esmtpsa": true, "asmtp": true, "utf8esmtpsa": true, "ESMTPA": true,
 		"esmtp": false, "esmtps": false, "smtp": false, "": false, "http": false, "xesmtpa": false,
@@ -219,6 +233,20 @@ func TestSigningAnswers(t *testing.T) {
 	}
 	if got := w.ask(t, "DKIMD/1 PING\n", false); got != "PONG\n" {
 		t.Errorf("PING: %q", got)
+	}
+}
+
+// TestLineEndsBetweenReads: a CRLF of a body in wire format may come in two pieces.
+func TestLineEndsBetweenReads(t *testing.T) {
+	t.Parallel()
+	for _, start := range []string{"", "x"} {
+		w := newWorld(t, nil)
+		body := start + strings.Repeat("\r\n", 100_000)
+		head := strings.Replace(verifyHead, "Size: 13", fmt.Sprintf("Size: %d", len(body)), 1)
+		w.ask(t, verify(head, "A: b\n", body), true)
+		if m := w.last(t); m.body.String() != body || m.unseen != "" {
+			t.Errorf("%d bytes became %d, %s", len(body), m.body.Len(), m.unseen)
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func TestRequestsThatAreNotBelieved(t *testing.T) {
 		"half to sign":           {cut(sign("IP: \nProtocol: local\n", "a: b\n\nc\n"), 2), "before the request was complete"},
 		"more to sign":           {sign("IP: \nProtocol: local\n", "a: b\n\nc\n") + "d", "longer than it says"},
 		"too many lines":         {"CHECK RSPAMC/1.3\r\n" + strings.Repeat("Rcpt: <a@b.example>\r\n", 60_000), "recipients_max"},
-		"too long a line":        {"DKIMD/1 VERIFY\nRcpts: " + strings.Repeat("a@b.example, ", 100_000) + "\n", "recipients_max"},
+		"too long a line":        {"DKIMD/1 VERIFY\nRcpts: " + strings.Repeat("a@b.example, ", 100_000), "recipients_max"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -122,27 +122,44 @@ func TestSlowPeersAreCutOff(t *testing.T) {
 			w.logged(t, "did not complete its request in time")
 		})
 	}
-	t.Run("a byte now and then", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, quick)
-		conn := w.dial(t)
-		_, _ = io.WriteString(conn, check(checkHead, checkMail())[:500])
-		gone := make(chan struct{})
-		go func() { _, _ = io.ReadAll(conn); close(gone) }()
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for began := time.Now(); ; {
-			select {
-			case <-gone:
-				return
-			case <-tick.C:
-				_, _ = conn.Write([]byte("x"))
-			}
-			if time.Since(began) > 10*time.Second {
-				t.Fatal("still served")
-			}
+	drips := map[string]string{
+		"a byte of the head now and then":    "DKIMD/1 SIGN\nQueue-Id: ",
+		"a byte of the message now and then": "DKIMD/1 SIGN\nQueue-Id: x\nLength: 1000000\nIP: \nProtocol: local\n\n",
+	}
+	for name, start := range drips {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(c *exim.Config) {
+				c.IdleTimeout, c.RequestTimeout = 200*time.Millisecond, 400*time.Millisecond
+				if strings.Contains(name, "head") {
+					c.RequestTimeout = time.Hour
+				}
+			})
+			drip(t, w, start)
+		})
+	}
+}
+
+// drip sends a byte now and then, until it is cut off.
+func drip(t *testing.T, w *world, start string) {
+	t.Helper()
+	conn := w.dial(t)
+	_, _ = io.WriteString(conn, start)
+	gone := make(chan struct{})
+	go func() { _, _ = io.ReadAll(conn); close(gone) }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		select {
+		case <-gone:
+			return
+		case <-tick.C:
+			_, _ = conn.Write([]byte("x"))
 		}
-	})
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("still served")
+		}
+	}
 }
 
 // TestPanicsCostOneRequest: no answer, and the next one is served.
