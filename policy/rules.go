@@ -44,6 +44,9 @@ func (r *Rules) Len() int {
 	return len(r.files)
 }
 
+// Empty reports that there are no rules at all, not even _default.toml.
+func (r *Rules) Empty() bool { return r.Len() == 0 && (r == nil || r.fallback == nil) }
+
 // DefaultBroken reports that _default.toml, or the whole directory, cannot be
 // used: dkimd must not start with it.
 func (r *Rules) DefaultBroken() bool { return r != nil && r.defaultBroken }

@@ -139,7 +139,6 @@ func (d *daemon) attend(ctx context.Context, signals <-chan os.Signal, served <-
 		case s := <-signals:
 			if s != syscall.SIGHUP {
 				d.log.Info("stopping", "signal", s.String())
-				endReloading()
 				return d.stop(signals, served)
 			}
 			select {
@@ -231,6 +230,9 @@ func (d *daemon) rebuild(ctx context.Context, old *setup) (*setup, error) {
 	c, faults := config.Load(d.path, d.named)
 	if len(faults) > 0 {
 		return nil, faults
+	}
+	if err := old.vanished(c); err != nil {
+		return nil, err
 	}
 	next, err := build(c, old, d.events, d.log)
 	if err != nil {

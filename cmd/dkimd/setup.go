@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -145,6 +146,22 @@ func (s *setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.Strip == "dkim", SendUnsigned: c.Sign.OnError == "unsigned",
 		Signer: sign, Verifier: verify, Rules: s.rules, Events: recorder, Logger: log,
 	})
+}
+
+// vanished says which directory of s is gone. At start an absent default directory
+// is an empty one; at a reload it would take all keys or all rules away.
+func (s *setup) vanished(next *config.Config) error {
+	gone := func(dir string) bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	switch {
+	case len(s.keys.Domains()) > 0 && gone(next.Sign.Directory):
+		return fmt.Errorf("sign.directory: %s was there and is gone; put it back, or stop and start dkimd", next.Sign.Directory)
+	case !s.rules.Empty() && gone(next.Policy.Directory):
+		return fmt.Errorf("policy.directory: %s was there and is gone; put it back, or stop and start dkimd", next.Policy.Directory)
+	}
+	return nil
 }
 
 // newFaults are the faults of s that other does not have; on another line it is the same one.
