@@ -122,7 +122,26 @@ func TestSecondSignalCuts(t *testing.T) {
 	}
 }
 
-// A stopping daemon waits for messages as long as drainTime, and no longer.
+// The end does not wait for a reload under way, nor call it refused.
+func TestStopDuringAReload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	key, err := os.ReadFile(w.path("keys/example.org/k1.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		w.write(fmt.Sprintf("keys/d%d.example/k1.pem", i), string(key))
+	}
+	w.signals <- syscall.SIGHUP
+	w.stop()
+	if said := w.err.String(); strings.Contains(said, "reload") || !strings.HasSuffix(said, " msg=stopped\n") {
+		t.Errorf("it said\n%s", said)
+	}
+}
+
+// A stopping daemon waits 30 seconds for messages, and no longer.
 func TestDrainEnds(t *testing.T) {
 	t.Parallel()
 	path := newWorld(t).path("dkimd.toml")
@@ -134,7 +153,7 @@ func TestDrainEnds(t *testing.T) {
 	}{
 		"nothing under way":    {0, nil, 0, `level=INFO msg=stopped`},
 		"a slow message":       {29 * time.Second, nil, 29 * time.Second, `level=INFO msg=stopped`},
-		"a message that hangs": {time.Hour, nil, drainTime, `level=WARN msg="messages under way were cut" error="context deadline exceeded"`},
+		"a message that hangs": {time.Hour, nil, 30 * time.Second, `level=WARN msg="messages under way were cut" error="context deadline exceeded"`},
 		"a second signal":      {time.Hour, []os.Signal{syscall.SIGTERM}, time.Second, `level=WARN msg="messages under way were cut" error="context canceled"`},
 		"an interrupt":         {time.Hour, []os.Signal{syscall.SIGINT}, time.Second, `level=WARN msg="messages under way were cut" error="context canceled"`},
 		"a hangup":             {20 * time.Second, []os.Signal{syscall.SIGHUP, syscall.SIGHUP}, 20 * time.Second, `level=INFO msg=stopped`},
