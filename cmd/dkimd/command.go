@@ -100,7 +100,7 @@ type usageError struct {
 func newRoot(std stdio) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dkimd",
-		Short: "Sign and verify mail with DKIM, beside Postfix and other mail servers",
+		Short: "Sign and verify mail with DKIM, beside Postfix and Exim",
 		Long: `dkimd signs outgoing mail and verifies incoming mail with DKIM, beside a mail
 server that calls it as a milter. A rules file per sender domain says what
 happens to mail whose signatures do not hold up.
@@ -123,7 +123,7 @@ Start with: dkimd demo`,
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	root.AddCommand(
 		serveCommand(std), checkCommand(std), keyCommand(std), signCommand(std), verifyCommand(std),
-		demoCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
+		demoCommand(std), probeCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
 	)
 	return root
 }

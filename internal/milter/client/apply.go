@@ -43,6 +43,8 @@ func apply(mta MTA, header []slot, e Edit) []slot {
 		return append(header, added)
 	case Insert:
 		return slices.Insert(header, min(e.Index, len(header)), added)
+	case AddRcpt, RemoveRcpt, ChangeSender, ReplaceBody:
+		return header
 	case Change, Remove:
 	}
 	at, ok := find(mta, header, e)

@@ -32,8 +32,13 @@ const (
 // Actions a filter may take (SMFIF_*).
 const (
 	ActionAddHeader    uint32 = 1 << 0
+	ActionReplaceBody  uint32 = 1 << 1
+	ActionAddRcpt      uint32 = 1 << 2
+	ActionRemoveRcpt   uint32 = 1 << 3
 	ActionChangeHeader uint32 = 1 << 4
 	ActionQuarantine   uint32 = 1 << 5
+	ActionChangeSender uint32 = 1 << 6
+	ActionAddRcptArgs  uint32 = 1 << 7
 	ActionSetSymList   uint32 = 1 << 8
 	// AllActions are those of protocol version 6, OldActions those of version 2
 	// in Sendmail 8.12, which could neither quarantine nor change the sender.
@@ -43,8 +48,18 @@ const (
 
 // Protocol bits (SMFIP_*).
 const (
+	NoConnect      uint32 = 1 << 0
+	NoHelo         uint32 = 1 << 1
+	NoMail         uint32 = 1 << 2
+	NoRcpt         uint32 = 1 << 3
+	NoBody         uint32 = 1 << 4
+	NoHeader       uint32 = 1 << 5
+	NoEOH          uint32 = 1 << 6
 	NoReplyHeader  uint32 = 1 << 7
 	NoUnknown      uint32 = 1 << 8
+	NoData         uint32 = 1 << 9
+	Skip           uint32 = 1 << 10 // the filter may have had enough of a body
+	RejectedRcpt   uint32 = 1 << 11
 	NoReplyConnect uint32 = 1 << 12
 	NoReplyHelo    uint32 = 1 << 13
 	NoReplyMail    uint32 = 1 << 14
@@ -57,6 +72,8 @@ const (
 	// NoReplies are all flags by which a filter says it will not answer.
 	NoReplies = NoReplyHeader | NoReplyConnect | NoReplyHelo | NoReplyMail | NoReplyRcpt | NoReplyData |
 		NoReplyUnknown | NoReplyEOH | NoReplyBody
+	// NoEvents are all flags by which a filter says that it need not hear of an event.
+	NoEvents = NoConnect | NoHelo | NoMail | NoRcpt | NoBody | NoHeader | NoEOH | NoUnknown | NoData
 	// AllProtocol are the bits of version 6, OldProtocol those of version 2.
 	AllProtocol uint32 = 0x1fffff
 	OldProtocol uint32 = 0x7f
@@ -70,6 +87,8 @@ type Options struct {
 	Hostname                   string        // macro j; default mx.example.org
 	DaemonName                 string        // macro {daemon_name}; default smtpd
 	Timeout                    time.Duration // for each answer; default 30 s
+	// Step hears of each step of a message that Send reports; nil: nobody does.
+	Step func(Step)
 }
 
 // ErrProtocol is wrapped by errors about answers that do not fit.
@@ -217,6 +236,15 @@ func (s *Session) read() (byte, []byte, error) {
 func (s *Session) Flush() error {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(s.o.Timeout))
 	return s.out.Flush()
+}
+
+// Macros are those the filter asked for, by stage; a stage it did not name is missing.
+func (s *Session) Macros() map[string][]string {
+	chosen := map[string][]string{}
+	for stage, names := range s.symbols {
+		chosen[stageName(stage)] = names
+	}
+	return chosen
 }
 
 // Conn is the connection, for tests that break it.

@@ -16,7 +16,7 @@ import (
 )
 
 // filter is a milter that says what a test wants, whatever it hears.
-func filter(t *testing.T, o client.Options, says ...[]byte) (*client.Session, error) {
+func filter(t *testing.T, says ...[]byte) (*client.Session, error) {
 	t.Helper()
 	here, there := net.Pipe()
 	t.Cleanup(func() { _ = here.Close(); _ = there.Close() })
@@ -26,8 +26,7 @@ func filter(t *testing.T, o client.Options, says ...[]byte) (*client.Session, er
 			_, _ = there.Write(s)
 		}
 	}()
-	o.Timeout = 5 * time.Second
-	return client.New(here, o)
+	return client.New(here, client.Options{Timeout: 5 * time.Second})
 }
 
 func packet(code byte, payload string) []byte {
@@ -109,13 +108,17 @@ func TestAnswersOutOfStep(t *testing.T) {
 		"an edit without end":        {slices.Concat(all, packet('i', "\x00\x00\x00\x00A\x00b"), packet('c', "")), false},
 		"an edit without name":       {slices.Concat(all, packet('h', "\x00b\x00"), packet('c', "")), false},
 		"an edit that is too short":  {slices.Concat(all, packet('i', "\x00\x00"), packet('c', "")), false},
+		"an edit of the envelope":    {slices.Concat(all, packet('+', "<a@b.c>\x00"), packet('-', "a@b.c\x00"), packet('e', "<>\x00"), packet('b', "text"), packet('c', "")), true},
+		"an address without end":     {slices.Concat(all, packet('+', "<a@b.c>"), packet('c', "")), false},
+		"a body, not agreed":         {slices.Concat(plain, packet('b', "text"), packet('c', "")), false},
+		"enough of the body":         {slices.Concat(all, packet('s', "")), false}, // this is not the body
 		"an edit with more after it": {slices.Concat(all, packet('h', "A\x00b\x00c"), packet('c', "")), false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if strings.HasSuffix(name, "not agreed") {
-				s, err := filter(t, client.Options{}, tt.says)
+				s, err := filter(t, tt.says)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -124,7 +127,7 @@ func TestAnswersOutOfStep(t *testing.T) {
 				}
 				return
 			}
-			s, err := filter(t, client.Options{}, tt.says)
+			s, err := filter(t, tt.says)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +145,7 @@ func TestAnswersOutOfStep(t *testing.T) {
 // TestUnaskedAnswer: a filter that answers although it said it would not.
 func TestUnaskedAnswer(t *testing.T) {
 	t.Parallel()
-	s, err := filter(t, client.Options{}, append(agreement(6, client.AllActions, client.AllProtocol, ""), packet('c', "")...))
+	s, err := filter(t, append(agreement(6, client.AllActions, client.AllProtocol&^client.NoEvents, ""), packet('c', "")...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,6 +154,21 @@ func TestUnaskedAnswer(t *testing.T) {
 	}
 	if err := s.Quit(); !errors.Is(err, client.ErrProtocol) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestSkip: after SMFIR_SKIP a filter hears no more of the body, if that was agreed.
+func TestSkip(t *testing.T) {
+	t.Parallel()
+	body := make([]byte, 200_000) // several packets; only the first is answered
+	for protocol, ok := range map[uint32]bool{client.Skip: true, 0: false} {
+		s, err := filter(t, append(agreement(6, client.AllActions, protocol, ""), packet('s', "")...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := s.Body(body); (err == nil) != ok || ok && r.Action != client.Continue {
+			t.Errorf("protocol %#x: got %v %v", protocol, r, err)
+		}
 	}
 }
 
@@ -198,11 +216,14 @@ func TestApply(t *testing.T) {
 func TestHabits(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		o    client.Options
-		want string
+		o       client.Options
+		refuses uint32 // events the filter need not hear of
+		want    string
 	}{
-		"postfix":  {client.Options{}, "ODCDMDRDRDTDLDLDNDBDE AAQ"},
-		"sendmail": {client.Options{MTA: client.Sendmail}, "ODCDMDRDRTLLNBDE Q"},
+		"postfix":        {client.Options{}, 0, "ODCDMDRDRDTDLDLDNDBDE AAQ"},
+		"sendmail":       {client.Options{MTA: client.Sendmail}, 0, "ODCDMDRDRTLLNBDE Q"},
+		"nothing wanted": {client.Options{}, client.NoEvents, "ODE AAQ"},
+		"no body":        {client.Options{MTA: client.Sendmail}, client.NoBody | client.NoData, "ODCDMDRDRLLNDE Q"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -222,7 +243,7 @@ func TestHabits(t *testing.T) {
 					switch head[4] {
 					case 'O':
 						go func() {
-							_, _ = there.Write(agreement(6, client.AllActions&^client.ActionSetSymList, client.AllProtocol, ""))
+							_, _ = there.Write(agreement(6, client.AllActions&^client.ActionSetSymList, client.AllProtocol&^client.NoEvents|tt.refuses, ""))
 						}()
 					case 'E':
 						go func() { _, _ = there.Write(packet('c', "")) }()

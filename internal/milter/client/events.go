@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +24,14 @@ const (
 	stageEOH
 )
 
+func stageName(stage uint32) string {
+	names := [...]string{"connect", "helo", "mail", "rcpt", "data", "end of message", "end of header"}
+	if int(stage) < len(names) {
+		return names[stage]
+	}
+	return "stage " + strconv.FormatUint(uint64(stage), 10)
+}
+
 // Peer is the SMTP client. The zero Addr is a client without an address, as
 // with mail that is submitted locally.
 type Peer struct {
@@ -36,6 +45,9 @@ type Peer struct {
 // Connect reports a client.
 func (s *Session) Connect(p Peer) (Result, error) {
 	s.client = p
+	if s.Protocol&NoConnect != 0 {
+		return Result{Action: Continue}, nil
+	}
 	s.sendMacros('C', stageConnect,
 		"j", s.o.Hostname, "{daemon_name}", s.o.DaemonName, "{daemon_addr}", "127.0.0.1", "v", s.o.version(),
 		"_", p.Name+" ["+p.Addr.String()+"]")
@@ -70,6 +82,9 @@ func (o Options) version() string {
 // Helo reports a HELO or EHLO command.
 func (s *Session) Helo(name string) (Result, error) {
 	s.greeted = true
+	if s.Protocol&NoHelo != 0 {
+		return Result{Action: Continue}, nil
+	}
 	s.packet('H', []byte(name), []byte{0})
 	return s.answer(NoReplyHelo)
 }
@@ -78,6 +93,9 @@ func (s *Session) Helo(name string) (Result, error) {
 // parameters. Macros are pairs of names and values, sent in addition to the MTA's own.
 func (s *Session) Mail(sender string, parameters []string, macros ...string) (Result, error) {
 	s.rcpts = 0
+	if s.Protocol&NoMail != 0 {
+		return Result{Action: Continue}, nil
+	}
 	own := []string{"{mail_addr}", sender, "{mail_mailer}", "esmtp"}
 	if s.o.MTA == Sendmail {
 		own = append(own, "i", s.queueID)
@@ -89,6 +107,9 @@ func (s *Session) Mail(sender string, parameters []string, macros ...string) (Re
 
 // Rcpt reports a RCPT command.
 func (s *Session) Rcpt(recipient string, parameters ...string) (Result, error) {
+	if s.Protocol&NoRcpt != 0 {
+		return Result{Action: Continue}, nil
+	}
 	own := []string{"{rcpt_addr}", recipient, "{rcpt_mailer}", "local"}
 	if s.o.MTA == Postfix && s.rcpts > 0 {
 		own = append(own, "i", s.queueID)
@@ -109,6 +130,9 @@ func addressArgs(address string, parameters []string) []byte {
 
 // Data reports a DATA command.
 func (s *Session) Data() (Result, error) {
+	if s.Protocol&NoData != 0 {
+		return Result{Action: Continue}, nil
+	}
 	if s.o.MTA == Postfix {
 		s.sendMacros('T', stageData, "i", s.queueID)
 	}
@@ -118,6 +142,9 @@ func (s *Session) Data() (Result, error) {
 
 // Header reports a field. The value is all that follows the colon.
 func (s *Session) Header(name, value string) (Result, error) {
+	if s.Protocol&NoHeader != 0 {
+		return Result{Action: Continue}, nil
+	}
 	// Both MTAs drop white space before the colon and CR before LF.
 	name = strings.TrimRight(name, " \t")
 	if strings.IndexByte(value, '\r') >= 0 {
@@ -137,6 +164,9 @@ func (s *Session) Header(name, value string) (Result, error) {
 
 // EndOfHeader reports the end of the header.
 func (s *Session) EndOfHeader() (Result, error) {
+	if s.Protocol&NoEOH != 0 {
+		return Result{Action: Continue}, nil
+	}
 	if s.o.MTA == Postfix {
 		s.sendMacros('N', stageEOH, "i", s.queueID)
 	}
@@ -144,14 +174,21 @@ func (s *Session) EndOfHeader() (Result, error) {
 	return s.answer(NoReplyEOH)
 }
 
-// Body reports a piece of the body, in packets of at most 65535 bytes.
+// Body reports a piece of the body, in packets of at most 65535 bytes, until the
+// filter has had enough of it.
 func (s *Session) Body(p []byte) (Result, error) {
+	if s.Protocol&NoBody != 0 {
+		return Result{Action: Continue}, nil
+	}
 	for chunk := range slices.Chunk(p, maxChunk) {
 		if s.o.MTA == Postfix {
 			s.sendMacros('B', stageEOM, "i", s.queueID)
 		}
 		s.packet('B', chunk)
-		if r, err := s.answer(NoReplyBody); err != nil || r.Action != Continue {
+		switch r, err := s.answer(NoReplyBody, codeSkip); {
+		case err == nil && r.Action == skipped:
+			return Result{Action: Continue}, nil
+		case err != nil || r.Action != Continue:
 			return r, err
 		}
 	}
@@ -193,8 +230,9 @@ func (s *Session) NewConnection() error {
 	return s.Flush()
 }
 
-// answer reads the answer to an event, unless none was agreed.
-func (s *Session) answer(unless uint32) (Result, error) {
+// answer reads the answer to an event, unless none was agreed. It may be one of
+// those that only this event has.
+func (s *Session) answer(unless uint32, also ...byte) (Result, error) {
 	if s.Protocol&unless != 0 {
 		if s.in.Buffered() > 0 {
 			return Result{}, fmt.Errorf("%w: an answer nobody asked for", ErrProtocol)
@@ -208,6 +246,9 @@ func (s *Session) answer(unless uint32) (Result, error) {
 		}
 		if code == codeProgress {
 			continue
+		}
+		if slices.Contains(also, code) && s.Protocol&Skip != 0 && len(payload) == 0 {
+			return Result{Action: skipped}, nil
 		}
 		return readAnswer(code, payload)
 	}

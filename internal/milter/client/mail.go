@@ -2,7 +2,9 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"strconv"
 	"time"
 )
 
@@ -34,44 +36,55 @@ func (s *Session) Send(ctx context.Context, m Mail) (Result, error) {
 }
 
 func (s *Session) send(m Mail) (Result, error) {
-	fields, body := split(m.Raw)
-	steps := []func() (Result, error){
-		func() (Result, error) { return s.introduce(m) },
-		func() (Result, error) {
-			s.queueID = m.QueueID
-			return s.Mail(m.Sender, m.Parameters, "{auth_type}", m.AuthType, "{auth_authen}", m.AuthUser)
-		},
-		func() (Result, error) {
-			return s.each(m.Recipients, func(to string) (Result, error) { return s.Rcpt(to) })
-		},
-		s.Data,
-		func() (Result, error) {
-			for _, f := range fields {
-				if r, err := s.Header(f.name, f.value); err != nil || r.Action != Continue {
-					return r, err
-				}
-			}
-			return Result{Action: Continue}, nil
-		},
-		s.EndOfHeader,
-		func() (Result, error) { return s.Body(body) },
+	r, err := s.introduce(m)
+	if err != nil || r.Action != Continue {
+		return r, err
 	}
-	for _, step := range steps {
-		if r, err := step(); err != nil || r.Action != Continue {
-			return r, err
-		}
-	}
-	r, err := s.EndOfMessage()
-	if err == nil && s.o.MTA == Postfix {
+	r, ended, err := s.transaction(m)
+	if err == nil && (s.o.MTA == Postfix || !ended) {
 		// Sent together with what comes next.
 		s.packet('A')
 	}
 	return r, err
 }
 
-func (s *Session) each(items []string, f func(string) (Result, error)) (Result, error) {
-	for _, item := range items {
-		if r, err := f(item); err != nil || r.Action != Continue {
+// transaction reports all of a message from MAIL on, and whether the filter saw its end.
+func (s *Session) transaction(m Mail) (r Result, ended bool, err error) {
+	fields, body := split(m.Raw)
+	s.queueID = m.QueueID
+	r, err = s.step("mail", "<"+m.Sender+">", NoMail, NoReplyMail, func() (Result, error) {
+		return s.Mail(m.Sender, m.Parameters, "{auth_type}", m.AuthType, "{auth_authen}", m.AuthUser)
+	})
+	if err != nil || r.Action != Continue {
+		return r, false, err
+	}
+	for _, to := range m.Recipients {
+		r, err = s.step("rcpt", "<"+to+">", NoRcpt, NoReplyRcpt, func() (Result, error) { return s.Rcpt(to) })
+		if err != nil || r.Action != Continue {
+			return r, false, err
+		}
+	}
+	for _, next := range []struct {
+		name, detail string
+		no, noReply  uint32
+		do           func() (Result, error)
+	}{
+		{"data", "", NoData, NoReplyData, s.Data},
+		{"header", strconv.Itoa(len(fields)) + " fields", NoHeader, NoReplyHeader, func() (Result, error) { return s.header(fields) }},
+		{"end of header", "", NoEOH, NoReplyEOH, s.EndOfHeader},
+		{"body", strconv.Itoa(len(body)) + " bytes", NoBody, NoReplyBody, func() (Result, error) { return s.Body(body) }},
+	} {
+		if r, err = s.step(next.name, next.detail, next.no, next.noReply, next.do); err != nil || r.Action != Continue {
+			return r, false, err
+		}
+	}
+	r, err = s.step("end of message", "", 0, 0, func() (Result, error) { return s.EndOfMessage() })
+	return r, true, err
+}
+
+func (s *Session) header(fields []field) (Result, error) {
+	for _, f := range fields {
+		if r, err := s.Header(f.name, f.value); err != nil || r.Action != Continue {
 			return r, err
 		}
 	}
@@ -87,14 +100,19 @@ func (s *Session) introduce(m Mail) (Result, error) {
 			return Result{}, err
 		}
 	}
-	if r, err := s.Connect(m.Peer); err != nil || r.Action != Continue {
+	address := "no address"
+	if m.Peer.Addr.IsValid() || m.Peer.Address != "" {
+		address = "[" + cmp.Or(m.Peer.Address, m.Peer.Addr.String()) + "]"
+	}
+	r, err := s.step("connect", m.Peer.Name+" "+address, NoConnect, NoReplyConnect, func() (Result, error) { return s.Connect(m.Peer) })
+	if err != nil || r.Action != Continue {
 		return r, err
 	}
 	helo := m.Helo
 	if helo == "" {
 		helo = "client.example.net"
 	}
-	return s.Helo(helo)
+	return s.step("helo", helo, NoHelo, NoReplyHelo, func() (Result, error) { return s.Helo(helo) })
 }
 
 // field is a header field; the value is all that follows the colon, without

@@ -17,6 +17,8 @@ const (
 	Reject   Action = "reject"
 	TempFail Action = "tempfail"
 	Discard  Action = "discard"
+
+	skipped Action = "skip" // to a piece of the body: no more of them
 )
 
 const (
@@ -27,10 +29,17 @@ const (
 	codeDiscard    = 'd'
 	codeReply      = 'y'
 	codeProgress   = 'p'
+	codeSkip       = 's'
 	codeAdd        = 'h'
 	codeInsert     = 'i'
 	codeChange     = 'm'
 	codeQuarantine = 'q'
+
+	codeReplaceBody  = 'b'
+	codeAddRcpt      = '+'
+	codeAddRcptArgs  = '2'
+	codeRemoveRcpt   = '-'
+	codeChangeSender = 'e'
 )
 
 // EditKind is one way to modify a message.
@@ -42,9 +51,16 @@ const (
 	Insert EditKind = "insert" // before the field at Index, counted from 0 over all fields
 	Change EditKind = "change" // the Index-th field of that name, counted from 1
 	Remove EditKind = "remove" // likewise
+
+	// What dkimd never asks for, and Apply leaves out. Value is the address, or
+	// this piece of the new body.
+	AddRcpt      EditKind = "add recipient"
+	RemoveRcpt   EditKind = "remove recipient"
+	ChangeSender EditKind = "change sender"
+	ReplaceBody  EditKind = "replace body"
 )
 
-// Edit is one modification of the header.
+// Edit is one modification of the message, mostly of its header.
 type Edit struct {
 	Kind  EditKind
 	Index int
@@ -85,6 +101,12 @@ func (s *Session) verdict() (Result, error) {
 				return Result{}, fmt.Errorf("%w: quarantine was not agreed", ErrProtocol)
 			}
 			quarantine = cString(payload)
+		case codeReplaceBody, codeAddRcpt, codeAddRcptArgs, codeRemoveRcpt, codeChangeSender:
+			edit, err := s.readOther(code, payload)
+			if err != nil {
+				return Result{}, err
+			}
+			edits = append(edits, edit)
 		case codeAdd, codeInsert, codeChange:
 			edit, err := s.readEdit(code, payload)
 			if err != nil {
@@ -131,6 +153,28 @@ func (s *Session) readEdit(code byte, payload []byte) (Edit, error) {
 		edit.Kind = Remove
 	case s.Protocol&LeadingSpace == 0:
 		edit.Value = " " + edit.Value
+	}
+	return edit, nil
+}
+
+// readOther reads an edit of the envelope or the body.
+func (s *Session) readOther(code byte, payload []byte) (Edit, error) {
+	kinds := map[byte]struct {
+		kind   EditKind
+		needed uint32
+	}{
+		codeReplaceBody: {ReplaceBody, ActionReplaceBody}, codeAddRcpt: {AddRcpt, ActionAddRcpt}, codeAddRcptArgs: {AddRcpt, ActionAddRcptArgs},
+		codeRemoveRcpt: {RemoveRcpt, ActionRemoveRcpt}, codeChangeSender: {ChangeSender, ActionChangeSender},
+	}
+	edit := Edit{Kind: kinds[code].kind, Value: string(payload)}
+	if s.Actions&kinds[code].needed == 0 {
+		return edit, fmt.Errorf("%w: edit %q was not agreed", ErrProtocol, code)
+	}
+	if code != codeReplaceBody {
+		if len(payload) == 0 || payload[len(payload)-1] != 0 {
+			return edit, fmt.Errorf("%w: a malformed edit %q", ErrProtocol, payload)
+		}
+		edit.Value = cString(payload)
 	}
 	return edit, nil
 }

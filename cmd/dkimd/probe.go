@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"dkimd/internal/message"
+	"dkimd/internal/milter/client"
+
+	"github.com/spf13/cobra"
+)
+
+// probe is what the flags of the command say.
+type probe struct {
+	client, auth, from, mta string
+	recipients              []string
+	edited                  bool
+	messages, connections   int
+	timeout                 time.Duration
+
+	network, address string
+	options          client.Options
+	mail             client.Mail
+}
+
+func probeCommand(std stdio) *cobra.Command {
+	p := &probe{}
+	c := &cobra.Command{
+		Use:   "probe SOCKET [FILE]",
+		Short: "Show a message to a milter as a mail server would, and print all it answers",
+		Long: `Probe connects to the socket of any milter, dkimd or another one, shows it the
+message in FILE (or on standard input) as Postfix or Sendmail would, and prints
+what is negotiated, each answer with its time, the edits and the verdict. SOCKET
+is written as for a mail server: inet:HOST:PORT or unix:/PATH. No mail is sent.
+
+With -n it shows the message that many times, on -c connections at once, and
+prints how long the answers took.
+
+Exit status: 0 the milter accepts the message, 1 it does not, or does not answer
+as it should, 2 something to mend first.`,
+		Args: arguments("socket", "[file]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args = append(args, "-")
+			if err := p.read(args[0], args[1], std.in); err != nil {
+				return err
+			}
+			if p.messages > 1 || p.connections > 1 {
+				return p.load(cmd.Context(), std.out)
+			}
+			return p.once(cmd.Context(), std)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&p.client, "client", "203.0.113.9", "the client's IP `address`; none: submitted without a client")
+	f.StringVar(&p.auth, "auth", "", "the `login` of an authenticated client")
+	f.StringVar(&p.from, "from", "", "the MAIL FROM `address`, <> for a bounce (default: that of the From field)")
+	f.StringArrayVar(&p.recipients, "rcpt", []string{"postmaster@localhost"}, "a RCPT TO `address`; may be given several times")
+	f.StringVar(&p.mta, "mta", "postfix", "postfix or sendmail")
+	f.BoolVar(&p.edited, "edited", false, "print the message with the edits carried out, and the rest on standard error")
+	f.IntVarP(&p.messages, "messages", "n", 1, "how many times")
+	f.IntVarP(&p.connections, "connections", "c", 1, "on how many connections")
+	f.DurationVar(&p.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
+	return c
+}
+
+// read takes in the command line and the message.
+func (p *probe) read(socket, file string, in io.Reader) error {
+	const help = "probe --help"
+	var ok bool
+	if p.network, p.address, ok = dialAddress(socket); !ok {
+		return usageError{fmt.Errorf("socket: got %q; want inet:HOST:PORT or unix:/PATH", socket), help}
+	}
+	p.options = client.Options{Timeout: p.timeout}
+	switch p.mta {
+	case "postfix":
+	case "sendmail":
+		p.options.MTA = client.Sendmail
+	default:
+		return usageError{fmt.Errorf("--mta: got %q; want postfix or sendmail", p.mta), help}
+	}
+	p.mail.Peer = client.Peer{Name: "localhost"}
+	if p.client != "" && p.client != "none" {
+		addr, err := netip.ParseAddr(p.client)
+		if err != nil {
+			return usageError{fmt.Errorf("--client: got %q; want an IP address, or none", p.client), help}
+		}
+		p.mail.Peer = client.Peer{Name: "[" + p.client + "]", Addr: addr, Port: 25025}
+	}
+	if p.messages < 1 || p.connections < 1 || p.connections > 1000 || p.timeout <= 0 {
+		return usageError{errors.New("want at least 1 message, 1 to 1000 connections, and a time to wait"), help}
+	}
+	if p.edited && (p.messages > 1 || p.connections > 1) {
+		return usageError{errors.New("--edited is for one message"), help}
+	}
+	raw, err := readMessage(file, in)
+	if err != nil {
+		return err
+	}
+	m := splitMessage(raw)
+	p.mail.Raw = withCRLF(m.raw)
+	p.mail.Sender = bare(p.from)
+	if p.from == "" {
+		header := &message.Header{}
+		for _, f := range m.fields {
+			header.Add(f.Name(), string(f.Value()))
+		}
+		if authors := message.ReadFrom(header).Addresses; len(authors) > 0 {
+			p.mail.Sender = authors[0].Local + "@" + authors[0].Domain
+		}
+	}
+	for _, to := range p.recipients {
+		p.mail.Recipients = append(p.mail.Recipients, bare(to))
+	}
+	if p.auth != "" {
+		p.mail.AuthType, p.mail.AuthUser = "PLAIN", p.auth
+	}
+	return nil
+}
+
+// dialAddress reads the address of a milter in the forms of Postfix, Sendmail and OpenDKIM.
+func dialAddress(s string) (network, address string, ok bool) {
+	if filepath.IsAbs(s) {
+		return "unix", s, true
+	}
+	scheme, rest, _ := strings.Cut(s, ":")
+	switch scheme {
+	case "unix", "local":
+		return "unix", rest, rest != ""
+	case "inet", "inet6":
+		if port, host, found := strings.Cut(rest, "@"); found {
+			rest = "[" + strings.Trim(host, "[]") + "]:" + port
+		}
+		return "tcp", rest, strings.Contains(rest, ":")
+	}
+	return "", "", false
+}
+
+// readMessage reads the message of a command: a file, or "-" for standard input.
+func readMessage(file string, in io.Reader) ([]byte, error) {
+	where := "on standard input"
+	if file != "-" {
+		f, err := os.Open(file) //nolint:gosec // the operator names it
+		if err != nil {
+			return nil, mend{fmt.Errorf("read the message: %w", err), ""}
+		}
+		defer f.Close() //nolint:errcheck // only read
+		in, where = f, "in "+file
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, maxStdin+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the message: %w", err)
+	case len(raw) > maxStdin:
+		return nil, fmt.Errorf("the message is larger than %d MiB", maxStdin>>20)
+	case len(raw) == 0:
+		return nil, mend{fmt.Errorf("there is no message %s", where), ""}
+	}
+	return raw, nil
+}
+
+// dial opens a session with the milter.
+func (p *probe) dial(ctx context.Context) (*client.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	s, err := client.Dial(ctx, p.network, p.address, p.options)
+	switch {
+	case errors.Is(err, client.ErrProtocol), errors.Is(err, io.EOF):
+		return nil, mend{fmt.Errorf("negotiate with %s: %w", p.address, err), "does a milter listen there?"}
+	case err != nil:
+		return nil, mend{fmt.Errorf("connect to the milter: %w", err), ""}
+	}
+	return s, nil
+}
+
+// queueID is one as the MTA would give it.
+func queueID(n int) string { return fmt.Sprintf("PROBE%05d", n+1) }
