@@ -59,10 +59,11 @@ func TestUnseenBodyIsNobodysFault(t *testing.T) {
 		msg.BodyUnseen("Exim gave 11 of its 99 bytes")
 		out := msg.Finish(t.Context())
 		e := w.records[len(w.records)-1]
-		var results string
+		var b strings.Builder
 		for _, s := range e.Signatures {
-			results += s.Result + " "
+			b.WriteString(s.Result + " ")
 		}
+		results := b.String()
 		if out.Action == policy.Accept && !strings.Contains(out.Add[0].Value, "neutral") && results != "" {
 			t.Errorf("Authentication-Results:%s", out.Add[0].Value)
 		}
