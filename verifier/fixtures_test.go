@@ -17,25 +17,25 @@ import (
 )
 
 // A fixture is a whole message in three files: NAME.eml as it came, NAME.dns
-// with what DNS holds (zone-file lines; "; SERVFAIL name" and "; REFUSED name"
-// for names that cannot be resolved), and NAME.want.json.
+// with what DNS holds (zone-file lines; "; SERVFAIL name", "; REFUSED name" and
+// "; TIMEOUT name" for names that cannot be resolved), and NAME.want.json.
 type wanted struct {
 	Now       time.Time    `json:"now"`
-	Prefer    []string     `json:"prefer"`
-	Published string       `json:"published"` // asked for if not empty
+	Prefer    []string     `json:"prefer,omitempty"`
+	Published string       `json:"published,omitempty"` // asked for if not empty
 	Results   []wantResult `json:"results"`
 }
 
 type wantResult struct {
 	Result   string `json:"result"`
-	Domain   string `json:"d"`
-	Selector string `json:"s"`
-	Alg      string `json:"a"`
-	Identity string `json:"i"` // not compared if empty
-	Reason   string `json:"reason"`
-	KeyBits  int    `json:"key_bits"`
-	Testing  bool   `json:"testing"`
-	Aligned  string `json:"aligned"`
+	Domain   string `json:"d,omitempty"`
+	Selector string `json:"s,omitempty"`
+	Alg      string `json:"a,omitempty"`
+	Identity string `json:"i,omitempty"` // not compared if empty
+	Reason   string `json:"reason,omitempty"`
+	KeyBits  int    `json:"key_bits,omitempty"`
+	Testing  bool   `json:"testing,omitempty"`
+	Aligned  string `json:"aligned,omitempty"`
 }
 
 func TestFixtures(t *testing.T) {
@@ -110,6 +110,7 @@ func fixtureVerifier(t *testing.T, zone string, now time.Time) *verifier.Verifie
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
+	config := resolver.Config{Servers: []string{server.Addr()}}
 	for line := range strings.Lines(zone) {
 		words := strings.Fields(line)
 		switch {
@@ -117,12 +118,15 @@ func fixtureVerifier(t *testing.T, zone string, now time.Time) *verifier.Verifie
 			server.SetRcode(words[2], 2)
 		case strings.HasPrefix(line, "; REFUSED "):
 			server.SetRcode(words[2], 5)
+		case strings.HasPrefix(line, "; TIMEOUT "):
+			server.Drop(words[2])
+			config.Timeout, config.Attempts = 50*time.Millisecond, 1
 		}
 	}
 	if err := server.SetZone(zone); err != nil {
 		t.Fatal(err)
 	}
-	dns, err := resolver.New(resolver.Config{Servers: []string{server.Addr()}})
+	dns, err := resolver.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
