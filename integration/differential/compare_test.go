@@ -53,7 +53,7 @@ func (j *judges) all(t *testing.T, s *sample, want class) []judgement {
 		}
 		err := grammatical(c.signature)
 		refused := o.class == permerror && aboutField.MatchString(o.detail)
-		if err != nil && !refused || err == nil && refused {
+		if err != nil && !refused || err == nil && refused && !ownRule.MatchString(o.detail) {
 			t.Errorf("%s: signature %d: dkimd says %s (%s), but the grammar %v\n%s", s.name, i+1, o.class, o.detail, err, c.shown())
 		}
 	}
@@ -73,6 +73,9 @@ func (s *sample) ours() bool { return !s.fixture }
 
 // aboutField is what dkimd says of a signature whose field is not as it must be.
 var aboutField = regexp.MustCompile(`^(signature field cannot be read|the From field is not signed|i= is not within d=|algorithm |d=\S+ is a public suffix)`)
+
+// ownRule is what dkimd demands of a field beyond the grammar.
+var ownRule = regexp.MustCompile(`is a public suffix$|h= has too many names$`)
 
 // compare looks at the signatures one by one.
 func (j *judges) compare(t *testing.T, s *sample, own []judgement, p peer) {
@@ -94,6 +97,9 @@ func (j *judges) compare(t *testing.T, s *sample, own []judgement, p peer) {
 		odd := ""
 		if len(s.odd) > 0 {
 			odd = fmt.Sprintf("%.150q: ", strings.Join(s.odd, " and "))
+		}
+		if s.fixture {
+			odd = s.name + ": "
 		}
 		kind := odd + fmt.Sprintf("dkimd %s (%s), %s %s (%s)", o.class, o.detail, p.name(), t1.class, variable.ReplaceAllString(t1.detail, "..."))
 		j.mu.Lock()

@@ -20,14 +20,14 @@ import (
 const (
 	fws      = `(?:(?:[ \t]*\r\n)?[ \t]+)*`
 	label    = `[A-Za-z0-9_-]{1,63}`
-	uLabel   = `(?:[A-Za-z0-9_-]|[^\x00-\x7f\p{Z}\p{C}\p{M}]){1,63}`
+	uLabel   = `(?:[A-Za-z0-9_-]|[^\x00-\x7f\p{Z}\p{C}\p{M}\p{Lu}]){1,63}`
 	selector = label + `(?:\.` + label + `)*`
 	domain   = `(?:` + label + `(?:\.` + label + `)+|` + uLabel + `(?:\.` + uLabel + `)+)`
 	word     = `[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?`
 	hdrName  = `[!-9<-~]+`
 	qp       = `(?:=[0-9A-Fa-f]{2}|[!-:<>-~]|` + `[ \t]|\r\n[ \t])`
 	base64s  = `[A-Za-z0-9+/](?:` + fws + `[A-Za-z0-9+/])*(?:` + fws + `=(?:` + fws + `=)?)?`
-	method   = `(?:` + word + `(?:/` + qp + `+?)?)`
+	method   = `(?:` + word + `(?:/(?:=[0-9A-Fa-f]{2}|[!-9<>-~])+)?)`
 )
 
 func whole(pattern string) *regexp.Regexp { return regexp.MustCompile(`^(?:` + pattern + `)$`) }
@@ -107,7 +107,8 @@ func meaningful(tags map[string]string) error {
 	d := strings.ToLower(tags["d"])
 	if i, ok := tags["i"]; ok {
 		i = strings.ToLower(i[strings.LastIndexByte(i, '@')+1:])
-		if i != d && !strings.HasSuffix(i, "."+d) {
+		ascii := !strings.ContainsFunc(i+d, func(c rune) bool { return c > 0x7f })
+		if ascii && i != d && !strings.HasSuffix(i, "."+d) {
 			return errors.New("i= is not within d=") // section 3.5
 		}
 	}
