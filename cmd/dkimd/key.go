@@ -38,7 +38,9 @@ func generateCommand(std stdio) *cobra.Command {
 		Short: "Make a key and print the record to publish",
 		Long: `Generate makes a key for a domain in the directory of sign.directory and prints,
 in zone-file form, the DNS record to publish. The key does not sign before
-dkimd key activate. Nothing is ever overwritten.`,
+dkimd key activate. Nothing is ever overwritten.
+
+Exit status: 0 made, 2 something to mend first.`,
 		Args: arguments("domain"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := load(cmd)
@@ -53,7 +55,11 @@ dkimd key activate. Nothing is ever overwritten.`,
 			case err != nil:
 				return mend{err, ""}
 			}
-			fmt.Fprintf(std.err, "dkimd: %v\nhint: publish this record, then: dkimd key activate %s %s\n", g, g.Domain, g.Selector)
+			config := ""
+			if path, named := configFile(cmd); named {
+				config = " --config " + path
+			}
+			fmt.Fprintf(std.err, "dkimd: %v\nhint: publish this record, then: dkimd key activate %s %s%s\n", g, g.Domain, g.Selector, config)
 			_, err = fmt.Fprintln(std.out, g.Record)
 			return err
 		},
