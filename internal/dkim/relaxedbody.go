@@ -10,7 +10,8 @@ const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
 
-	densePiece = 24  // an event this soon after the one before: the text is full of them
+	densePiece = 24  // a place this soon after the one before is near it
+	denseRun   = 3   // so many near each other: the text is full of them
 	denseBlock = 256 // and so many bytes are then rewritten byte by byte
 )
 
@@ -62,6 +63,7 @@ func trimRelaxed(p []byte) (end int, lines int64, wsp bool) {
 func (b *BodyHash) rewrite(p []byte) {
 	start := 0 // of what is not handed on yet
 	last := 0  // where the last place was
+	near := 0  // how many before it were near
 	tab := -1  // the next tab
 	for i := 0; ; {
 		if tab < i {
@@ -79,7 +81,12 @@ func (b *BodyHash) rewrite(p []byte) {
 		if i > start && isWSP(p[i-1]) {
 			run--
 		}
-		if i-last < densePiece {
+		if i-last >= densePiece {
+			near = 0
+		} else {
+			near = min(near+1, denseRun)
+		}
+		if near == denseRun {
 			b.put(p[start:run])
 			i = b.dense(p, run)
 			start = i
@@ -118,6 +125,14 @@ func nextRun(p []byte, i, tab int) int {
 		}
 		after = s2 >> 56
 		i += 16
+		if (s1|s2)&highs == 0 {
+			// No text: base64, mostly. The library looks for the next space faster.
+			next := bytes.IndexByte(p[i:tab], ' ')
+			if next < 0 {
+				return tab
+			}
+			i += next
+		}
 	}
 	if after&0x80 != 0 {
 		i--
