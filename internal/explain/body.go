@@ -16,7 +16,7 @@ import (
 // Bounds of the search for lines that were added.
 const (
 	maxLines  = 500
-	maxHashed = 512 << 20 // octets hashed for it
+	maxHashed = 128 << 20 // octets hashed for it
 )
 
 // body says whether the body hash matches, and else what would make it match.
@@ -129,7 +129,7 @@ func (s *bodySearch) addedLines(m Message) string {
 	for n := 1; n <= maxLines && end > 0 && hashed < maxHashed; n++ {
 		start := bytes.LastIndex(m.Body[:end], []byte("\r\n"))
 		rest := m.Body[:max(start, 0)]
-		hashed += len(rest)
+		hashed += 2 * len(rest)
 		if s.matches(s.sig.BodyCanon, rest) || s.matches(other(s.sig.BodyCanon), rest) {
 			return "without the last " + lines(n) + " the hash matches: a footer was added after signing, which begins " +
 				quote(firstText(m.Body[len(rest):]))

@@ -80,7 +80,7 @@ func TestSearchesAreBounded(t *testing.T) {
 	raw = append([]byte("X: added\r\nX: and another\r\n"), raw...)
 	began := time.Now()
 	list := explain.Explain(parse(raw, published))
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 	if len(list) != 1 || list[0].Holds {
