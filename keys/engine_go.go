@@ -1,4 +1,4 @@
-//go:build !libcrypto
+//go:build !libcrypto || !cgo
 
 package keys
 

@@ -1,4 +1,4 @@
-//go:build libcrypto
+//go:build libcrypto && cgo
 
 package keys
 
@@ -72,6 +72,8 @@ import (
 
 // libcrypto is set up once. The system's openssl.cnf is for programs that want
 // what it may load; only who asks for FIPS mode (GODEBUG=fips140) needs the providers it names.
+//
+//nolint:gochecknoglobals // it belongs to the process
 var libcrypto = sync.OnceValue(func() error {
 	config := C.int(0)
 	if fips140.Enabled() {

@@ -23,7 +23,7 @@ type Key struct {
 
 	reader  *reader
 	outcome atomic.Pointer[outcome]
-	used    atomic.Bool // since parsed last asked
+	used    atomic.Bool // again, since parsed last asked
 	mu      sync.Mutex
 	flight  *flight // the reading under way; mu guards it
 }
@@ -70,7 +70,7 @@ func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error bel
 	if !o.settled() {
 		return nil, nil, false
 	}
-	private, err := k.use(o)
+	private, err := o.result()
 	return private, err, true
 }
 
@@ -79,6 +79,9 @@ func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error bel
 // call: the file is not looked at again.
 func (k *Key) Load(ctx context.Context) (*Private, error) {
 	o := k.outcome.Load()
+	if o.settled() && !k.used.Load() { // to write each time would make processors wait for each other
+		k.used.Store(true)
+	}
 	for !o.settled() {
 		f := k.read(toKeep)
 		select {
@@ -87,13 +90,6 @@ func (k *Key) Load(ctx context.Context) (*Private, error) {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for key %s: %w", k, context.Cause(ctx))
 		}
-	}
-	return k.use(o)
-}
-
-func (k *Key) use(o *outcome) (*Private, error) {
-	if !k.used.Load() { // to write each time would make processors wait for each other
-		k.used.Store(true)
 	}
 	return o.result()
 }

@@ -132,6 +132,39 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// A directory that goes after it was listed signs no more and is no fault; a link
+// that leads nowhere is one, since somebody means that domain to sign.
+func TestDirectoryGoneSinceItWasListed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	gone := newDomain("gone.example", dir+"/gone.example").load(newReader(Config{}, fingerprint{}))
+	if gone.signs || len(gone.Faults()) != 0 {
+		t.Errorf("signs: %v, faults: %v", gone.signs, gone.Faults().Err())
+	}
+	path := dir + "/link.example"
+	if err := os.Symlink("nowhere", path); err != nil {
+		t.Fatal(err)
+	}
+	link := newDomain("link.example", path).load(newReader(Config{}, fingerprint{}))
+	if faults := link.Faults(); !link.signs || len(faults) != 1 || faults[0].Error() != path+": got a link that leads nowhere; want a file (hint: rm "+path+")" {
+		t.Errorf("signs: %v, faults: %v", link.signs, faults.Err())
+	}
+}
+
+// A panic in the reader is a fault of that domain, whose mail stays ours to sign.
+func TestPanicInADomainIsAFault(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	dir := t.TempDir()
+	d := newDomain("example.org", dir).load(&reader{log: slog.New(slog.NewTextHandler(&log, nil))}) // without rules
+	if !d.signs || d.Usable() || len(d.Faults()) != 1 || d.Faults()[0].Error() != dir+": got a directory that makes dkimd fail" {
+		t.Errorf("signs: %v, faults: %v", d.signs, d.Faults().Err())
+	}
+	if text := log.String(); !strings.Contains(text, "panic in reading a domain") || !strings.Contains(text, "stack=") {
+		t.Errorf("log: %s", text)
+	}
+}
+
 // A panic in the parser is a fault of that key and an alarm, not the end of dkimd.
 func TestPanicIsAFault(t *testing.T) {
 	t.Parallel()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -248,41 +247,5 @@ func TestFind(t *testing.T) {
 	}
 	if _, err := keys.Find(keys.Config{Directory: w.path("absent")}, "example.org"); !errors.Is(err, keys.ErrNoKeys) || err.Error() != "no keys for example.org: there is no "+w.path("absent") {
 		t.Errorf("Find in an absent directory: %v", err)
-	}
-}
-
-// 100,000 domains are to be indexed in a second or two; here it is a tenth, and
-// logged: a slow disk must not fail the test.
-func TestIndexTime(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("writes 10,000 files")
-	}
-	w := newWorld(t)
-	const domains = 10_000
-	for i := range domains {
-		dir := filepath.Join(w.dir, fmt.Sprintf("d%d.example", i))
-		w.check(os.Mkdir(dir, 0o750))
-		w.check(os.WriteFile(filepath.Join(dir, "s1.pem"), []byte(rfc8463PEM), 0o600))
-	}
-	start := time.Now()
-	s, faults := keys.Open(keys.Config{Directory: w.dir})
-	index := time.Since(start)
-	p, err := s.Lookup("d77.example").Keys[0].Load(within(t))
-	w.check(err)
-	s.Close()
-	if len(faults) != 0 || len(s.Domains()) != domains {
-		t.Errorf("%d domains, %d faults", len(s.Domains()), len(faults))
-	}
-	start = time.Now()
-	again, _ := keys.Open(keys.Config{Directory: w.dir, Previous: s})
-	reload := time.Since(start)
-	if same, err, known := again.Lookup("d77.example").Keys[0].Ready(); same != p || err != nil || !known {
-		t.Error("a reload reads an unchanged key again")
-	}
-	again.Close()
-	t.Logf("%d domains: index %v, reload %v", domains, index, reload)
-	if index > time.Minute {
-		t.Error("the index takes more than a minute")
 	}
 }
