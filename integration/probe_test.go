@@ -15,7 +15,7 @@ import (
 // libmilter, and answers what dkimd does not.
 func TestProbeShowsAMessageToOpenDKIM(t *testing.T) {
 	t.Parallel()
-	onStage(t) // dkimd is built there
+	onStage(t)                            // dkimd is built there
 	dir, err := os.MkdirTemp("", "probe") // a socket's path is short
 	if err != nil {
 		t.Fatal(err)
