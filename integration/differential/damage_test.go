@@ -265,7 +265,7 @@ func TestDamagedMessages(t *testing.T) {
 		}})
 	}
 	r := newSource("damage")
-	for i := range times(1600) {
+	for i := range times(1300) {
 		s, d := foreignSample(t, r, signers[i%len(signers)], i)
 		if s == nil || !plain(d.body) && i%7 > 0 {
 			continue // the odd bodies are in other tests

@@ -117,7 +117,7 @@ func TestWhatOthersSignVerifies(t *testing.T) {
 		if passed < total*2/3 {
 			t.Errorf("%s: %d of %d plain messages pass", f.name, passed, total)
 		}
-		if declined > times(120)/4 {
+		if declined > times(120)/2 {
 			t.Errorf("%s declined to sign %d of %d", f.name, declined, times(120))
 		}
 	}
