@@ -25,7 +25,10 @@ func (w *Verification) collect(req Request) {
 	w.results = make([]Result, len(fields))
 	looked := min(len(fields), maxLooked)
 	signatures := make([]*dkim.Signature, looked)
-	same := make(map[string]*check, looked)
+	var same map[string]*check // of fields that are there more than once
+	if looked > 1 {
+		same = make(map[string]*check, looked)
+	}
 	var worth []*check
 	for i, f := range fields {
 		if i >= maxLooked {
@@ -44,13 +47,14 @@ func (w *Verification) collect(req Request) {
 			w.conclude(i, PermError, err)
 			continue
 		}
-		raw := string(f.Raw())
-		if c := same[raw]; c != nil {
+		if c := same[string(f.Raw())]; c != nil {
 			c.at = append(c.at, i)
 			continue
 		}
 		c := &check{sig: sig, at: []int{i}}
-		same[raw] = c
+		if same != nil {
+			same[string(f.Raw())] = c
+		}
 		worth = append(worth, c)
 	}
 	distinguish(w.results[:looked], signatures)

@@ -52,7 +52,7 @@ func (s *Signature) HeaderHash(h *message.Header) [sha256.Size]byte {
 func hashFields(h *message.Header, names []string, c Canonicalization, own message.Field) hash.Cloner {
 	digest, _ := sha256.New().(hash.Cloner) // documented of every hash in the standard library
 	fields := h.Fields()
-	var buf []byte
+	buf := make([]byte, 0, hashBlock/2)
 	for _, i := range selectFields(fields, names, own) {
 		buf = c.AppendField(buf, fields[i])
 		if len(buf) >= hashBlock {
@@ -65,7 +65,7 @@ func hashFields(h *message.Header, names []string, c Canonicalization, own messa
 }
 
 func hashSignature(digest hash.Hash, c Canonicalization, signature message.Field) (sum [sha256.Size]byte) {
-	buf := c.AppendField(nil, withoutValue(signature))
+	buf := c.AppendField(make([]byte, 0, len(signature.Raw())), withoutValue(signature))
 	_, _ = digest.Write(buf[:len(buf)-2]) // without the final CRLF
 	digest.Sum(sum[:0])
 	return sum
@@ -75,18 +75,12 @@ func hashSignature(digest hash.Hash, c Canonicalization, signature message.Field
 // header makes, for each name that occurs, a chain of its fields; the names then eat the chains.
 func selectFields(fields []message.Field, names []string, own message.Field) []int32 {
 	const none = -1
-	type chain struct{ first, last int32 }
-	var scratch [64]byte
-	wanted := make(map[string]int32, len(names))
-	chains := make([]chain, 0, len(names))
+	chains := newChains(len(names))
 	slots := make([]int32, len(names)) // the chain of each name
 	for i, name := range names {
-		key := appendLower(scratch[:0], []byte(name))
-		slot, ok := wanted[string(key)]
+		slot, ok := chains.find([]byte(name))
 		if !ok {
-			slot = int32(len(chains)) //nolint:gosec // at most as many as there are names
-			wanted[string(key)] = slot
-			chains = append(chains, chain{none, none})
+			slot = chains.add(name, none)
 		}
 		slots[i] = slot
 	}
@@ -97,12 +91,12 @@ func selectFields(fields []message.Field, names []string, own message.Field) []i
 			continue
 		}
 		name := f.Raw()[:len(f.Raw())-len(f.Value())-1]
-		slot, ok := wanted[string(appendLower(scratch[:0], trimWSP(name)))]
+		slot, ok := chains.find(trimWSP(name))
 		if !ok {
 			continue
 		}
 		next[i] = none
-		if c := &chains[slot]; c.first == none {
+		if c := &chains.list[slot]; c.first == none {
 			c.first, c.last = i, i
 		} else {
 			next[c.last] = i
@@ -111,12 +105,72 @@ func selectFields(fields []message.Field, names []string, own message.Field) []i
 	}
 	selected := make([]int32, 0, len(names))
 	for _, slot := range slots {
-		if i := chains[slot].first; i != none {
+		if i := chains.list[slot].first; i != none {
 			selected = append(selected, i)
-			chains[slot].first = next[i]
+			chains.list[slot].first = next[i]
 		}
 	}
 	return selected
+}
+
+// fewNames is up to how many names are looked through one by one; more get a
+// map, so that the cost stays linear.
+const fewNames = 32
+
+// chains are chains of fields by name.
+type chains struct {
+	list  []chain
+	index map[string]int32 // by name in lower case; nil: few names
+}
+
+// chain is the fields of one name: the lowest in the header and the highest so far.
+type chain struct {
+	name        string
+	first, last int32
+}
+
+func newChains(names int) *chains {
+	c := &chains{list: make([]chain, 0, names)}
+	if names > fewNames {
+		c.index = make(map[string]int32, names)
+	}
+	return c
+}
+
+func (c *chains) add(name string, end int32) int32 {
+	slot := int32(len(c.list)) //nolint:gosec // at most as many as there are names
+	c.list = append(c.list, chain{name, end, end})
+	if c.index != nil {
+		c.index[string(appendLower(nil, []byte(name)))] = slot
+	}
+	return slot
+}
+
+func (c *chains) find(name []byte) (int32, bool) {
+	if c.index != nil {
+		var scratch [64]byte
+		slot, ok := c.index[string(appendLower(scratch[:0], name))]
+		return slot, ok
+	}
+	for i := range c.list {
+		if sameName(c.list[i].name, name) {
+			return int32(i), true //nolint:gosec // few
+		}
+	}
+	return 0, false
+}
+
+// sameName compares field names in any case, of ASCII letters only.
+func sameName(a string, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i, c := range b {
+		if d := a[i]; c != d && (c|0x20 != d|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 func trimWSP(b []byte) []byte {

@@ -36,7 +36,10 @@ func ParseKeyRecord(txt string) (*KeyRecord, error) {
 	if len(txt) > MaxKeyRecordBytes {
 		return k, ErrKeyTooLong
 	}
-	tags, err := ParseTagList(strings.NewReplacer("\r", " ", "\n", " ").Replace(txt))
+	if strings.IndexByte(txt, '\r') >= 0 || strings.IndexByte(txt, '\n') >= 0 {
+		txt = strings.NewReplacer("\r", " ", "\n", " ").Replace(txt)
+	}
+	tags, err := ParseTagList(txt)
 	k.flags(tags)
 	if err != nil {
 		return k, fmt.Errorf("%w: %w", ErrKeySyntax, err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/internal/dkim"
 )
 
@@ -186,11 +187,12 @@ func TestParseKeyRecordCostsLittle(t *testing.T) {
 	if len(record) > dkim.MaxKeyRecordBytes {
 		t.Fatal("the record is too long", len(record))
 	}
-	began := time.Now()
-	if _, err := dkim.ParseKeyRecord(record); !errors.Is(err, dkim.ErrKeySize) {
-		t.Error(err)
-	}
-	if took := time.Since(began); took > 100*time.Millisecond {
+	took := cputime.Least(3, func() {
+		if _, err := dkim.ParseKeyRecord(record); !errors.Is(err, dkim.ErrKeySize) {
+			t.Error(err)
+		}
+	})
+	if took > 100*time.Millisecond {
 		t.Error("took ", took)
 	}
 }

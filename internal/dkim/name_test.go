@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
 )
@@ -17,14 +18,15 @@ func TestLongNamesCostNothing(t *testing.T) {
 	for c := rune(0x4e00); c < 0x9f00; c++ {
 		name.WriteRune(c)
 	}
-	started := time.Now()
-	for range 100 {
-		f := message.NewField("DKIM-Signature", " v=1; a=rsa-sha256; d="+name.String()+"; s=s; i=@"+name.String()[:3000]+"; h=from; bh=AA==; b=AA==")
-		if _, err := dkim.ParseSignature(f); err == nil {
-			t.Fatal("a name of 62 KiB was accepted")
+	took := cputime.Of(func() {
+		for range 100 {
+			f := message.NewField("DKIM-Signature", " v=1; a=rsa-sha256; d="+name.String()+"; s=s; i=@"+name.String()[:3000]+"; h=from; bh=AA==; b=AA==")
+			if _, err := dkim.ParseSignature(f); err == nil {
+				t.Error("a name of 62 KiB was accepted")
+			}
 		}
-	}
-	if took := time.Since(started); took > 5*time.Second {
+	})
+	if took > 5*time.Second {
 		t.Errorf("100 signatures took %v", took)
 	}
 	// A name of 253 octets in A-labels is at its longest in U-labels.

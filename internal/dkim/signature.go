@@ -99,7 +99,7 @@ func (p *parser) parse() {
 	}
 	if v, ok := p.require("b"); ok {
 		s.B = withoutSpace(v)
-		s.Value = p.base64("b", v)
+		s.Value = p.base64("b", s.B)
 	}
 	p.query()
 	p.times()

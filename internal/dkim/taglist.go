@@ -20,7 +20,7 @@ const manyTags = 32
 // (RFC 8616 section 5). Anything else is ErrSyntax, and a name that occurs
 // twice ErrDuplicateTag. With an error comes what could be read before it.
 func ParseTagList(s string) (TagList, error) {
-	var list TagList
+	list := make(TagList, 0, min(strings.Count(s, ";")+1, manyTags))
 	var seen map[string]bool
 	for rest, more := s, true; more; {
 		var spec string

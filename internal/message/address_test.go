@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/internal/message"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,9 +138,8 @@ func TestReadFromCost(t *testing.T) {
 		"comments":      strings.Repeat("(", n),
 		"local part":    strings.Repeat("a.", n/2) + "@b.c",
 	} {
-		started := time.Now()
-		message.ReadFrom(header("From: " + value))
-		if took := time.Since(started); took > 5*time.Second {
+		h := header("From: " + value)
+		if took := cputime.Of(func() { message.ReadFrom(h) }); took > 5*time.Second {
 			t.Errorf("%s: %v for %d bytes", name, took, len(value))
 		}
 	}

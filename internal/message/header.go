@@ -11,6 +11,8 @@ const (
 	MaxHeaderBytes = 1 << 20
 	MaxFields      = 2000
 
+	usualFields = 32 // room for so many at once
+
 	maxLateFrom = 64
 	// Less than MaxHeaderBytes: a front door may have cut a field of that size.
 	maxLateFromBytes = MaxHeaderBytes / 2
@@ -98,6 +100,9 @@ func (h *Header) Add(name, value string) {
 	}
 	f := appendField(h.arena[len(h.arena):], name, value)
 	h.arena = h.arena[:len(h.arena)+len(f.raw)]
+	if h.fields == nil {
+		h.fields = make([]Field, 0, usualFields)
+	}
 	h.fields = append(h.fields, f)
 }
 

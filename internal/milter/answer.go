@@ -70,7 +70,7 @@ func (s *session) edit(m *gomilter.Modifier, o pipeline.Outcome) {
 		return
 	}
 	for _, add := range slices.Backward(o.Add) {
-		if !isFieldName([]byte(add.Name)) || strings.ContainsAny(add.Name, " \t") {
+		if !isFieldName(add.Name) || strings.ContainsAny(add.Name, " \t") {
 			s.logger().Error("a field with an impossible name was not added", "field", add.Name)
 			continue
 		}

@@ -205,30 +205,31 @@ func (s *session) field(payload []byte) {
 // splitField gives the value its leading space. An MTA that was not asked to
 // keep it has cut exactly one space, wherever there was one.
 func (s *session) splitField(payload []byte) (name, value string, ok bool) {
-	n, v, ok := bytes.Cut(payload, []byte{0})
-	if !ok || !isFieldName(n) {
+	// One string for both: there are many fields.
+	name, value, ok = strings.Cut(string(payload), "\x00")
+	if !ok || !isFieldName(name) {
 		return "", "", false
 	}
 	// A NUL inside the value stays, it was part of the message.
-	v, ended := bytes.CutSuffix(v, []byte{0})
+	value, ended := strings.CutSuffix(value, "\x00")
 	if !ended {
 		return "", "", false
 	}
 	if s.grant.protocol&gomilter.OptHeaderLeadingSpace == 0 {
-		return string(n), " " + string(v), true
+		value = " " + value
 	}
-	return string(n), string(v), true
+	return name, value, true
 }
 
 // isFieldName is wider than RFC 5322 section 3.6.8, as MTAs are: what is left
 // out could end the name or the field for somebody who reads the message later.
-func isFieldName(name []byte) bool {
-	for _, c := range name {
+func isFieldName(name string) bool {
+	for _, c := range []byte(name) {
 		if c < ' ' && c != '\t' || c == ':' || c == 0x7f {
 			return false
 		}
 	}
-	return len(bytes.TrimSpace(name)) > 0
+	return strings.TrimSpace(name) != ""
 }
 
 // body takes a piece of the body.
