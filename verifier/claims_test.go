@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/verifier"
 )
 
@@ -187,10 +188,11 @@ func TestClaimsAuthservTakesLinearTime(t *testing.T) {
 	const size = 128 << 10
 	for _, unit := range []string{"(", ")", "()", "\"", "\\", "a.", " .", ". ", "=", ";", "dkim", "ä", "\u00ad", "a b", "\x00"} {
 		value := []byte(strings.Repeat(unit, size/len(unit)))
-		start := time.Now()
-		verifier.ClaimsAuthserv(value, authserv, true)
-		verifier.ClaimsAuthserv(append([]byte("mx.example.org;"), value...), authserv, true)
-		if took := time.Since(start); took > 3*time.Second {
+		took := cputime.Of(func() {
+			verifier.ClaimsAuthserv(value, authserv, true)
+			verifier.ClaimsAuthserv(append([]byte("mx.example.org;"), value...), authserv, true)
+		})
+		if took > 3*time.Second {
 			t.Errorf("%q: 128 KiB took %s", unit, took)
 		}
 	}
@@ -198,9 +200,7 @@ func TestClaimsAuthservTakesLinearTime(t *testing.T) {
 	for r := rune(0x4e00); distinct.Len() < size; r++ {
 		distinct.WriteRune(0x4e00 + (r-0x4e00)%20000)
 	}
-	start := time.Now()
-	verifier.ClaimsAuthserv([]byte(distinct.String()), authserv, true)
-	if took := time.Since(start); took > 3*time.Second {
+	if took := cputime.Of(func() { verifier.ClaimsAuthserv([]byte(distinct.String()), authserv, true) }); took > 3*time.Second {
 		t.Errorf("128 KiB of letters took %s", took)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/internal/dkim/dkimtest"
 	"dkimd/internal/explain"
 	"dkimd/internal/message"
@@ -78,9 +79,8 @@ func TestSearchesAreBounded(t *testing.T) {
 	signed := sign(t, fields+"From: a@example.org\r\n\r\nbody\r\n", names, "")
 	raw := append(slices.Clip(signed), strings.Repeat("\r\nx", 200_000)...)
 	raw = append([]byte("X: added\r\nX: and another\r\n"), raw...)
-	began := time.Now()
-	list := explain.Explain(parse(raw, published))
-	if took := time.Since(began); took > time.Minute {
+	var list []explain.Explanation
+	if took := cputime.Of(func() { list = explain.Explain(parse(raw, published)) }); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 	if len(list) != 1 || list[0].Holds {

@@ -8,16 +8,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/big"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/resolver"
-
-	"golang.org/x/sys/unix"
 )
 
 // killer is a message that has brought down others, with what DNS says to it.
@@ -77,12 +75,8 @@ func (w *world) cost(p *pipeline.Pipeline, k *killer) time.Duration {
 	t := w.t
 	t.Helper()
 	w.lookup = func(string) (resolver.Answer, error) { return resolver.Answer{Records: k.txt}, nil }
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	least := time.Hour
-	for range runs {
+	return cputime.Least(runs, func() {
 		m := from(outside)
-		began := processor(t)
 		msg := p.Begin(&m.env)
 		for _, f := range k.head {
 			name, value, _ := strings.Cut(f, ":")
@@ -93,17 +87,7 @@ func (w *world) cost(p *pipeline.Pipeline, k *killer) time.Duration {
 			msg.Body(chunk)
 		}
 		msg.Finish(t.Context())
-		least = min(least, processor(t)-began)
-	}
-	return least
-}
-
-// processor is how long this thread has used a processor.
-func processor(t *testing.T) time.Duration {
-	t.Helper()
-	var usage unix.Rusage
-	must(t, unix.Getrusage(unix.RUSAGE_THREAD, &usage))
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	})
 }
 
 // No message costs much more than a plain one of its size. Each of these takes

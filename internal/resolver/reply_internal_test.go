@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"dkimd/internal/cputime"
 )
 
 const asked = "s1._domainkey.example.org."
@@ -119,12 +121,14 @@ func TestHostileAnswerIsCheap(t *testing.T) {
 	}
 	binary.BigEndian.PutUint16(msg[6:], uint16(count))
 	binary.BigEndian.PutUint16(msg[10:], 0)
-	start := time.Now()
-	rep, err := parseReply(msg, asked)
+	var (
+		rep reply
+		err error
+	)
+	took := cputime.Of(func() { rep, err = parseReply(msg, asked) })
 	if err != nil || rep.aliases != maxAliases-2 && rep.aliases != maxAliases-1 {
 		t.Errorf("got %+v, %v", rep, err)
 	}
-	took := time.Since(start)
 	t.Logf("%d records, %v", count, took)
 	if took > 2*time.Second {
 		t.Errorf("took %v", took)
