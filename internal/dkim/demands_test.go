@@ -3,6 +3,7 @@ package dkim_test
 import (
 	"encoding/base64"
 	"errors"
+	"strings"
 	"testing"
 
 	"dkimd/internal/dkim"
@@ -39,6 +40,17 @@ func TestWrappedKeyOfAnotherLength(t *testing.T) {
 		k, err := dkim.ParseKeyRecord("k=ed25519; p=" + base64.StdEncoding.EncodeToString(der))
 		if (err == nil) != (n == 32) || n != 32 && !errors.Is(err, dkim.ErrKeyData) || n != 32 && k.PublicKey != nil {
 			t.Errorf("%d octets: %v", n, err)
+		}
+	}
+}
+
+// A DKIM-Signature field has 64 KiB at most, its name and colon included.
+func TestSignatureFieldLimit(t *testing.T) {
+	t.Parallel()
+	for size, tooLong := range map[int]bool{65536: false, 65537: true} {
+		f := message.NewField("DKIM-Signature", " v=1; x="+strings.Repeat("x", size-len("DKIM-Signature: v=1; x=")))
+		if _, err := dkim.ParseSignature(f); len(f.Raw()) != size || errors.Is(err, dkim.ErrTooLong) != tooLong {
+			t.Errorf("%d octets: %v", len(f.Raw()), err)
 		}
 	}
 }
