@@ -3,6 +3,7 @@ package dkim_test
 import (
 	"encoding/base64"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,6 +52,30 @@ func TestSignatureFieldLimit(t *testing.T) {
 		f := message.NewField("DKIM-Signature", " v=1; x="+strings.Repeat("x", size-len("DKIM-Signature: v=1; x=")))
 		if _, err := dkim.ParseSignature(f); len(f.Raw()) != size || errors.Is(err, dkim.ErrTooLong) != tooLong {
 			t.Errorf("%d octets: %v", len(f.Raw()), err)
+		}
+	}
+}
+
+// RFC 6376 section 6.1.3: names are compared without regard to case, also where
+// there are so many that they are looked up in another way.
+func TestNamesOfManyInAnyCase(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 31, 32, 33, 500} {
+		var h message.Header
+		var lower, upper []string
+		for i := range n {
+			name := "X-Name-" + strconv.Itoa(i)
+			h.Add(name, " v")
+			lower = append(lower, strings.ToLower(name))
+			upper = append(upper, strings.ToUpper(name))
+		}
+		f := message.NewField(dkim.SignatureField, " b=")
+		got := dkim.HeaderHash(&h, lower, dkim.Relaxed, f)
+		if got != dkim.HeaderHash(&h, upper, dkim.Relaxed, f) {
+			t.Errorf("%d names: case matters", n)
+		}
+		if got == dkim.HeaderHash(&message.Header{}, lower, dkim.Relaxed, f) {
+			t.Errorf("%d names: none of them is found", n)
 		}
 	}
 }
