@@ -34,6 +34,11 @@ const (
 	ownHost       = "mx.example.net"
 )
 
+// slowDomains are those whose DNS answers late.
+const slowDomains = 5
+
+func slowDomain(i int) string { return fmt.Sprintf("f%d.example.com", i) }
+
 func rsaDomain(i int) string { return fmt.Sprintf("d%d.example.com", i%rsaDomains) }
 
 // corpus holds the keys and makes the messages.
@@ -86,8 +91,12 @@ func newCorpus(dir string) (*corpus, error) {
 			return nil, err
 		}
 		faults = append(faults, add(rsaDomain(i), selector, key))
-		if i == 0 {
-			faults = append(faults, add(bothDomain, selector, key))
+		if i > 0 {
+			continue
+		}
+		faults = append(faults, add(bothDomain, selector, key))
+		for i := range slowDomains {
+			faults = append(faults, add(slowDomain(i), selector, key))
 		}
 	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -116,7 +125,7 @@ func (c *corpus) messages(ctx context.Context, r row) ([]client.Mail, error) {
 		n = 4
 	}
 	for i := range n {
-		domain, from := rsaDomain(i), "127.0.0.1"
+		domain, peer := rsaDomain(i), client.Peer{Name: "localhost", Addr: netip.MustParseAddr("127.0.0.1"), Port: 4321}
 		switch r.Deed {
 		case signEd25519:
 			domain = edDomain
@@ -124,7 +133,7 @@ func (c *corpus) messages(ctx context.Context, r row) ([]client.Mail, error) {
 			domain = bothDomain
 		case signRSA:
 		case verifyOne, verifyThree:
-			from = "192.0.2.1" // in no daemon's list of its own networks
+			peer = stranger()
 		}
 		raw := text(domain, i, r.Size)
 		if !r.Deed.signs() {
@@ -134,12 +143,17 @@ func (c *corpus) messages(ctx context.Context, r row) ([]client.Mail, error) {
 			}
 		}
 		c.mails[name] = append(c.mails[name], client.Mail{
-			Peer: client.Peer{Name: "client.example.net", Addr: netip.MustParseAddr(from), Port: 4321},
+			Peer: peer,
 			Helo: "client.example.net", Sender: "sender@" + domain, Recipients: []string{"someone@example.net"},
 			QueueID: fmt.Sprintf("4Q%04X", i), Raw: raw,
 		})
 	}
 	return c.mails[name], nil
+}
+
+// stranger is a client in no daemon's list of its own networks.
+func stranger() client.Peer {
+	return client.Peer{Name: "client.example.net", Addr: netip.MustParseAddr("192.0.2.1"), Port: 4321}
 }
 
 // text is a message as people and their programs write it: text with now and

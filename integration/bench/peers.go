@@ -13,7 +13,7 @@ import (
 const (
 	dkimdConf = `hostname = "` + ownHost + `"
 [milter]
-listen = ["unix:@DIR@/run/dkimd.sock", "inet:127.0.0.77:8891"]
+listen = ["unix:@DIR@/run/dkimd.sock", "inet:` + tcpAddress + `"]
 [sign]
 directory = "@DIR@/keys"
 networks = ["127.0.0.1"]
@@ -72,6 +72,7 @@ dkim_signing {
 }
 milter_headers { use = ["authentication-results"]; skip_local = false; skip_authenticated=false; authenticated_headers=["authentication-results"]; local_headers=["authentication-results"]; }
 `
+	tcpAddress    = "127.0.0.77:8891" // dkimd, besides its unix socket
 	msgauthModule = "github.com/emersion/go-msgauth/cmd/dkim-milter@v0.7.0"
 )
 
