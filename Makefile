@@ -7,7 +7,7 @@ FUZZTIME ?= 20s
 # RSA keys sign through OpenSSL 3 where its headers are; else, and with TAGS=, through crypto/rsa.
 TAGS ?= $(shell pkg-config --exists 'libcrypto >= 3' 2>/dev/null && echo libcrypto)
 
-.PHONY: build test deps unit race integration check lint fmt fuzz cover bench clean
+.PHONY: build test deps unit race integration check lint fmt fuzz cover bench microbench clean
 
 build: ## the dkimd binary in bin/
 	$(GO) build -trimpath -tags "$(TAGS)" -ldflags "-X main.version=$(VERSION)" -o bin/dkimd ./cmd/dkimd
@@ -40,7 +40,12 @@ cover: ## test coverage, as a page in bin/cover.html
 	$(GO) test -coverprofile=bin/cover.out ./...
 	$(GO) tool cover -html=bin/cover.out -o bin/cover.html
 
-bench: ## benchmarks inside the packages
+bench: build ## dkimd beside its peers, as root; writes docs/performance.md. BENCHFLAGS=-short: some rows, nothing written
+	scripts/install-bench-deps
+	$(GO) build -trimpath -tags "$(TAGS)" -o bin/bench ./integration/bench
+	bin/bench -write $(BENCHFLAGS)
+
+microbench: ## benchmarks inside the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 check: deps lint build

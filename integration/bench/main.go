@@ -106,7 +106,7 @@ func bench(ctx context.Context, o options) error {
 	if err := report.compare(os.Stdout, o.figures); err != nil {
 		return err
 	}
-	if o.write {
+	if o.write && !o.quick && o.only == "" {
 		return report.save(o.document, o.figures)
 	}
 	return nil
