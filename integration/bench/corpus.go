@@ -187,7 +187,7 @@ func text(domain string, seed, size int) []byte {
 	line := make([]byte, 57)
 	for b.Len() < size {
 		for i := range line {
-			line[i] = byte(random.Uint32())
+			line[i] = byte(random.IntN(256)) //nolint:gosec // a byte
 		}
 		b.WriteString(base64.StdEncoding.EncodeToString(line) + "\r\n")
 	}

@@ -123,7 +123,7 @@ func machine(ctx context.Context, dkimd string) string {
 			}
 		}
 	}
-	version, err := exec.CommandContext(ctx, dkimd, "version").Output() //nolint:gosec // the daemon that is to be measured
+	version, err := exec.CommandContext(ctx, dkimd, "version").Output()
 	if err != nil {
 		version = []byte(filepath.Base(dkimd))
 	}

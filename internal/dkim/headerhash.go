@@ -154,7 +154,7 @@ func (c *chains) find(name []byte) (int32, bool) {
 	}
 	for i := range c.list {
 		if sameName(c.list[i].name, name) {
-			return int32(i), true //nolint:gosec // few
+			return int32(i), true
 		}
 	}
 	return 0, false
