@@ -123,6 +123,10 @@ func (l *loader) load(dir, name string) {
 		l.loadDefault(path, name)
 		return
 	}
+	if l.isTest(path, name) {
+		l.rules.tests = append(l.rules.tests, path)
+		return
+	}
 	domain, hint := domainOfFile(name)
 	if hint != "" {
 		l.fault(path, quoteShort(name), "the name of a domain and .toml, or "+defaultName, hint)
@@ -194,6 +198,16 @@ func (l *loader) report(path string, p *program) {
 		f.Path = path
 		l.rules.warnings = append(l.rules.warnings, f)
 	}
+}
+
+// isTest reports whether the file holds test cases: they are not rules, and say
+// nothing about mail.
+func (l *loader) isTest(path, name string) bool {
+	if !strings.HasSuffix(strings.ToLower(name), testSuffix) {
+		return false
+	}
+	data, err := readFile(path)
+	return err == nil && caseLine.Match(data)
 }
 
 func (l *loader) subdomains(path string) bool {

@@ -24,6 +24,7 @@ type Rules struct {
 	defaultBroken bool
 	stops         bool // a file in enforce mode can keep a message from its recipients
 	warnings      tomlfile.Faults
+	tests         []string // files of test cases
 }
 
 // Message is what the rules see of a message beside its signatures.

@@ -21,7 +21,7 @@ func checkCommand(std stdio) *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration, the keys and the rules, and print every fault",
 		Long: `Check reads dkimd.toml, every key and every rules file as the daemon would, and
-prints all faults at once. It asks no DNS server: dkimd key check does.
+prints all faults at once; it tries the test cases beside the rules. It asks no DNS server: dkimd key check does.
 
 Exit status: 0 nothing to mend, 2 something to mend. Warnings do not count.`,
 		Args: arguments(),
@@ -42,6 +42,10 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 		return fmt.Errorf("check keys: %w", err)
 	}
 	faults = append(faults, s.allFaults()...)
+	for _, test := range s.rules.Tests() {
+		_, failed := s.rules.RunTest(test)
+		faults = append(faults, failed...)
+	}
 	for _, w := range s.rules.Warnings() {
 		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
 	}

@@ -123,7 +123,7 @@ Start with: dkimd demo`,
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	root.AddCommand(
 		serveCommand(std), checkCommand(std), keyCommand(std), signCommand(std), verifyCommand(std),
-		demoCommand(std), probeCommand(std), logCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
+		demoCommand(std), probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
 	)
 	return root
 }

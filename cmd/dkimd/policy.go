@@ -1,0 +1,260 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkimd/internal/config"
+	"dkimd/internal/message"
+	"dkimd/internal/tomlfile"
+	"dkimd/policy"
+	"dkimd/verifier"
+
+	"github.com/spf13/cobra"
+)
+
+func policyCommand(std stdio) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "policy",
+		Short: "Say how the rules judge a message, and test them",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("policy: there is no command %q", args[0]), "policy --help"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(policyExplainCommand(std), policyTestCommand(std))
+	return c
+}
+
+func policyExplainCommand(std stdio) *cobra.Command {
+	var s policy.Sample
+	c := &cobra.Command{
+		Use:   "explain [FILE]",
+		Short: "Say which rules files judge a message, and why each rule holds or does not",
+		Long: `Explain judges a message by the rules and says how it comes to the verdict: which
+files claim it, and of each rule the condition that failed. The message is in FILE
+(- is standard input) and its signatures are verified against DNS; or it is described:
+
+  dkimd policy explain --from alice@gmail.com --signature 'gmail.com fail'
+
+Whose mail is ours or comes from a trusted client is not judged by the daemon; here it is.
+
+Exit status: 0 accepted, 1 not, 2 something to mend first.`,
+		Args: arguments("[file]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, report, rules, err := explained(cmd, args, std, s)
+			if err != nil {
+				return err
+			}
+			list, verdict := rules.Explain(m, report)
+			return printExplanation(std.out, m, report, list, verdict)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&s.From, "from", nil, "an `address` of From; may be given several times")
+	f.IntVar(&s.FromFields, "from-fields", 0, "how many From `fields` there are (default 1, none without --from)")
+	f.StringVar(&s.Sender, "sender", "", "the MAIL FROM `address`, <> for a bounce (default: that of From)")
+	f.StringVar(&s.Client, "client", "", "the client's IP `address`")
+	f.StringArrayVar(&s.Recipients, "rcpt", []string{"postmaster@localhost"}, "a RCPT TO `address`; may be given several times")
+	f.BoolVar(&s.List, "list", false, "there is a List-Id field")
+	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing; may be given several times")
+	f.StringVar(&s.Published, "published", "", "the From domain's DMARC `policy`: absent, none, quarantine, reject, temperror")
+	return c
+}
+
+// explained is the message that is asked about, what came of its signatures, and the rules.
+func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m policy.Message, report *verifier.Report, rules *policy.Rules, err error) {
+	c, err := load(cmd)
+	if err != nil {
+		return m, nil, nil, err
+	}
+	rules, faults := policy.Load(c.Policy.Directory)
+	if rules.DefaultBroken() {
+		return m, nil, nil, faults
+	}
+	for _, f := range faults {
+		fmt.Fprintf(std.err, "dkimd: %v\n", f)
+	}
+	described := cmd.Flags().Changed("from") || cmd.Flags().Changed("signature") || cmd.Flags().Changed("published") || cmd.Flags().Changed("from-fields")
+	bounce := cmd.Flags().Changed("sender")
+	if !bounce && len(s.From) > 0 {
+		s.Sender = s.From[0]
+	}
+	switch {
+	case len(args) == 0 && (described || bounce):
+		m, report, err = s.Message()
+		if err != nil {
+			key, text, _ := strings.Cut(err.Error(), ": ")
+			flag := map[string]string{"signatures": "signature"}
+			return m, nil, nil, usageError{fmt.Errorf("--%s: %s", cmp.Or(flag[key], key), text), "policy explain --help"}
+		}
+		return m, report, rules, nil
+	case described:
+		return m, nil, nil, usageError{errors.New("a message file has a From and signatures of its own"), "policy explain --help"}
+	case len(args) == 0:
+		return m, nil, nil, usageError{errors.New("explain: want a message file, or --from"), "policy explain --help"}
+	}
+	raw, err := readMessage(args[0], std.in)
+	if err != nil {
+		return m, nil, nil, err
+	}
+	s.From, s.Signatures = nil, nil
+	if m, _, err = s.Message(); err != nil {
+		return m, nil, nil, usageError{fmt.Errorf("--%w", err), "policy explain --help"}
+	}
+	parts := splitMessage(raw)
+	header := &message.Header{}
+	for _, f := range parts.fields {
+		header.Add(f.Name(), string(f.Value()))
+	}
+	m.From = message.ReadFrom(header)
+	m.List = m.List || len(header.All("List-Id")) > 0
+	if !bounce && len(m.From.Addresses) > 0 {
+		m.Sender = m.From.Addresses[0].Local + "@" + m.From.Addresses[0].Domain
+	}
+	report, err = verified(cmd.Context(), c, header, parts.body, rules.Select(m), m.From)
+	return m, report, rules, err
+}
+
+// verified verifies a message against DNS, as the rules that judge it ask for.
+func verified(ctx context.Context, c *config.Config, header *message.Header, body []byte, selected *policy.Case, from message.Originator) (*verifier.Report, error) {
+	log := slog.New(slog.DiscardHandler)
+	dnsConfig := resolverConfig(c)
+	dnsConfig.Logger = log
+	dns, err := openResolver(dnsConfig)
+	if err != nil {
+		return nil, err
+	}
+	defer dns.Close() //nolint:errcheck // only a cache is lost
+	v, err := verifier.New(verifier.Config{
+		Resolver: dns, MaxSignatures: c.Verify.MaxSignatures,
+		MinRSABits: c.Verify.MinRSABits, MaxRSABits: c.Verify.MaxRSABits, ClockSkew: c.Verify.ClockSkew,
+		HonourBodyLength: c.Verify.BodyLength == "honour", Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w := v.Begin(ctx, verifier.Request{
+		Header: header, From: from, Prefer: selected.Signers(), Published: selected.NeedsPublished(), Exceeded: header.Exceeded(),
+	})
+	defer w.Close()
+	if _, err := w.Write(body); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	return w.Finish(ctx), nil
+}
+
+func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, list []policy.Explanation, v policy.Verdict) error {
+	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", cmp.Or(visible(strings.Join(m.From.Claimed, ", ")), "no domain"), visible(m.Sender), m.Client)
+	for i := range report.Results {
+		s := &report.Results[i]
+		fmt.Fprintf(w, "signature d=%s: %s", visible(s.Domain), s.Status)
+		if reason := s.Reason(); reason != "" {
+			fmt.Fprintf(w, " (%s)", reason)
+		}
+		if s.Testing && s.Status != verifier.Pass {
+			fmt.Fprint(w, ", counts as absent: its key is in test mode (t=y)")
+		}
+		fmt.Fprintln(w)
+	}
+	if len(report.Results) == 0 {
+		fmt.Fprintln(w, "no signature")
+	}
+	for _, e := range list {
+		where := ""
+		if e.Envelope {
+			where = " (MAIL FROM)"
+		}
+		fmt.Fprintf(w, "\n%s%s is judged by %s, mode %s\n", cmp.Or(visible(e.Decision.Sender), "A From without a domain"), where, e.Decision.File, e.Decision.Mode)
+		for _, t := range e.Tried {
+			if t.Holds {
+				fmt.Fprintf(w, "  %q holds: %s\n", t.Name, t.Action)
+			} else {
+				fmt.Fprintf(w, "  %q does not hold: %s\n", t.Name, visible(t.Why))
+			}
+		}
+		d := e.Decision
+		fmt.Fprintf(w, "  so: %s", d.Action)
+		if d.Rule == "" {
+			fmt.Fprint(w, ", for no rule holds")
+		} else if strings.HasPrefix(d.Rule, "(") {
+			fmt.Fprintf(w, " %s", d.Rule)
+		}
+		fmt.Fprintln(w)
+	}
+	for _, domain := range unclaimed(m, list) {
+		fmt.Fprintf(w, "\n%s: no file claims it\n", visible(domain))
+	}
+	fmt.Fprintf(w, "\nverdict: %s\n", strings.TrimSpace(v.Action.String()+" "+v.Reply))
+	if enforced := v.Enforced(); enforced.Action != v.Action {
+		fmt.Fprintf(w, "with every file in enforce mode: %s\n", strings.TrimSpace(enforced.Action.String()+" "+enforced.Reply))
+	}
+	if v.Action != policy.Accept {
+		return errQuiet
+	}
+	return nil
+}
+
+// unclaimed are the sender domains that no file judges.
+func unclaimed(m policy.Message, list []policy.Explanation) []string {
+	domains := slices.Clone(m.From.Claimed)
+	if envelope := message.DomainOf(m.Sender); envelope != "" && !slices.Contains(domains, envelope) {
+		domains = append(domains, envelope)
+	}
+	return slices.DeleteFunc(domains, func(domain string) bool {
+		return slices.ContainsFunc(list, func(e policy.Explanation) bool { return e.Decision.Sender == domain })
+	})
+}
+
+func policyTestCommand(std stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:   "test [FILE]",
+		Short: "Try the rules on test cases",
+		Long: `Test tries the cases of FILE, such as gmail.com.test.toml, on the rules in the
+directory it is in, and prints those that do not come out as they say. Every rules
+file counts as one in enforce mode. Without FILE it tries all cases in the directory
+of [policy], as dkimd check does.
+
+Exit status: 0 all cases come out as they say, 2 something to mend.`,
+		Args: arguments("[file]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				rules, faults := policy.Load(filepath.Dir(args[0]))
+				return testRules(std.out, rules, faults, args)
+			}
+			c, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			rules, faults := policy.Load(c.Policy.Directory)
+			if len(rules.Tests()) == 0 {
+				return mend{fmt.Errorf("there are no test cases in %s", c.Policy.Directory), "write some into DOMAIN.test.toml"}
+			}
+			return testRules(std.out, rules, faults, rules.Tests())
+		},
+	}
+}
+
+func testRules(w io.Writer, rules *policy.Rules, faults tomlfile.Faults, paths []string) error {
+	count := 0
+	for _, path := range paths {
+		n, failed := rules.RunTest(path)
+		count += n
+		faults = append(faults, failed...)
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	_, err := fmt.Fprintf(w, "%s in %s: all as they say\n", plural(count, "case"), plural(len(paths), "file"))
+	return err
+}

@@ -1,0 +1,189 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"dkimd/verifier"
+)
+
+// Explanation is how one file came to its decision on one sender domain.
+type Explanation struct {
+	Decision Decision
+	Envelope bool    // the domain was found only in MAIL FROM
+	Tried    []Tried // the rules from the top, up to the one that decided
+}
+
+// Tried is one rule and whether it held.
+type Tried struct {
+	Name, Action string
+	Holds        bool
+	Why          string // the condition that failed; with a lookup that failed, what depends on it
+}
+
+// Explain judges a message like Select and Judge, and says how it came to that.
+func (r *Rules) Explain(m Message, report *verifier.Report) ([]Explanation, Verdict) {
+	c := r.Select(m)
+	w := newWorld(c, report)
+	var list []Explanation
+	for i := range c.claims {
+		claim := &c.claims[i]
+		e := Explanation{Decision: w.judge(claim), Envelope: claim.envelope}
+		for _, rule := range claim.file.rules {
+			tried := w.tried(rule, claim, &m)
+			e.Tried = append(e.Tried, tried)
+			if tried.Holds && !rule.isTag {
+				break
+			}
+		}
+		list = append(list, e)
+	}
+	return list, c.Judge(report)
+}
+
+// Enforced is the verdict as if every file that judged were in enforce mode.
+func (v Verdict) Enforced() Verdict {
+	decisions := make([]Decision, 0, len(v.Decisions))
+	for _, d := range v.Decisions {
+		d.Mode = modeEnforce
+		decisions = append(decisions, d)
+	}
+	return combine(decisions)
+}
+
+// tried tests a rule under everything that is assumed where something is not known.
+func (w *world) tried(r *rule, c *claim, m *Message) Tried {
+	t := Tried{Name: r.name, Action: r.action.String()}
+	if r.isTag {
+		t.Action = "tag"
+	}
+	if t.Why = r.closed(m); t.Why != "" {
+		return t
+	}
+	assumptions := []verifier.Status{verifier.Pass}
+	if w.unknown && r.outcomes != 0 {
+		assumptions = append(assumptions, verifier.Fail, verifier.PermError)
+	}
+	published := w.published
+	if r.published == 0 {
+		published = published[:1]
+	}
+	holds, cases := 0, []string{}
+	for _, p := range published {
+		for _, assumed := range assumptions {
+			why := w.fails(r, c, assumed, p)
+			if why == "" {
+				holds++
+				why = "it holds"
+			}
+			text := why
+			if len(published) > 1 {
+				text = "as if the published policy were " + p.String() + ": " + text
+			}
+			if len(assumptions) > 1 {
+				text = "as if temperror were " + assumed.String() + ": " + text
+			}
+			cases = append(cases, text)
+		}
+	}
+	if t.Holds = holds == len(cases); !t.Holds {
+		t.Why = strings.Join(cases, "; ")
+	}
+	return t
+}
+
+// closed says which condition on the message does not hold; open says whether one does not.
+func (r *rule) closed(m *Message) string {
+	switch {
+	case r.clients != nil && !within(r.clients, m.Client):
+		return "clients: " + m.Client.String() + " is in none of these networks"
+	case r.notClients != nil && within(r.notClients, m.Client):
+		return "not_clients: " + m.Client.String() + " is in one of these networks"
+	case r.recipients != nil && !r.everyRecipient(m):
+		return "recipients: " + r.otherRecipient(m)
+	case r.list == yes && !m.List:
+		return "list: there is no List-Id"
+	case r.list == no && m.List:
+		return "list: there is a List-Id"
+	case r.from == missing && r.from&authorOf(m.From) == 0:
+		return "from: it is there, and can be read"
+	case r.from != 0 && r.from&authorOf(m.From) == 0:
+		return fmt.Sprintf("from: there is %d From field", m.From.Fields)
+	}
+	return ""
+}
+
+func (r *rule) otherRecipient(m *Message) string {
+	for _, recipient := range m.Recipients {
+		if !r.recipients.has(recipient) {
+			return recipient + " is none of these"
+		}
+	}
+	return "not all recipients are known"
+}
+
+// fails says which condition on signatures and published policy does not hold.
+func (w *world) fails(r *rule, c *claim, assumed verifier.Status, p verifier.Published) string {
+	if r.published != 0 && r.published&policyBit(p) == 0 {
+		return "published: the policy of From is " + p.String()
+	}
+	if r.outcomes == 0 {
+		return ""
+	}
+	best := r.selection.best(w.signatures, c, assumed)
+	if r.outcomes&outcome(best) != 0 {
+		return ""
+	}
+	return "result: got " + best.String() + "; want " + r.outcomes.String() + w.counted(r, c)
+}
+
+// counted says which signatures the result comes from.
+func (w *world) counted(r *rule, c *claim) string {
+	var counted, left []string
+	for i := range w.signatures {
+		s := &w.signatures[i]
+		text := s.domain + " " + s.status.String()
+		if why := r.selection.leavesOut(s, c); why != "" {
+			left = append(left, text+" does not count: "+why)
+		} else {
+			counted = append(counted, text+" counts")
+		}
+	}
+	if len(counted)+len(left) == 0 {
+		if w.multiple && w.signed {
+			return " (with several From fields no signature counts)"
+		}
+		return " (there is no signature that counts)"
+	}
+	return " (" + strings.Join(append(counted, left...), ", ") + ")"
+}
+
+// leavesOut says why a signature does not count; it follows counts.
+func (sel *selection) leavesOut(s *signature, c *claim) string {
+	switch {
+	case sel.counts(s, c):
+		return ""
+	case sel.aligned != verifier.AlignNone && s.alignment(c) < sel.aligned:
+		return "it is not aligned with " + c.sender
+	case sel.signers != nil && !sel.signers.has(s.domain):
+		return "it is none of signers"
+	case sel.notSigners != nil && sel.notSigners.has(s.domain):
+		return "it is one of not_signers"
+	case !s.unknown() && !sel.testing.allows(s.testing):
+		return "testing"
+	case sel.bits > 0 && s.bits < sel.bits && strings.HasPrefix(s.algorithm, "rsa-"):
+		return fmt.Sprintf("its key has %d bits", s.bits)
+	}
+	return "its algorithm is " + s.algorithm
+}
+
+// String is the results of the set, as rules name them.
+func (o outcomes) String() string {
+	var words []string
+	for _, s := range []verifier.Status{verifier.None, verifier.Pass, verifier.Fail, verifier.Policy, verifier.Neutral, verifier.PermError} {
+		if o&outcome(s) != 0 {
+			words = append(words, s.String())
+		}
+	}
+	return strings.Join(words, ", ")
+}

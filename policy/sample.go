@@ -1,0 +1,112 @@
+package policy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"dkimd/internal/message"
+	"dkimd/verifier"
+)
+
+// Sample is a message in the words of an operator: for a test case, or a question.
+type Sample struct {
+	// From are the addresses of From, one field each if FromFields is more than 1.
+	From       []string
+	FromFields int    // 0: 1, or none where From is empty
+	Sender     string // MAIL FROM; empty: the null sender
+	Client     string // an address; empty: a client without one
+	Recipients []string
+	List       bool
+	// Signatures are lines like "gmail.com pass", then perhaps an algorithm, the
+	// bits of an RSA key, and "testing". Without them: "rsa-sha256 2048".
+	Signatures []string
+	Published  string // absent (also if empty), none, quarantine, reject, temperror
+}
+
+// Message is what Select takes and what Judge takes, as if the message had come and been
+// verified. The error names the words that cannot be understood.
+func (s Sample) Message() (Message, *verifier.Report, error) {
+	m := Message{
+		Sender: strings.Trim(s.Sender, "<>"), Client: message.NewClient("", s.Client), Recipients: s.Recipients, List: s.List,
+		From: message.Originator{Fields: s.FromFields, Readable: len(s.From) > 0},
+	}
+	if m.Client.Kind == message.ClientUnreadable {
+		return m, nil, fmt.Errorf("client: got %q; want an IP address", s.Client)
+	}
+	if m.From.Fields == 0 && len(s.From) > 0 {
+		m.From.Fields = 1
+	}
+	for _, address := range s.From {
+		domain := message.DomainOf(address)
+		if !validName(domain) {
+			return m, nil, fmt.Errorf("from: got %q; want an address like alice@example.com", address)
+		}
+		m.From.Addresses = append(m.From.Addresses, message.Address{Local: address[:strings.LastIndexByte(address, '@')], Domain: domain})
+		m.From.Claimed = append(m.From.Claimed, domain)
+	}
+	report := &verifier.Report{}
+	for _, text := range s.Signatures {
+		r, hint := readSignature(text)
+		if hint != "" {
+			return m, nil, fmt.Errorf("signatures: got %q; want a line like \"gmail.com pass\": %s", text, hint)
+		}
+		report.Results = append(report.Results, r)
+	}
+	var ok bool
+	if report.Published, ok = readPublished(s.Published); !ok {
+		return m, nil, fmt.Errorf("published: got %q; want absent, none, quarantine, reject or temperror", s.Published)
+	}
+	return m, report, nil
+}
+
+func readPublished(word string) (verifier.Published, bool) {
+	if word == "" {
+		return verifier.PublishedAbsent, true
+	}
+	for _, p := range append(everyPolicy(), verifier.PublishedTempError) {
+		if p.String() == word {
+			return p, true
+		}
+	}
+	return 0, false
+}
+
+// readSignature reads "DOMAIN RESULT [ALGORITHM] [BITS] [testing]". A hint says what is wrong.
+func readSignature(text string) (verifier.Result, string) {
+	words := strings.Fields(text)
+	if len(words) < 2 {
+		return verifier.Result{}, "first the domain, then the result"
+	}
+	r := verifier.Result{Domain: message.Domain(words[0]), Algorithm: "rsa-sha256", KeyBits: 2048, Timestamp: -1, Expiration: -1, BodyLength: -1}
+	if !validName(r.Domain) {
+		return r, strconv.Quote(words[0]) + " is no domain"
+	}
+	for _, status := range []verifier.Status{verifier.Pass, verifier.Fail, verifier.Policy, verifier.Neutral, verifier.TempError, verifier.PermError} {
+		if status.String() == words[1] {
+			r.Status = status
+		}
+	}
+	if r.Status == verifier.None {
+		return r, "the result is pass, fail, policy, neutral, temperror or permerror"
+	}
+	if r.Status == verifier.TempError {
+		r.KeyBits = 0
+	}
+	for _, word := range words[2:] {
+		bits, err := strconv.ParseUint(word, 10, 16)
+		switch {
+		case word == "rsa-sha256" || word == "rsa-sha1":
+			r.Algorithm = word
+		case word == "ed25519-sha256":
+			r.Algorithm, r.KeyBits = word, 256
+		case word == "testing":
+			r.Testing = true
+		case err == nil:
+			r.KeyBits = int(bits)
+		default:
+			return r, strconv.Quote(word) + " is no algorithm, number of bits or \"testing\""
+		}
+	}
+	return r, ""
+}

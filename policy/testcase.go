@@ -1,0 +1,130 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"dkimd/internal/tomlfile"
+)
+
+// testSuffix ends the names of files that hold test cases: gmail.com.test.toml.
+const testSuffix = ".test.toml"
+
+// caseLine is what only a file of test cases has; it tells gmail.com.test.toml from
+// the rules of a domain below .test, which exists in laboratories alone (RFC 2606
+// section 2). It is found in a file with a syntax error too.
+var caseLine = regexp.MustCompile(`(?m)^[ \t]*\[\[[ \t]*case[ \t]*\]\]`)
+
+// Tests are the paths of the files of test cases beside the rules.
+func (r *Rules) Tests() []string {
+	if r == nil {
+		return nil
+	}
+	return slices.Clone(r.tests)
+}
+
+// RunTest tries the cases of a file on the rules, as if every rules file were in
+// enforce mode. It returns how many there are and what is wrong: mistakes in the
+// file, and cases that do not come out as they say.
+func (r *Rules) RunTest(path string) (int, tomlfile.Faults) {
+	data, err := readFile(path)
+	if err != nil {
+		return 0, tomlfile.Faults{{Path: path, Got: reason(err), Want: "a file that dkimd can read"}}
+	}
+	doc := tomlfile.Parse(path, data)
+	tables := doc.Root().Tables("case")
+	cases := make([]testCase, len(tables))
+	for i, t := range tables {
+		cases[i] = readCase(t, domainOfTest(path))
+	}
+	if faults := doc.Faults(); len(faults) > 0 {
+		return len(cases), faults
+	}
+	var faults tomlfile.Faults
+	for i, t := range tables {
+		if got, want := cases[i].try(r); got != "" {
+			faults = append(faults, tomlfile.Fault{Path: path, Line: t.Line(), Key: fmt.Sprintf("case[%d] %q", i+1, cases[i].name), Got: got, Want: want, Hint: "dkimd policy explain"})
+		}
+	}
+	if len(cases) == 0 {
+		faults = append(faults, tomlfile.Fault{Path: path, Got: "no [[case]]", Want: "at least one"})
+	}
+	return len(cases), faults
+}
+
+// domainOfTest is the domain whose rules a file of that name is about.
+func domainOfTest(path string) string {
+	name := filepath.Base(path)
+	if stem, ok := strings.CutSuffix(strings.ToLower(name), testSuffix); ok {
+		if domain, hint := domainOfFile(stem + ".toml"); hint == "" {
+			return domain
+		}
+	}
+	return "example.com"
+}
+
+// testCase is one [[case]]: a message, and what shall become of it.
+type testCase struct {
+	name   string
+	sample Sample
+	action string
+	rule   string // empty: whichever
+	reply  string // the same
+}
+
+// readCase reads one case. What it does not say is that of an unsigned message
+// from the domain.
+func readCase(t *tomlfile.Table, domain string) testCase {
+	from := t.Strings("from", []string{"someone@" + domain})
+	first := ""
+	if len(from) > 0 {
+		first = from[0]
+	}
+	c := testCase{
+		name: t.String("name", ""),
+		sample: Sample{
+			From: from, FromFields: int(t.Int("from_fields", 0, 0, 100)), Sender: t.String("sender", first), Client: t.String("client", "203.0.113.9"),
+			Recipients: t.Strings("recipients", []string{"postmaster@localhost"}), List: t.Bool("list", false),
+			Signatures: t.Strings("signatures", nil), Published: t.String("published", ""),
+		},
+		action: t.Enum("action", "", "accept", "quarantine", "discard", "tempfail", "reject"),
+		rule:   t.String("rule", ""),
+		reply:  t.String("reply", ""),
+	}
+	if !t.Has("action") {
+		t.Fault("action", "accept, quarantine, discard, tempfail or reject", "say what shall become of this message")
+	}
+	if _, _, err := c.sample.Message(); err != nil {
+		key, text, _ := strings.Cut(err.Error(), ": ")
+		t.Fault(key, text[strings.LastIndex(text, "want ")+len("want "):], "")
+	}
+	return c
+}
+
+// try is what came out and what should have, or nothing.
+func (c *testCase) try(r *Rules) (got, want string) {
+	m, report, err := c.sample.Message()
+	if err != nil {
+		return err.Error(), "a message"
+	}
+	v := r.Select(m).Judge(report).Enforced()
+	if v.Action.String() == c.action && (c.rule == "" || c.rule == v.Rule) && (c.reply == "" || c.reply == v.Reply) {
+		return "", ""
+	}
+	got = v.Action.String() + " by " + cmp.Or(v.Rule, "no rule")
+	if v.File != "" {
+		got += " of " + v.File
+	}
+	want = c.action
+	if c.rule != "" {
+		want += " by " + c.rule
+	}
+	if c.reply != "" {
+		got, want = got+": "+v.Reply, want+": "+c.reply
+	}
+	return got, want
+}
