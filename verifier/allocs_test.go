@@ -1,0 +1,48 @@
+package verifier_test
+
+import (
+	"testing"
+
+	"dkimd/internal/message"
+	"dkimd/verifier"
+)
+
+// TestVerifyAllocations bounds what a message costs with its key in the cache.
+// It is not parallel: AllocsPerRun counts for all.
+func TestVerifyAllocations(t *testing.T) {
+	tests := map[string]struct {
+		signatures int
+		most       float64
+	}{
+		"no signature":     {0, 8},
+		"one signature":    {1, 89},
+		"three signatures": {3, 174},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.sign = nil
+			for range tt.signatures {
+				w.sign = append(w.sign, newSigning())
+			}
+			w.signAll()
+			v, err := verifier.New(w.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			header := build(w.header)
+			request := verifier.Request{Header: header, From: message.ReadFrom(header)}
+			body := []byte(w.body)
+			n := testing.AllocsPerRun(100, func() {
+				running := v.Begin(t.Context(), request)
+				_, _ = running.Write(body)
+				verifier.AuthenticationResults("mx.example.net", running.Finish(t.Context()))
+				w.dns.asked = w.dns.asked[:0]
+			})
+			if n > tt.most {
+				t.Errorf("%v allocations; want at most %v", n, tt.most)
+			}
+			t.Logf("%v allocations", n)
+		})
+	}
+}
