@@ -7,16 +7,17 @@ import (
 	"dkimd/verifier"
 )
 
-// TestVerifyAllocations bounds what a message costs with its key in the cache.
+// TestVerifyAllocations bounds what a message costs with its key in the cache: what was
+// measured, and some for the race detector.
 // It is not parallel: AllocsPerRun counts for all.
 func TestVerifyAllocations(t *testing.T) {
 	tests := map[string]struct {
 		signatures int
 		most       float64
 	}{
-		"no signature":     {0, 8},
-		"one signature":    {1, 89},
-		"three signatures": {3, 174},
+		"no signature":     {0, 9},
+		"one signature":    {1, 92},
+		"three signatures": {3, 180},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
