@@ -55,3 +55,8 @@ func (r Record) Strings() []string {
 func (r Record) String() string {
 	return r.Name + ". IN TXT ( \"" + strings.Join(r.Strings(), "\"\n\t\"") + "\" )"
 }
+
+// Line is the record as zone files have it, on one line.
+func (r Record) Line() string {
+	return r.Name + ". IN TXT \"" + strings.Join(r.Strings(), "\" \"") + "\""
+}

@@ -102,6 +102,9 @@ func (s *Store) background() {
 		default:
 		}
 		for _, k := range s.domains[i].load(s.reader).Keys {
+			if k.outcome.Load().checked { // by the store before
+				continue
+			}
 			if s.eager.Load() >= maxEager {
 				<-k.read(toCheck).done
 				continue
