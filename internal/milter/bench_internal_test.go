@@ -2,6 +2,7 @@ package milter
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -46,6 +47,29 @@ func BenchmarkMessage(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkConnection is what a connection costs that carries nothing, with the client.
+func BenchmarkConnection(b *testing.B) {
+	s, err := New(Config{
+		Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Begin: func(*message.Envelope) Message { return &quiet{} },
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() { _ = s.Serve() }()
+	defer func() { _ = s.Close() }()
+	b.ReportAllocs()
+	for b.Loop() {
+		mta, err := client.Dial(b.Context(), "unix", s.Addrs()[0].String(), client.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := mta.Quit(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -193,7 +193,9 @@ func (s *session) fail(err error) {
 	case errors.Is(err, errClosed), errors.Is(err, errQuit), errors.Is(err, errStopping), errors.Is(err, errIdle):
 		level = slog.LevelDebug
 	}
-	s.logger().Log(s.ctx, level, "connection of the MTA ends", "reason", err.Error())
+	if s.server.cfg.Logger.Enabled(s.ctx, level) { // to say whose connection it is costs more than its end
+		s.logger().Log(s.ctx, level, "connection of the MTA ends", "reason", err.Error())
+	}
 }
 
 // end ends the session. It runs once, whatever ended it.
