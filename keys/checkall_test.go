@@ -21,7 +21,8 @@ type crowdedDNS struct {
 func (d *crowdedDNS) TXT(ctx context.Context, _ string) (resolver.Answer, error) {
 	n := d.now.Add(1)
 	defer d.now.Add(-1)
-	for most := d.most.Load(); n > most && !d.most.CompareAndSwap(most, n); most = d.most.Load() {
+	for most := d.most.Load(); n > most; most = d.most.Load() {
+		d.most.CompareAndSwap(most, n)
 	}
 	if asked := d.asked.Add(1); d.cancel != nil {
 		d.cancel(asked)

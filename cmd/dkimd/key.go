@@ -18,7 +18,7 @@ import (
 func keyCommand(std stdio) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "key",
-		Short: "Make signing keys, check what DNS publishes for them, activate them",
+		Short: "Make signing keys, list them, check what DNS publishes for them, activate them",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("key: there is no command %q", args[0]), "key --help"}
@@ -27,7 +27,7 @@ func keyCommand(std stdio) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(generateCommand(std), keyCheckCommand(std), activateCommand(std))
+	c.AddCommand(generateCommand(std), keyListCommand(std), keyShowCommand(std), keyCheckCommand(std), activateCommand(std))
 	return c
 }
 
@@ -75,7 +75,8 @@ func keyCheckCommand(std stdio) *cobra.Command {
 		Use:   "check [DOMAIN [SELECTOR]]",
 		Short: "Compare keys with what DNS publishes",
 		Long: `Check asks DNS for the record of each key, of those that sign and of those that
-wait to be activated, and says whether receivers can verify what it signs.
+wait to be activated, and says whether receivers can verify what it signs. Without
+DOMAIN it prints a table over all domains.
 
 Exit status: 0 DNS serves every key, 1 it does not, 2 something to mend first.`,
 		Args: arguments("[domain]", "[selector]"),
@@ -106,7 +107,17 @@ func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.L
 	for _, f := range faults {
 		report(std.err, f)
 	}
+	if domain == "" {
+		count, err := tabulate(ctx, std.out, lookup, domains)
+		if err != nil {
+			return err
+		}
+		found, failed = count.all > 0, failed || count.fail
+	}
 	for _, d := range domains {
+		if domain == "" {
+			break
+		}
 		for _, result := range keys.CheckDomain(ctx, lookup, d, selector) {
 			found = true
 			failed = failed || !result.Serves()

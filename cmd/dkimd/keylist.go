@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dkimd/keys"
+
+	"github.com/spf13/cobra"
+)
+
+// roleOf says what a key is there for.
+func roleOf(k *keys.Key) string {
+	if k.Pending() {
+		return "waits"
+	}
+	return "signs"
+}
+
+// columns prints rows as a table whose first row is the head.
+func columns(w io.Writer, rows [][]string) error {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(pad(cell, widths[i]) + "  ")
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func keyListCommand(std stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list [DOMAIN]",
+		Short: "List the keys of all domains, with their type, size and file",
+		Long: `List prints a table of all keys: those that sign, and those that wait to be
+activated. DNS is not asked: dkimd key check does that. A key that domain.toml
+leaves out with selectors does not sign and is not listed.
+
+Exit status: 0 every key can be used, 1 not so, 2 something to mend first.`,
+		Args: arguments("[domain]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			args = append(args, "")
+			return listKeys(cmd.Context(), std, cfg.Sign.Directory, args[0])
+		},
+	}
+}
+
+func listKeys(ctx context.Context, std stdio, directory, domain string) error {
+	domains, _, err := domainsToCheck(directory, domain)
+	if err != nil {
+		return err
+	}
+	rows := [][]string{{"domain", "selector", "type", "bits", "state", "file", "fault"}}
+	failed := false
+	for _, d := range domains {
+		all := slices.Concat(d.Keys, d.Pending)
+		for _, k := range all {
+			private, err := k.Load(ctx)
+			if err != nil {
+				failed = true
+				text := strings.TrimPrefix(err.Error(), k.Path+": ")
+				rows = append(rows, []string{d.Name, k.Selector, "-", "-", "fault", k.Path, text})
+				continue
+			}
+			rows = append(rows, []string{d.Name, k.Selector, private.Type, strconv.Itoa(private.Bits), roleOf(k), k.Path})
+		}
+		own := d.Faults()
+		for _, f := range own {
+			if slices.ContainsFunc(all, func(k *keys.Key) bool { return k.Path == f.Path }) {
+				continue
+			}
+			failed = true
+			report(std.err, f)
+		}
+		if len(all) == 0 {
+			rows = append(rows, []string{d.Name, "-", "-", "-", "no key", d.Path})
+		}
+	}
+	if len(rows) == 1 {
+		return mend{errors.New("there is no key in " + directory), "dkimd key generate DOMAIN"}
+	}
+	if err := columns(std.out, rows); err != nil {
+		return err
+	}
+	if failed {
+		return errQuiet
+	}
+	return nil
+}
