@@ -15,9 +15,9 @@ func TestVerifyAllocations(t *testing.T) {
 		signatures int
 		most       float64
 	}{
-		"no signature":     {0, 9},
-		"one signature":    {1, 92},
-		"three signatures": {3, 180},
+		"no signature":     {0, 7},
+		"one signature":    {1, 79},
+		"three signatures": {3, 144},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -78,6 +78,9 @@ func entryOf(r Result) string {
 // a comment or the field becomes "?", also for parsers that do not know quotes,
 // and so does "=" where a program that only searches would find a result or property.
 func token(s string) string {
+	if len(s) <= maxValue && isPlain(s) {
+		return s
+	}
 	out := []byte(s[:min(len(s), maxValue)])
 	for i, c := range out {
 		if c <= ' ' || c > '~' || strings.IndexByte(`"\();,[]<>:`, c) >= 0 || c == '=' && looksLikeResult(out[:i]) {
@@ -85,6 +88,16 @@ func token(s string) string {
 		}
 	}
 	return string(out)
+}
+
+// isPlain reports whether token has nothing to look at more closely, as mostly.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c > '~' || strings.IndexByte(`"\();,[]<>:=`, c) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // looksLikeResult reports whether what stands left of "=" ends in a method, or in
@@ -123,6 +136,7 @@ func words(s string) string {
 // than a line's length stays whole (RFC 5322 section 2.2.3).
 func fold(text string, used int) string {
 	var b strings.Builder
+	b.Grow(len(text) + 16)
 	column := used
 	for _, piece := range pieces(text) {
 		if column+1+len(piece) <= lineLength {
@@ -139,7 +153,7 @@ func fold(text string, used int) string {
 
 // pieces splits text at the spaces where a line may end.
 func pieces(text string) []string {
-	var found []string
+	found := make([]string, 0, strings.Count(text, " ")+1)
 	start, quoted := 0, false
 	flush := func(end int) {
 		piece := text[start:end]

@@ -1,8 +1,8 @@
 package milter
 
 import (
+	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -53,7 +53,7 @@ func BenchmarkMessage(b *testing.B) {
 // BenchmarkConnection is what a connection costs that carries nothing, with the client.
 func BenchmarkConnection(b *testing.B) {
 	s, err := New(Config{
-		Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}, Logger: slog.New(slog.NewTextHandler(new(bytes.Buffer), nil)),
 		Begin: func(*message.Envelope) Message { return &quiet{} },
 	})
 	if err != nil {
