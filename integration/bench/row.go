@@ -63,7 +63,7 @@ func (r row) messages() int {
 	case r.Size <= 1<<20:
 		return 24
 	}
-	return 8
+	return 4
 }
 
 // limit is the target for the ratio to the floor; 0: none.
