@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	gomilter "github.com/emersion/go-milter"
+
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/socket"
@@ -77,6 +79,7 @@ type Config struct {
 // Server serves MTAs on all its sockets.
 type Server struct {
 	cfg       Config
+	symbols   map[gomilter.Stage][]string // the macros to ask for; never changed
 	listeners []net.Listener
 	slots     chan struct{} // one for each connection being served
 
@@ -119,6 +122,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg:       cfg,
+		symbols:   symbols(),
 		listeners: listeners,
 		slots:     make(chan struct{}, cfg.MaxConnections),
 		stopping:  make(chan struct{}),

@@ -83,7 +83,7 @@ func (s *session) run() {
 		NewMilter: func() gomilter.Milter { return callbacks{s} },
 		Actions:   s.grant.actions,
 		Protocol:  s.grant.protocol,
-		SymList:   symbols(),
+		SymList:   s.server.symbols,
 	}
 	handed = true
 	// Returns at once: the session runs on a goroutine that go-milter starts.
