@@ -2,7 +2,10 @@ package keys
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 )
 
 // batch is how many domains CheckAll has looked at before it hands out results.
@@ -12,6 +15,7 @@ const batch = 64
 // time, and hands out the results of each in their order. It ends early, with
 // the error, when ctx ends or each returns one.
 func CheckAll(ctx context.Context, lookup Lookup, domains []*Domain, parallel int, each func(*Domain, []CheckResult) error) error {
+	var fault atomic.Pointer[error]
 	for len(domains) > 0 {
 		now := domains[:min(batch, len(domains))]
 		domains = domains[len(now):]
@@ -24,12 +28,21 @@ func CheckAll(ctx context.Context, lookup Lookup, domains []*Domain, parallel in
 		var workers sync.WaitGroup
 		for range min(max(1, parallel), len(now)) {
 			workers.Go(func() {
+				defer func() {
+					if p := recover(); p != nil {
+						err := fmt.Errorf("check keys: panic: %v\n%s", p, debug.Stack())
+						fault.Store(&err)
+					}
+				}()
 				for i := range work {
 					results[i] = CheckDomain(ctx, lookup, now[i], "")
 				}
 			})
 		}
 		workers.Wait()
+		if err := fault.Load(); err != nil {
+			return *err
+		}
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}

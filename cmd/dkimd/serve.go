@@ -135,6 +135,7 @@ func (d *daemon) attend(ctx context.Context, signals <-chan os.Signal, served <-
 	hangups := make(chan struct{}, 1) // what comes while one waits asks for nothing more
 	var reloads sync.WaitGroup
 	reloads.Go(func() { d.refresh(reloading, hangups) })
+	reloads.Go(func() { d.watchKeys(reloading) })
 	defer reloads.Wait()
 	defer endReloading()
 	for {

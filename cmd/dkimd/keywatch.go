@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"dkimd/internal/resolver"
+	"dkimd/keys"
+)
+
+const (
+	// watchFirst is when signing keys are first compared with DNS after the start:
+	// a name server that starts with the machine is there by then.
+	watchFirst = time.Minute
+	watchEvery = 24 * time.Hour
+	// watchAgain is when they are compared again where DNS could not be asked.
+	watchAgain = time.Hour
+	// watchPause follows each domain: 100,000 of them take half an hour, in which mail goes on.
+	watchPause = 20 * time.Millisecond
+	// maxWatchWarnings bounds what one round logs.
+	maxWatchWarnings = 20
+)
+
+// keyWatch warns of signing keys that DNS does not publish: what they sign fails
+// everywhere, and nobody here would notice.
+type keyWatch struct {
+	log     *slog.Logger
+	lookup  keys.Lookup
+	domains func() []*keys.Domain
+	pause   time.Duration // after each domain
+}
+
+// currentDNS asks the resolver in force, whichever it is by now.
+type currentDNS struct{ d *daemon }
+
+// TXT is keys.Lookup.
+func (c currentDNS) TXT(ctx context.Context, name string) (resolver.Answer, error) {
+	return c.d.current.Load().resolver.TXT(ctx, name)
+}
+
+// watchKeys compares the keys with DNS until ctx ends.
+func (d *daemon) watchKeys(ctx context.Context) {
+	w := &keyWatch{
+		log: d.log, lookup: currentDNS{d}, pause: watchPause,
+		domains: func() []*keys.Domain { return d.current.Load().keys.Domains() },
+	}
+	w.run(ctx, watchFirst)
+}
+
+func (w *keyWatch) run(ctx context.Context, wait time.Duration) {
+	for sleep(ctx, wait) {
+		wait = watchEvery
+		if unknown := w.round(ctx); unknown > 0 {
+			wait = watchAgain
+		}
+	}
+}
+
+// round compares all keys once, and returns of how many DNS did not say anything.
+func (w *keyWatch) round(ctx context.Context) (unknown int) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("panic in comparing keys with DNS", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	began := time.Now()
+	count, missing := 0, 0
+	var cause error
+	err := keys.CheckAll(ctx, w.lookup, w.domains(), 1, func(_ *keys.Domain, results []keys.CheckResult) error {
+		for _, r := range results {
+			switch {
+			case r.Key.Pending(), r.State == keys.Unusable: // does not sign; its fault is logged where it is read
+				continue
+			case r.State == keys.Unreachable:
+				unknown, cause = unknown+1, r.Err
+			case !r.Serves():
+				if missing++; missing <= maxWatchWarnings {
+					w.log.Warn("DNS does not publish a key that signs: what it signs fails at all receivers",
+						"domain", r.Key.Domain, "selector", r.Key.Selector, "state", r.State.String(), "what", r.Words(),
+						"hint", "dkimd key show "+r.Key.Domain+" "+r.Key.Selector)
+				}
+			}
+			count++
+		}
+		if !sleep(ctx, w.pause) {
+			return context.Cause(ctx)
+		}
+		return nil
+	})
+	switch {
+	case ctx.Err() != nil:
+		return unknown
+	case err != nil:
+		w.log.Error("keys not compared with DNS", "error", err.Error())
+		return unknown
+	case missing > maxWatchWarnings:
+		w.log.Warn("more keys that sign are not published", "keys", missing-maxWatchWarnings, "hint", "dkimd key check")
+	}
+	if unknown > 0 {
+		w.log.Warn("DNS could not be asked about keys that sign", "keys", unknown, "error", errors.Join(cause).Error())
+	}
+	w.log.Info("keys compared with DNS", "keys", count, "not_published", missing, "unknown", unknown,
+		"took", time.Since(began).Round(time.Millisecond).String())
+	return unknown
+}
+
+// sleep waits, and reports whether ctx has not ended meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
