@@ -91,6 +91,24 @@ func TestMessageIsThatOfTheWire(t *testing.T) {
 	}
 }
 
+// TestFieldWithoutName: Exim accepts and delivers such mail, so it is neither deferred
+// when it comes in nor kept in the queue when it leaves.
+func TestFieldWithoutName(t *testing.T) {
+	t.Parallel()
+	const mail = "From: a@b\n: x\n:\n\n"
+	for name, request := range map[string]string{
+		"CHECK":  check("From: <>\nRecipient-Number: 1\nRcpt: <a@b>\n", mboxLine+"X-Envelope-To: a@b\n"+received+mail),
+		"VERIFY": verify(strings.Replace(verifyHead, "True-Size: 13", "True-Size: 0", 1), received+strings.TrimSuffix(mail, "\n"), ""),
+		"SIGN":   sign("IP: \nProtocol: local\n", mail),
+	} {
+		w := newWorld(t, nil)
+		answer := w.ask(t, request, name != "CHECK")
+		if m := w.last(t); answer == "" || !slices.Equal(m.fields, []string{"From: a@b", ": x", ":"}) {
+			t.Errorf("%s: %q, fields %q", name, answer, m.fields)
+		}
+	}
+}
+
 func TestOtherEnvelopes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

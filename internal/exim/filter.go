@@ -142,6 +142,9 @@ func checkFields(fields []byte) error {
 	}
 	for line := range bytes.Lines(fields) {
 		if line[0] == ' ' || line[0] == '\t' {
+			if len(bytes.TrimSpace(line)) == 0 {
+				return errors.New("a blank line in the answer") // some take it for the end of the header
+			}
 			continue
 		}
 		name, _, found := bytes.Cut(line, []byte(":"))

@@ -93,6 +93,7 @@ func TestFilterWritesNothingWhenInDoubt(t *testing.T) {
 		"an end of the header":  "DKIMD/1 OK 21\n" + field + "\n",
 		"a body":                "DKIMD/1 OK 26\n" + field + "\nbody\n",
 		"CR":                    "DKIMD/1 OK 21\n" + field[:19] + "\r\n",
+		"a blank continuation":  "DKIMD/1 OK 22\n" + field + " \n",
 		"a continuation first":  "DKIMD/1 OK 3\n x\n",
 		"something else behind": "DKIMD/1 OK 22\n" + field + "x\n",
 	} {

@@ -123,7 +123,8 @@ func (m *mail) endField() {
 	}
 	m.any = false
 	name, value, found := bytes.Cut(m.field, []byte(":"))
-	if !found || len(bytes.TrimRight(name, " \t")) == 0 {
+	// Exim takes ": text" for a field without a name: refused, it would stay in the queue for good.
+	if !found {
 		m.err = fmt.Errorf("a line in the header that is no field: %.60q", m.field)
 		return
 	}
