@@ -308,6 +308,12 @@ func TestEximRemovesForgedResults(t *testing.T) {
 			if strings.Contains(strings.Join(got, ""), "dkim=pass") {
 				t.Errorf("%s: a forged result stays: %q", name, got)
 			}
+			// Nor may a client that is not checked bring them: it relays, or its password is stolen.
+			to = unique("relayed") + "@inbox.test"
+			e.dial(t, eximInside).send(sender, to, newMail(sender, "forged results").with(test.with...).bytes())
+			if got := named(e.sink.wait(t, to).data, "Authentication-Results"); !slices.EqualFunc(got, test.want[1:], strings.HasPrefix) {
+				t.Errorf("%s, relayed: %q, want %q", name, got, test.want[1:])
+			}
 		}
 	})
 }
