@@ -27,7 +27,8 @@ const (
 	endMark   = "<!-- written by make bench: end -->"
 )
 
-// moved is by how much a ratio may differ from the committed one and still be noise.
+// moved is by how much a ratio may differ from the committed one and still be
+// noise, as it is where the rounds of both overlap.
 const moved = 0.15
 
 // compare says which ratios are not those that were committed. Times are not compared: machines differ.
@@ -51,7 +52,8 @@ func (r *report) compare(out io.Writer, path string) error {
 	changes := 0
 	say := func(r row, what string, old, now ratio, lessIsBetter bool) {
 		change := now.Median/old.Median - 1
-		if old.Median == 0 || math.Abs(change) < moved {
+		apart := now.Least > old.Most || now.Most < old.Least
+		if old.Median == 0 || math.Abs(change) < moved || !apart {
 			return
 		}
 		changes++
