@@ -105,7 +105,9 @@ func (x *exchange) serve() error {
 	switch req.dialect {
 	case dialectCheck:
 		// Exim keeps its side open: the length alone says where the end is.
-		err = x.wire.take(req.length, m.write)
+		if err = x.wire.take(req.length, m.write); err == nil {
+			err = x.wire.noMore()
+		}
 	case dialectSign:
 		if err = x.wire.take(req.length, m.write); err == nil {
 			err = x.wire.atEnd()

@@ -3,6 +3,7 @@ package exim
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -167,6 +168,9 @@ func (m *mail) endHeader() {
 
 // close ends the message.
 func (m *mail) close() error {
+	if m.err == nil && !m.body && m.req.dialect == dialectCheck {
+		return errors.New("the message ends before its header does") // Exim gives every message an empty line
+	}
 	if m.err == nil && !m.body {
 		if len(m.line) > 0 {
 			m.endLine()

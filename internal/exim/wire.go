@@ -23,6 +23,7 @@ var (
 	errSilent   = errors.New("the peer closed the connection without a request")
 	errCut      = errors.New("the peer closed the connection before the request was complete")
 	errStalled  = errors.New("the peer did not complete its request in time")
+	errLonger   = errors.New("the request is longer than it says")
 	errStopping = errors.New("dkimd stops")
 	errHead     = fmt.Errorf("the lines in front of the message are over %d bytes (hint: lower recipients_max in Exim)", maxHead)
 )
@@ -149,11 +150,19 @@ func (w *wire) take(n int64, f func(p []byte)) error {
 	return nil
 }
 
+// noMore is atEnd for a peer that keeps its side open: it sees what has come by now.
+func (w *wire) noMore() error {
+	if w.in.Buffered() > 0 {
+		return errLonger
+	}
+	return nil
+}
+
 // atEnd checks that the peer has sent all it wanted to send, and no more.
 func (w *wire) atEnd() error {
 	switch _, err := w.in.Peek(1); {
 	case err == nil:
-		return errors.New("the request is longer than it says")
+		return errLonger
 	case errors.Is(err, io.EOF):
 		return nil
 	default:
