@@ -177,8 +177,6 @@ func (m *Message) finish(ctx context.Context, out *Outcome, rec *record) (ok boo
 	case m.route == leaving:
 	case m.route != ours || !m.began:
 		m.Fault(errors.New("end of message without a header"))
-	case m.reason.Code == signer.KeyUnusable:
-		m.failSigning(out)
 	}
 	return m.fault == nil
 }
@@ -209,11 +207,7 @@ func (m *Message) verify(ctx context.Context, out *Outcome, rec *record) {
 		}
 		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply
 		if out.Action == policy.Quarantine {
-			out.Quarantine = rec.verdict.Reply
-			if out.Quarantine == "" {
-				out.Quarantine = "dkimd: " + rec.verdict.Rule
-			}
-			out.Reply = ""
+			out.Quarantine = "dkimd: " + rec.verdict.Rule
 		}
 	}
 	out.Add = append(out.Add, Addition{
