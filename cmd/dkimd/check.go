@@ -49,6 +49,11 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	for _, w := range s.rules.Warnings() {
 		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
 	}
+	for _, name := range c.Log.Output {
+		if err := events.Reach(name); err != nil {
+			fmt.Fprintf(std.err, "dkimd: warning: log.output: nobody takes records at %s, they would be lost: %v\n", name, err)
+		}
+	}
 	if len(c.Exim.Listen) > 0 {
 		for _, w := range eximWarnings(ctx) {
 			fmt.Fprintf(std.err, "dkimd: warning: %s\n", w)

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root.SetIn(std.in)
 	root.SetOut(std.out)
 	root.SetErr(std.err)
-	return exitStatus(root.ExecuteContext(ctx), std.err)
+	return exitStatus(root.ExecuteContext(ctx), withPriorities(std.err))
 }
 
 func exitStatus(err error, stderr io.Writer) int {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -150,10 +151,13 @@ func logFile(cmd *cobra.Command, args []string) (string, error) {
 	if len(faults) > 0 {
 		return "", faults
 	}
-	if !filepath.IsAbs(c.Log.Output) {
-		return "", mend{fmt.Errorf("the log stream goes to %s, not to a file", c.Log.Output), "name the file it ends up in, or: journalctl -u dkimd -o cat | dkimd log -"}
+	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
+		return c.Log.Output[i], nil
 	}
-	return c.Log.Output, nil
+	return "", mend{
+		fmt.Errorf("the log stream goes to %s, not to a file", strings.Join(c.Log.Output, ", ")),
+		"name the file it ends up in, or: journalctl -u dkimd -o cat | dkimd log -",
+	}
 }
 
 // show reads the stream and prints what is asked for.

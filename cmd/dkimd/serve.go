@@ -16,6 +16,7 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/events"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 )
 
@@ -36,7 +37,7 @@ func serveCommand(std stdio) *cobra.Command {
 		Long: `Serve answers mail servers on the sockets of [milter] and [exim] until SIGTERM.
 
 SIGHUP  reads configuration, keys and rules anew; with a new fault in them the
-        old ones stay in force. The log file is reopened.
+        old ones stay in force. Log files are reopened.
 SIGTERM lets messages under way end, for 30 seconds at most. A second one cuts.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,7 +68,7 @@ type daemon struct {
 // open when ready is called.
 func serve(ctx context.Context, path string, named bool, signals <-chan os.Signal, std stdio, ready func(*daemon)) error {
 	defer runtime.KeepAlive(make([]byte, ballast))
-	d := &daemon{path: path, named: named, log: slog.New(slog.NewTextHandler(std.err, nil))}
+	d := &daemon{path: path, named: named, log: slog.New(slog.NewTextHandler(withPriorities(std.err), nil))}
 	if err := hardenProcess(); err != nil {
 		d.log.Warn("keys may end up in a core dump", "error", err)
 	}
@@ -81,6 +82,7 @@ func serve(ctx context.Context, path string, named bool, signals <-chan os.Signa
 	}
 	defer d.end()
 	d.log.Info("dkimd serves", "version", versionString(), "listen", slices.Concat(c.Milter.Listen, c.Exim.Listen), "pid", os.Getpid())
+	d.notify(systemd.SdNotifyReady)
 	if ready != nil {
 		ready(d)
 	}
@@ -92,7 +94,7 @@ func serve(ctx context.Context, path string, named bool, signals <-chan os.Signa
 // start builds everything in the order in which it is needed.
 func (d *daemon) start(c *config.Config, std stdio) (err error) {
 	d.events, err = events.Open(events.Config{
-		Format: c.Log.Format, Output: c.Log.Output, Stdout: std.out, Stderr: std.err, Logger: d.log,
+		Format: c.Log.Format, Outputs: c.Log.Output, Stdout: std.out, Stderr: std.err, Logger: d.log,
 	})
 	if err != nil {
 		return mend{err, "name a file that dkimd may write, or stdout, in dkimd.toml: [log] output"}
@@ -167,7 +169,9 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-hangups:
+			d.notify(reloading())
 			d.reload(ctx)
+			d.notify(systemd.SdNotifyReady)
 		case <-reminder.C:
 			if d.broken != nil {
 				d.log.Error("the configuration on disk is broken: the one before it is still in force", "fault", d.broken.Error())
@@ -178,6 +182,7 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 
 // stop lets messages under way end. A second signal, or time running out, cuts.
 func (d *daemon) stop(signals <-chan os.Signal, served <-chan error) error {
+	d.notify(systemd.SdNotifyStopping)
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	stopped := make(chan struct{})

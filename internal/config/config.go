@@ -84,8 +84,8 @@ type Policy struct {
 
 // Log is the table [log]: the stream of one record a message.
 type Log struct {
-	Format string // json, text, exim
-	Output string // stdout, stderr, or an absolute path
+	Format string   // json, text, exim
+	Output []string // stdout, stderr, journal, syslog, syslog-rfc5424, these two with :/PATH, or absolute paths
 }
 
 // Default is the configuration of an empty file.
@@ -132,7 +132,7 @@ func Default() *Config {
 			CacheEntries: 100000,
 		},
 		Policy: Policy{Directory: "/etc/dkimd/rules"},
-		Log:    Log{Format: "json", Output: "stdout"},
+		Log:    Log{Format: "json", Output: []string{"stdout"}},
 	}
 }
 
@@ -150,7 +150,7 @@ func (c *Config) NeedsRestart(inForce *Config) []string {
 		"exim.socket_group":      c.Exim.SocketGroup != inForce.Exim.SocketGroup,
 		"exim.max_connections":   c.Exim.MaxConnections != inForce.Exim.MaxConnections,
 		"log.format":             c.Log.Format != inForce.Log.Format,
-		"log.output":             c.Log.Output != inForce.Log.Output,
+		"log.output":             !slices.Equal(c.Log.Output, inForce.Log.Output),
 	}
 	var keys []string
 	for key, differs := range changed {

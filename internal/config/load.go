@@ -130,7 +130,7 @@ func (d *DNS) read(t *tomlfile.Table) {
 
 func (l *Log) read(t *tomlfile.Table) {
 	l.Format = t.Enum("format", l.Format, "json", "text", "exim")
-	l.Output = readOutput(t, l.Output)
+	l.Output = readOutputs(t, l.Output)
 }
 
 func readInt(t *tomlfile.Table, key string, def, least, most int) int {
@@ -199,30 +199,4 @@ func readMode(t *tomlfile.Table, def os.FileMode) os.FileMode {
 		return def
 	}
 	return os.FileMode(mode)
-}
-
-func readOutput(t *tomlfile.Table, def string) string {
-	const key = "output"
-	output := t.String(key, def)
-	if output == "stdout" || output == "stderr" {
-		return output
-	}
-	if !filepath.IsAbs(output) {
-		t.Fault(key, "stdout, stderr or the absolute path of a file", "")
-		return def
-	}
-	if info, err := os.Stat(output); err == nil && info.IsDir() {
-		t.Fault(key, "a file", "this path is a directory; name a file in it")
-		return def
-	}
-	dir := filepath.Dir(output)
-	switch info, err := os.Stat(dir); {
-	case err != nil:
-		t.Fault(key, "a file in a directory that exists", dir+": "+reason(err)+"; create it, owned by dkimd's user")
-		return def
-	case !info.IsDir():
-		t.Fault(key, "a file in a directory", dir+" is none")
-		return def
-	}
-	return output
 }

@@ -107,7 +107,7 @@ output = "DIR/log"
 		},
 		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},
 		Policy: config.Policy{Directory: dir},
-		Log:    config.Log{Format: "exim", Output: dir + "/log"},
+		Log:    config.Log{Format: "exim", Output: []string{dir + "/log"}},
 	}
 	if diff := same(want, got); diff != "" {
 		t.Error(diff)

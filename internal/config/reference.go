@@ -61,7 +61,7 @@ func Keys() []Key {
 		key("dns", "cache_entries", d.DNS.CacheEntries, "names kept"),
 		key("policy", "directory", d.Policy.Directory, "rules files: DOMAIN.toml and _default.toml"),
 		key("log", "format", d.Log.Format, "json, text, or exim: the lines Exim writes"),
-		key("log", "output", d.Log.Output, "stdout, stderr or /PATH, which is reopened on SIGHUP"),
+		key("log", "output", d.Log.Output, "stdout, stderr, journal, syslog, or /PATH, which is reopened on SIGHUP; several allowed"),
 	}
 }
 

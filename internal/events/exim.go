@@ -9,9 +9,14 @@ import (
 // signature, in the words of Exim 4.9x with log_selector +dkim_verbose, and
 // one for the verdict. The time is the host's local time, as there.
 func appendExim(dst []byte, e *Event) []byte {
-	w := &textWriter{buf: dst}
+	return appendEximLines(dst, e, "2006-01-02 15:04:05 ", maxListBytes)
+}
+
+// appendEximLines begins each line with the time in a layout of package time.
+func appendEximLines(dst []byte, e *Event, layout string, listBytes int) []byte {
+	w := &textWriter{buf: dst, listBytes: listBytes}
 	for i := range e.Signatures {
-		w.eximHead(e)
+		w.eximHead(e, layout)
 		if i >= MaxList || len(w.buf)-len(dst) > 2*maxListBytes {
 			w.buf = append(w.buf, "DKIM: "...)
 			w.buf = strconv.AppendInt(w.buf, int64(len(e.Signatures)-i), 10)
@@ -21,13 +26,13 @@ func appendExim(dst []byte, e *Event) []byte {
 		w.eximSignature(&e.Signatures[i])
 		w.buf = append(w.buf, '\n')
 	}
-	w.eximHead(e)
+	w.eximHead(e, layout)
 	w.eximVerdict(e)
 	return w.buf
 }
 
-func (w *textWriter) eximHead(e *Event) {
-	w.buf = e.Time.Local().AppendFormat(w.buf, "2006-01-02 15:04:05 ")
+func (w *textWriter) eximHead(e *Event, layout string) {
+	w.buf = e.Time.Local().AppendFormat(w.buf, layout)
 	if e.ID != "" {
 		w.buf = appendToken(w.buf, e.ID)
 		w.buf = append(w.buf, ' ')

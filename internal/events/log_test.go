@@ -18,7 +18,7 @@ import (
 func TestRecordsComeInOrderAndWhole(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
-	l := open(t, events.Config{Output: path})
+	l := open(t, events.Config{Outputs: []string{path}})
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {

@@ -66,9 +66,9 @@ func TestLossesAreReportedOnceAMinuteAndWhenOver(t *testing.T) {
 		full.Store(true)
 		l.Write(numbered(9))
 		synctest.Wait()
-		const lost = `level=ERROR msg="log records are lost" lost=%d lost_total=%d error="no space left on device"` + "\n"
+		const lost = `level=ERROR msg="log records are lost" output=stdout lost=%d lost_total=%d error="no space left on device"` + "\n"
 		want := fmt.Sprintf(lost, 1, 1) + fmt.Sprintf(lost, 60, 61) + fmt.Sprintf(lost, 60, 121) +
-			"level=WARN msg=\"log records are written again\" lost_total=150\n"
+			"level=WARN msg=\"log records are written again\" output=stdout lost_total=150\n"
 		if got := log.String(); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}

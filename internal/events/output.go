@@ -1,91 +1,112 @@
 package events
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"syscall"
+	"strings"
 )
 
-// output is where records go. Only the writer goroutine writes to it.
-type output struct {
-	w    io.Writer
-	file *os.File // nil: stdout and stderr, which are not ours to close
-	torn bool     // the last line was not written to its end
+// target is an output as log.output names it.
+type target struct {
+	name   string
+	encode func(dst []byte, e *Event) []byte // appends a record as open's sink takes it
+	open   func() (sink, error)
+	file   bool // opened anew by Reopen
 }
 
-// openOutput opens what the key log.output names.
-func openOutput(cfg Config) (*output, error) {
-	switch cfg.Output {
-	case "stdout", "":
-		return &output{w: cfg.Stdout}, nil
-	case "stderr":
-		return &output{w: cfg.Stderr}, nil
-	}
-	if !filepath.IsAbs(cfg.Output) {
-		return nil, fmt.Errorf("log.output: got %q; want stdout, stderr or the absolute path of a file", cfg.Output)
-	}
-	// Administrators of a group, and log shippers, read the log: 0640.
-	f, err := os.OpenFile(cfg.Output, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640) //nolint:gosec // see above; O_NONBLOCK: a pipe that nobody reads is an error, not a wait
-	if err != nil {
-		return nil, fmt.Errorf("log.output: %w", err)
-	}
-	return &output{w: f, file: f, torn: endsTorn(cfg.Output)}, nil
-}
+// Where those listen who take records from a socket.
+const (
+	journalSocket = "/run/systemd/journal/socket"
+	syslogSocket  = "/dev/log"
+)
 
-// endsTorn reports whether a file ends within a line: a process was killed
-// while it wrote, or the disk was full.
-func endsTorn(path string) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
-		return false
+// newTarget is what the key log.output says with one of its names.
+func newTarget(cfg Config, name string) (target, error) {
+	line, ok := map[string]func([]byte, *Event) []byte{
+		"": appendJSON, "json": appendJSON, "text": appendText, "exim": appendExim,
+	}[cfg.Format]
+	if !ok {
+		return target{}, fmt.Errorf("log.format: got %q; want json, text or exim", cfg.Format)
 	}
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return false
-	}
-	defer f.Close() //nolint:errcheck // only read
-	last := make([]byte, 1)
-	_, err = f.ReadAt(last, info.Size()-1)
-	return err == nil && last[0] != '\n'
-}
-
-// write writes whole lines and returns how many bytes of them got through. A
-// torn line before them is ended first, so that no record is joined to half of another.
-func (o *output) write(p []byte) (int, error) {
-	if o.torn {
-		n, err := o.w.Write([]byte("\n"))
-		if n != 1 || err != nil {
-			return 0, shortWrite(err)
+	to := target{name: name, encode: func(dst []byte, e *Event) []byte { return append(line(dst, e), '\n') }}
+	kind, path, _ := strings.Cut(name, ":")
+	switch {
+	case name == "stdout":
+		to.standard(cfg, cfg.Stdout, line)
+	case name == "stderr":
+		to.standard(cfg, cfg.Stderr, line)
+	case filepath.IsAbs(name):
+		to.file = true
+		to.open = func() (sink, error) { return openFile(name) }
+	case name == "journal":
+		lines := timeless(cfg.Format)
+		to.encode = journalFormat(func(dst []byte, e *Event) []byte { return lines(dst, e, maxListBytes) })
+		to.open = func() (sink, error) { return openJournal(cfg), nil }
+	case (kind == "syslog" || kind == "syslog-rfc5424") && (kind == name || filepath.IsAbs(path)):
+		if path == "" {
+			path = syslogSocket
 		}
-		o.torn = false
+		to.encode = newSyslogFormat(timeless(cfg.Format), kind == "syslog-rfc5424").append
+		// Nobody says in advance which kind of socket it is. glibc tries in this order, too.
+		to.open = func() (sink, error) { return newSocketSink(path, sendLines, "unixgram", "unix"), nil }
+	default:
+		return target{}, fmt.Errorf("log.output: got %q; want stdout, stderr, journal, syslog, syslog-rfc5424 or the absolute path of a file", name)
 	}
-	// Should w panic, how far it came is unknown.
-	o.torn = true
-	n, err := o.w.Write(p)
-	n = min(max(n, 0), len(p))
-	o.torn = n > 0 && p[n-1] != '\n'
-	if n < len(p) {
-		return n, shortWrite(err)
-	}
-	return n, nil
+	return to, nil
 }
 
-func shortWrite(err error) error {
-	if err == nil {
-		return io.ErrShortWrite
+// standard sets up stdout or stderr. One that ends in the journal is left
+// for the journal's own protocol, as systemd.exec(5) suggests: the records are
+// the same, and carry fields.
+func (t *target) standard(cfg Config, w io.Writer, line func([]byte, *Event) []byte) {
+	if w == nil {
+		w = io.Discard
 	}
-	return err
+	t.open = func() (sink, error) { return &lineSink{w: w}, nil }
+	if !Journaled(w) {
+		return
+	}
+	journal := openJournal(cfg)
+	defer journal.close() //nolint:errcheck // nothing was written
+	if journal.reach() == nil {
+		t.encode = journalFormat(line)
+		t.open = func() (sink, error) { return openJournal(cfg), nil }
+	}
 }
 
-func (o *output) close() error {
-	if o == nil || o.file == nil {
-		return nil
+func openJournal(cfg Config) *socketSink {
+	path := cfg.Journal
+	if path == "" {
+		path = journalSocket
 	}
-	if err := o.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+	return newSocketSink(path, sendJournal, "unixgram")
+}
+
+// timeless are the lines of a record where the receiver has the time already,
+// with lists of at most so many bytes. JSON is for programs that read a file;
+// where a line may be cut, or is read with journalctl, it is the text for people.
+func timeless(format string) func(dst []byte, e *Event, listBytes int) []byte {
+	if format == "exim" {
+		return func(dst []byte, e *Event, listBytes int) []byte { return appendEximLines(dst, e, "", listBytes) }
+	}
+	return appendTextLine
+}
+
+// Reach says why whoever listens for an output cannot be reached now. It
+// writes nothing; of stdout, stderr and files it knows nothing.
+func Reach(name string) error {
+	to, err := newTarget(Config{}, name)
+	if err != nil || to.file {
 		return err
+	}
+	out, err := to.open()
+	if err != nil {
+		return err
+	}
+	defer out.close() //nolint:errcheck // nothing was written
+	if socket, ok := out.(*socketSink); ok {
+		return socket.reach()
 	}
 	return nil
 }

@@ -25,11 +25,11 @@ func TestOpenRefuses(t *testing.T) {
 		cfg  events.Config
 		want string
 	}{
-		"pipe that nobody reads": {events.Config{Output: dir + "/pipe"}, "no such device or address"},
+		"pipe that nobody reads": {events.Config{Outputs: []string{dir + "/pipe"}}, "no such device or address"},
 		"format":                 {events.Config{Format: "xml"}, "log.format"},
-		"relative":               {events.Config{Output: "log"}, "log.output"},
-		"no directory":           {events.Config{Output: dir + "/no/log"}, "no such file or directory"},
-		"directory":              {events.Config{Output: dir}, "is a directory"},
+		"relative":               {events.Config{Outputs: []string{"log"}}, "log.output"},
+		"no directory":           {events.Config{Outputs: []string{dir + "/no/log"}}, "no such file or directory"},
+		"directory":              {events.Config{Outputs: []string{dir}}, "is a directory"},
 	}
 	for name, test := range tests {
 		if _, err := events.Open(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -40,9 +40,9 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestOutputs(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"stdout", "stderr", ""} {
+	for name, outputs := range map[string][]string{"stdout": {"stdout"}, "stderr": {"stderr"}, "": nil} {
 		var stdout, stderr bytes.Buffer
-		l := open(t, events.Config{Output: name, Stdout: &stdout, Stderr: &stderr})
+		l := open(t, events.Config{Outputs: outputs, Stdout: &stdout, Stderr: &stderr})
 		if err := l.Reopen(); err != nil {
 			t.Error(err)
 		}
@@ -60,7 +60,7 @@ func TestReopenAfterRename(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	synctest.Test(t, func(t *testing.T) {
-		l, err := events.Open(events.Config{Output: path})
+		l, err := events.Open(events.Config{Outputs: []string{path}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestTornLineOfThePastIsEnded(t *testing.T) {
 		if err := os.WriteFile(path, []byte(torn), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l := open(t, events.Config{Output: path})
+		l := open(t, events.Config{Outputs: []string{path}})
 		l.Write(numbered(1))
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
@@ -142,7 +142,7 @@ func TestFullDiskLosesRecordsOnly(t *testing.T) {
 		t.Skip("no /dev/full on this system")
 	}
 	log := &journal{}
-	l := open(t, events.Config{Output: "/dev/full", Logger: log.logger()})
+	l := open(t, events.Config{Outputs: []string{"/dev/full"}, Logger: log.logger()})
 	for n := range 10 {
 		l.Write(numbered(n))
 	}

@@ -9,9 +9,14 @@ import (
 // appendText is the record as one line for people. What decides stands in
 // front, in columns; the rest follows as key=value and clauses after "; ".
 func appendText(dst []byte, e *Event) []byte {
-	w := &textWriter{buf: dst}
-	w.buf = e.Time.UTC().AppendFormat(w.buf, time.RFC3339)
-	w.buf = append(w.buf, ' ')
+	dst = e.Time.UTC().AppendFormat(dst, time.RFC3339)
+	return appendTextLine(append(dst, ' '), e, maxListBytes)
+}
+
+// appendTextLine is the same without the time. A list takes no further
+// element after so many bytes.
+func appendTextLine(dst []byte, e *Event, listBytes int) []byte {
+	w := &textWriter{buf: dst, listBytes: listBytes}
 	w.column(e.ID, 11)
 	w.column(strings.ToUpper(e.Verdict), len("QUARANTINE"))
 	w.column(e.Mode, len(ModeUnsigned))
@@ -55,8 +60,9 @@ func appendText(dst []byte, e *Event) []byte {
 }
 
 type textWriter struct {
-	buf  []byte
-	list int
+	buf       []byte
+	list      int // where the list being written begins
+	listBytes int // after how many bytes it is full
 }
 
 // column pads a value with blanks, and ends it with one.
@@ -91,7 +97,7 @@ func (w *textWriter) full(name string, i, n int) bool {
 	if i == 0 {
 		w.list = len(w.buf)
 	}
-	if i < MaxList && len(w.buf)-w.list <= maxListBytes {
+	if i < MaxList && len(w.buf)-w.list <= w.listBytes {
 		return false
 	}
 	w.clause("left out: ")

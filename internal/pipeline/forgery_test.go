@@ -102,7 +102,7 @@ func runPoisoned(t *testing.T, format, s string) string {
 		return resolver.Answer{Records: []string{"v=DKIM1; p=" + s}}, nil
 	}
 	var record bytes.Buffer
-	log, err := events.Open(events.Config{Format: format, Output: "stdout", Stdout: &record, Logger: w.config.Logger})
+	log, err := events.Open(events.Config{Format: format, Outputs: []string{"stdout"}, Stdout: &record, Logger: w.config.Logger})
 	must(t, err)
 	w.config.Events = log
 	p := w.pipeline()

@@ -1,0 +1,91 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+)
+
+// lineSink is a file, stdout or stderr: a record is a line, or some of them.
+type lineSink struct {
+	w    io.Writer
+	file *os.File // nil: stdout and stderr, which are not ours to close
+	torn bool     // the last line was not written to its end
+}
+
+// openFile opens a file to add to it.
+func openFile(path string) (sink, error) {
+	// Administrators of a group, and log shippers, read the log: 0640.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640) //nolint:gosec // see above; O_NONBLOCK: a pipe that nobody reads is an error, not a wait
+	if err != nil {
+		return nil, fmt.Errorf("log.output: %w", err)
+	}
+	return &lineSink{w: f, file: f, torn: endsTorn(path)}, nil
+}
+
+// endsTorn reports whether a file ends within a line: a process was killed
+// while it wrote, or the disk was full.
+func endsTorn(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return false
+	}
+	defer f.Close() //nolint:errcheck // only read
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, info.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+// write writes whole lines. A torn line before them is ended first, so that no
+// record is joined to half of another.
+func (o *lineSink) write(p []byte, ends []int) (int, error) {
+	n, err := o.writeBytes(p)
+	through := 0
+	for through < len(ends) && ends[through] <= n {
+		through++
+	}
+	return through, err
+}
+
+// writeBytes returns how many bytes of p got through.
+func (o *lineSink) writeBytes(p []byte) (int, error) {
+	if o.torn {
+		n, err := o.w.Write([]byte("\n"))
+		if n != 1 || err != nil {
+			return 0, shortWrite(err)
+		}
+		o.torn = false
+	}
+	// Should w panic, how far it came is unknown.
+	o.torn = true
+	n, err := o.w.Write(p)
+	n = min(max(n, 0), len(p))
+	o.torn = n > 0 && p[n-1] != '\n'
+	if n < len(p) {
+		return n, shortWrite(err)
+	}
+	return n, nil
+}
+
+func shortWrite(err error) error {
+	if err == nil {
+		return io.ErrShortWrite
+	}
+	return err
+}
+
+func (o *lineSink) close() error {
+	if o.file == nil {
+		return nil
+	}
+	if err := o.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}

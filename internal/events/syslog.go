@@ -1,0 +1,130 @@
+package events
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	facilityMail = 2       // RFC 5424 section 6.2.1
+	appName      = "dkimd" // what syslog and the journal know us by
+
+	// maxSyslog is how long a message is at most, its header included: rsyslog
+	// and syslog-ng cut at 8 KiB unless told otherwise, rsyslog a little below.
+	maxSyslog = 8000
+	// listSyslog is after how many bytes a list takes no further element, once
+	// a message is longer than that.
+	listSyslog = 512
+)
+
+// The severities in use (RFC 5424 section 6.2.1).
+const (
+	severityError   = 3
+	severityWarning = 4
+	severityInfo    = 6
+)
+
+// severity says whether somebody should look: an error is a fault of dkimd's
+// own, a warning mail that is deferred, or whose signature is in danger.
+func (e *Event) severity() int {
+	switch {
+	case e.Error != "":
+		return severityError
+	case len(e.Warnings) > 0 || e.Verdict == "tempfail":
+		return severityWarning
+	}
+	return severityInfo
+}
+
+// syslogFormat makes syslog messages of a record: one for each line of it.
+type syslogFormat struct {
+	lines    func(dst []byte, e *Event, listBytes int) []byte // without a time
+	ietf     bool                                             // RFC 5424; else RFC 3164 as syslog(3) writes it
+	host, id string                                           // HOSTNAME and PROCID
+}
+
+func newSyslogFormat(lines func([]byte, *Event, int) []byte, ietf bool) *syslogFormat {
+	host, _ := os.Hostname()
+	return &syslogFormat{lines: lines, ietf: ietf, host: syslogName(host, 255), id: strconv.Itoa(os.Getpid())}
+}
+
+// append appends the messages of a record, each ended by a line feed: within
+// one there is none, all text of strangers being escaped.
+func (f *syslogFormat) append(dst []byte, e *Event) []byte {
+	text := f.lines(nil, e, maxListBytes)
+	if last := text[bytes.LastIndexByte(text, '\n')+1:]; len(last) > maxSyslog { // it has the lists
+		text = f.lines(text[:0], e, listSyslog)
+	}
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		start := len(dst)
+		dst = f.head(dst, e)
+		if f.ietf && !isASCII(line) {
+			dst = append(dst, "\xef\xbb\xbf"...) // RFC 5424 section 6.4: UTF-8 begins with a BOM
+		}
+		dst = appendCut(dst, line, maxSyslog-(len(dst)-start))
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// head appends what stands before the message.
+func (f *syslogFormat) head(dst []byte, e *Event) []byte {
+	dst = append(dst, '<')
+	dst = strconv.AppendInt(dst, int64(facilityMail<<3|e.severity()), 10)
+	dst = append(dst, '>')
+	if !f.ietf {
+		// On the local socket no host name follows; the receiver knows its own.
+		dst = e.Time.Local().AppendFormat(dst, time.Stamp)
+		dst = append(dst, " "+appName+"["...)
+		dst = append(dst, f.id...)
+		return append(dst, "]: "...)
+	}
+	// RFC 5424 section 6: VERSION TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA.
+	dst = append(dst, "1 "...)
+	dst = e.Time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	for _, part := range [...]string{f.host, appName, f.id, syslogName(e.Mode, 32), "-"} {
+		dst = append(dst, ' ')
+		dst = append(dst, part...)
+	}
+	return append(dst, ' ')
+}
+
+// syslogName is s where it may stand in the header of a message (PRINTUSASCII,
+// RFC 5424 section 6), else "-": not known.
+func syslogName(s string, most int) string {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return "-"
+		}
+	}
+	if s == "" || len(s) > most {
+		return "-"
+	}
+	return s
+}
+
+func isASCII(line []byte) bool {
+	for _, c := range line {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// appendCut appends a line of at most so many bytes. What decides stands at its
+// beginning; it never cuts a character in two.
+func appendCut(dst, line []byte, most int) []byte {
+	if len(line) <= most {
+		return append(dst, line...)
+	}
+	end := most - len("...")
+	for !utf8.RuneStart(line[end]) {
+		end--
+	}
+	dst = append(dst, line[:end]...)
+	return append(dst, "..."...)
+}
