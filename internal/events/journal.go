@@ -115,6 +115,24 @@ func sendJournal(conn *net.UnixConn, entry []byte) error {
 	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		return err
 	}
-	_, _, err = conn.WriteMsgUnix(nil, syscall.UnixRights(int(file.Fd())), nil)
-	return err
+	return sendFile(conn, file)
+}
+
+// sendFile sends a datagram of nothing but a file. net.UnixConn has no way to
+// do so once it is connected.
+func sendFile(conn *net.UnixConn, file *os.File) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	rights := unix.UnixRights(int(file.Fd()))
+	var sent error
+	err = raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendmsg(int(fd), nil, rights, nil, 0)
+		return !errors.Is(sent, unix.EAGAIN) // full: called again when there is room
+	})
+	if err != nil {
+		return err
+	}
+	return sent
 }

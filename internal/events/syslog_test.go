@@ -1,0 +1,186 @@
+package events_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"dkimd/internal/events"
+)
+
+// messages are the datagrams that an output makes of events; a last record marks the end.
+func messages(t *testing.T, cfg events.Config, r *receiver, all ...*events.Event) []string {
+	t.Helper()
+	l := open(t, cfg)
+	for _, e := range all {
+		l.Write(e)
+	}
+	l.Write(&events.Event{Time: sample().Time, ID: "the-end"})
+	var list []string
+	for {
+		got := r.next(t)
+		if strings.Contains(got, "the-end") {
+			break
+		}
+		list = append(list, got)
+	}
+	if err := l.Close(); err != nil || l.Lost() > 0 {
+		t.Errorf("%v, %d lost", err, l.Lost())
+	}
+	return list
+}
+
+func TestSyslogMessages(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := sample().Time.Local()
+	old := fmt.Sprintf("%s dkimd[%d]: ", local.Format("Jan _2 15:04:05"), os.Getpid())
+	ietf := fmt.Sprintf("1 2026-11-23T14:00:00.123456Z %s dkimd %d verify - ", host, os.Getpid())
+	text := strings.TrimPrefix(strings.TrimSuffix(written(t, "text", sample()), "\n"), "2026-11-23T14:00:00Z ")
+	var exim []string
+	for line := range strings.Lines(written(t, "exim", sample())) {
+		exim = append(exim, strings.TrimPrefix(strings.TrimSuffix(line, "\n"), local.Format("2006-01-02 15:04:05 ")))
+	}
+	foreign := func(e *events.Event) { e.Sender = "jürgen@example.org" }
+	tests := map[string]struct {
+		output, format string
+		change         func(e *events.Event)
+		want           []string
+	}{
+		"json is text":                   {"syslog", "json", nil, []string{"<20>" + old + text}},
+		"text":                           {"syslog", "text", nil, []string{"<20>" + old + text}},
+		"a line each of exim":            {"syslog", "exim", nil, []string{"<20>" + old + exim[0], "<20>" + old + exim[1], "<20>" + old + exim[2]}},
+		"RFC 5424 section 6":             {"syslog-rfc5424", "json", nil, []string{"<20>" + ietf + text}},
+		"a BOM, RFC 5424 section 6.4":    {"syslog-rfc5424", "json", foreign, []string{"<20>" + ietf + "\ufeff" + strings.Replace(text, "bounce@esp.example", "jürgen@example.org", 1)}},
+		"no BOM in RFC 3164":             {"syslog", "json", foreign, []string{"<20>" + old + strings.Replace(text, "bounce@esp.example", "jürgen@example.org", 1)}},
+		"nothing to look at is info":     {"syslog", "json", func(e *events.Event) { e.Warnings = nil }, []string{"<22>" + old + strings.Replace(text, "; warning: a line is longer than 998 octets", "", 1)}},
+		"deferred is a warning":          {"syslog", "json", func(e *events.Event) { e.Warnings, e.Verdict = nil, "tempfail" }, []string{"<20>" + old}},
+		"a fault of our own is an error": {"syslog", "json", func(e *events.Event) { e.Error = "panic" }, []string{"<19>" + old}},
+		"a mode that is no MSGID":        {"syslog-rfc5424", "json", func(e *events.Event) { e.Mode = "a b" }, []string{"<20>" + strings.Replace(ietf, " verify ", " - ", 1)}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := receive(t, filepath.Join(t.TempDir(), "log"))
+			e := sample()
+			if test.change != nil {
+				test.change(e)
+			}
+			got := messages(t, events.Config{Format: test.format, Outputs: []string{test.output + ":" + r.path}}, r, e)
+			if len(got) != len(test.want) {
+				t.Fatalf("got %q", got)
+			}
+			for i, want := range test.want {
+				// Where only the head is of interest, the rest may be anything.
+				if got[i] != want && (len(want) > 100 || !strings.HasPrefix(got[i], want)) {
+					t.Errorf("got  %s\nwant %s", got[i], want)
+				}
+			}
+		})
+	}
+}
+
+// TestSyslogStream: where a stream socket listens, each message is a line, also over the next connection.
+func TestSyslogStream(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	l := open(t, events.Config{Outputs: []string{"syslog:" + listener.Addr().String()}})
+	for n := range 3 {
+		l.Write(&events.Event{ID: fmt.Sprintf("id%d0", n)})
+		conn, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		l.Write(&events.Event{ID: fmt.Sprintf("id%d1", n)})
+		lines := bufio.NewScanner(conn)
+		for i := range 2 {
+			if !lines.Scan() || !strings.Contains(lines.Text(), fmt.Sprintf("]: id%d%d ", n, i)) {
+				t.Errorf("got %q, %v", lines.Text(), lines.Err())
+			}
+		}
+		_ = conn.Close()
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSyslogMessagesAreBounded: receivers cut at 8 KiB. What decides is in front, and the
+// rule is still there whatever a stranger adds.
+func TestSyslogMessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	many := sample()
+	for len(many.Signatures) < 100 {
+		s := many.Signatures[0]
+		s.Reason = strings.Repeat("long ", 100)
+		many.Signatures = append(many.Signatures, s)
+	}
+	broad := sample()
+	broad.Sender, broad.Helo, broad.Auth, broad.MessageID = strings.Repeat("ü", 500), strings.Repeat("\x00", 900), strings.Repeat("\x01", 900), strings.Repeat("\x02", 900)
+	for _, output := range []string{"syslog", "syslog-rfc5424"} {
+		r := receive(t, filepath.Join(t.TempDir(), "log"))
+		cfg := events.Config{Outputs: []string{output + ":" + r.path}}
+		got := messages(t, cfg, r, many, broad)
+		if len(got) != 2 {
+			t.Fatalf("%d messages", len(got))
+		}
+		for _, m := range got {
+			if len(m) > 8000 || !utf8.ValidString(m) || !strings.Contains(m, "4Xyz8q2Nk1z REJECT     verify ") {
+				t.Errorf("%s: %d bytes: %.200q", output, len(m), m)
+			}
+		}
+		if !strings.Contains(got[0], "; left out: 97 signatures") || !strings.Contains(got[0], `rule gmail.com.toml "gmail must be signed" reject`) || strings.HasSuffix(got[0], "...") {
+			t.Errorf("%s: %q", output, got[0])
+		}
+		if len(got[1]) < 7990 || !strings.HasSuffix(got[1], "...") {
+			t.Errorf("%s: %d bytes, %q", output, len(got[1]), got[1])
+		}
+		cfg.Format = "exim"
+		for _, m := range messages(t, cfg, r, many, broad) {
+			if len(m) > 8000 || !utf8.ValidString(m) {
+				t.Errorf("%s, exim: %d bytes: %.200q", output, len(m), m)
+			}
+		}
+	}
+}
+
+// TestSyslogIsNotForged: whatever a stranger writes, a record has its own messages and no other.
+func TestSyslogIsNotForged(t *testing.T) {
+	t.Parallel()
+	head := regexp.MustCompile(`^<\d\d>(1 \S+ \S+ dkimd \d+ \S+ - (\x{feff})?|\w{3} [ \d]\d \d\d:\d\d:\d\d dkimd\[\d+\]: )`)
+	for name, value := range hostile() {
+		for _, output := range []string{"syslog", "syslog-rfc5424"} {
+			for _, format := range []string{"json", "exim"} {
+				r := receive(t, filepath.Join(t.TempDir(), "log"))
+				got := messages(t, events.Config{Format: format, Outputs: []string{output + ":" + r.path}}, r, poisoned(value))
+				if want := map[string]int{"json": 1, "exim": 2}[format]; len(got) != want {
+					t.Errorf("%s, %s, %s: %d messages: %q", name, output, format, len(got), got)
+				}
+				for _, m := range got {
+					rest := head.ReplaceAllString(m, "")
+					if rest == m || strings.ContainsFunc(rest, func(r rune) bool { return !unicode.IsPrint(r) }) || len(m) > 8000 {
+						t.Errorf("%s, %s, %s: %q", name, output, format, m)
+					}
+				}
+			}
+		}
+	}
+}
