@@ -42,7 +42,6 @@ type sink interface {
 	// write writes records, which end in buf where ends says, and returns how
 	// many of them got through.
 	write(buf []byte, ends []int) (int, error)
-	// close also ends a write under way.
 	close() error
 }
 
@@ -139,14 +138,19 @@ func (s *stream) close() error {
 	select {
 	case <-s.done:
 	case <-deadline.C:
+		before := s.losses.count.Load()
 		s.mu.Lock()
 		stuck := len(s.pending.ends)
 		s.pending = batch{}
 		out := s.opened
 		s.mu.Unlock()
-		err = fmt.Errorf("log.output %s takes no more records; %d at least are lost", s.name, stuck)
-		s.losses.add(stuck, err)
 		_ = out.close()
+		if _, ok := out.(*socketSink); ok {
+			<-s.done // closing a socket ends the write, and the records in it are counted
+		}
+		s.losses.count.Add(uint64(stuck))
+		err = fmt.Errorf("log.output %s takes no more records; %d at least are lost", s.name, s.losses.count.Load()-before)
+		s.losses.report(err)
 	}
 	s.losses.stop()
 	return err
