@@ -154,10 +154,11 @@ func logFile(cmd *cobra.Command, args []string) (string, error) {
 	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
 		return c.Log.Output[i], nil
 	}
-	return "", mend{
-		fmt.Errorf("the log stream goes to %s, not to a file", strings.Join(c.Log.Output, ", ")),
-		"name the file it ends up in, or: journalctl -u dkimd -o cat | dkimd log -",
+	hint := "name the file it ends up in, or: journalctl -u dkimd -o cat | dkimd log -"
+	if !slices.Contains(c.Log.Output, "stdout") && !slices.Contains(c.Log.Output, "stderr") {
+		hint = "name a file in [log] output as well: records are JSON there"
 	}
+	return "", mend{fmt.Errorf("the log stream goes to %s, not to a file", strings.Join(c.Log.Output, ", ")), hint}
 }
 
 // show reads the stream and prints what is asked for.

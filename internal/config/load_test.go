@@ -300,3 +300,20 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestOutputs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for text, want := range map[string][]string{
+		`"stdout"`:         {"stdout"},
+		`"journal"`:        {"journal"},
+		`"syslog"`:         {"syslog"},
+		`"syslog-rfc5424"`: {"syslog-rfc5424"},
+		`["stderr", "DIR//log", "DIR/two", "syslog:/run//x", "syslog-rfc5424:/run/x"]`: {"stderr", dir + "/log", dir + "/two", "syslog:/run/x", "syslog-rfc5424:/run/x"},
+	} {
+		c, faults := load(t, "[log]\noutput = "+strings.ReplaceAll(text, "DIR", dir))
+		if len(faults) > 0 || !slices.Equal(c.Log.Output, want) {
+			t.Errorf("%s: %q, %v", text, c.Log.Output, faults)
+		}
+	}
+}
