@@ -20,7 +20,7 @@ func TestSystemdIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	t.Setenv("NOTIFY_SOCKET", w.path("notify"))
 	next := func() string {
 		t.Helper()
@@ -84,7 +84,7 @@ func TestPrioritiesOnlyInTheJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
 		t.Fatal(err)

@@ -45,8 +45,17 @@ func journalFormat(message func([]byte, *Event) []byte) func([]byte, *Event) []b
 		dst = strconv.AppendInt(dst, int64(e.severity()), 10)
 		dst = append(dst, '\n')
 		for _, f := range [...]struct{ name, value string }{
-			{"ID", e.ID}, {"MESSAGE_ID", e.MessageID}, {"FRONT", e.Front}, {"MODE", e.Mode}, {"REASON", e.Reason},
-			{"CLIENT", e.Client}, {"HELO", e.Helo}, {"AUTH", e.Auth}, {"SENDER", e.Sender}, {"VERDICT", e.Verdict}, {"ERROR", e.Error},
+			{"ID", e.ID},
+			{"MESSAGE_ID", e.MessageID},
+			{"FRONT", e.Front},
+			{"MODE", e.Mode},
+			{"REASON", e.Reason},
+			{"CLIENT", e.Client},
+			{"HELO", e.Helo},
+			{"AUTH", e.Auth},
+			{"SENDER", e.Sender},
+			{"VERDICT", e.Verdict},
+			{"ERROR", e.Error},
 		} {
 			dst = appendField(dst, f.name, f.value)
 		}

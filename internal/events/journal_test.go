@@ -153,7 +153,7 @@ func TestLargeEntryIsAFileInMemory(t *testing.T) {
 		t.Fatal(fds, err)
 	}
 	file := os.NewFile(uintptr(fds[0]), "entry")
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	if _, err := file.WriteAt([]byte("x"), 0); err == nil {
 		t.Error("it is not sealed")
 	}

@@ -98,7 +98,7 @@ func TestSyslogStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	l := open(t, events.Config{Outputs: []string{"syslog:" + listener.Addr().String()}})
 	for n := range 3 {
 		l.Write(&events.Event{ID: fmt.Sprintf("id%d0", n)})
