@@ -156,7 +156,7 @@ func TestJournalHasFields(t *testing.T) {
 	entries, summary, _ := strings.Cut(output.String(), "-- summary\n")
 
 	got := map[string]map[string]any{}
-	for _, line := range bytes.Split([]byte(entries), []byte("\n")) {
+	for line := range bytes.SplitSeq([]byte(entries), []byte("\n")) {
 		var e map[string]any
 		if json.Unmarshal(line, &e) != nil {
 			continue
