@@ -1,0 +1,127 @@
+//go:build integration
+
+package integration_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestSendmailSignsMailOfAnInsideClient(t *testing.T) {
+	t.Parallel()
+	for name, unixSocket := range map[string]bool{"over TCP": false, "through a unix socket": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newSendmailWorld(t, sendmailSettings{unixSocket: unixSocket})
+			to := unique("inside") + "@elsewhere.test"
+			got := w.dial(t, sendmailInside).send("alice@ours.test", to, newMail("alice@ours.test", "an inside client").bytes())
+			if got.code != 250 {
+				t.Fatal(got)
+			}
+			checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
+			r := w.daemon.stream.from(t, "alice@ours.test")
+			checkRecord(t, r, sendmailInside)
+			if r.ID != got.queueID() {
+				t.Errorf("record id %q, Sendmail queued as %q", r.ID, got.queueID())
+			}
+		})
+	}
+}
+
+func TestSendmailSignsMailOfALogin(t *testing.T) {
+	t.Parallel()
+	w := newSendmailWorld(t, sendmailSettings{})
+	to := unique("login") + "@elsewhere.test"
+	c := w.dial(t, sendmailOutside).login(loginOrg, password)
+	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "a login from a café").bytes()); got.code != 250 {
+		t.Fatal(got)
+	}
+	checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
+	r := w.daemon.stream.from(t, "alice@ours.test")
+	checkRecord(t, r, sendmailOutside)
+	if r.Auth != loginOrg {
+		t.Errorf("record's auth %q, want %q", r.Auth, loginOrg)
+	}
+}
+
+func TestSendmailSignsLocalSubmissions(t *testing.T) {
+	t.Parallel()
+	w := newSendmailWorld(t, sendmailSettings{})
+	to := unique("submit") + "@elsewhere.test"
+	// No Message-ID, no Date: the submission program adds them before dkimd signs.
+	m := newMail("alice@ours.test", "sendmail -t").without("To").without("Date").without("Message-ID").with("To: " + to)
+	w.submit(t, m.bytes())
+	checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
+	checkRecord(t, w.daemon.stream.wait(t, "the local submission", func(record) bool { return true }), sendmailInside)
+}
+
+func TestSendmailNeverSignsForAnOutsideClient(t *testing.T) {
+	t.Parallel()
+	w := newSendmailWorld(t, sendmailSettings{})
+	to := unique("forged") + "@elsewhere.test"
+	got := w.dial(t, sendmailOutside).send("alice@ours.test", to, newMail("alice@ours.test", "not ours").bytes())
+	if got.code != 250 {
+		t.Fatal(got)
+	}
+	data := w.stage.sink.wait(t, to).data
+	if got := named(data, "DKIM-Signature"); len(got) > 0 {
+		t.Errorf("an outside client got a signature of ours: %q", got)
+	}
+	if got := named(data, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "dkim=none") {
+		t.Errorf("Authentication-Results %q, want one with dkim=none", got)
+	}
+	r := w.daemon.stream.from(t, "alice@ours.test")
+	if r.Mode != "verify" || len(r.Signed) > 0 || r.Client != sendmailOutside || r.ID != got.queueID() {
+		t.Errorf("record %+v; want mode verify, nothing signed, client %s, id %s", r, sendmailOutside, got.queueID())
+	}
+}
+
+func TestSendmailSignsMailOfAListedDaemon(t *testing.T) {
+	t.Parallel()
+	w := newSendmailWorld(t, sendmailSettings{})
+	to := unique("daemon") + "@elsewhere.test"
+	c := dialFrom(t, sendmailOutside, fmt.Sprintf("127.0.0.1:%d", w.originating))
+	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "a daemon name").bytes()); got.code != 250 {
+		t.Fatal(got)
+	}
+	checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
+}
+
+// Sendmail tells the address as IPv6:0:0:0:0:0:0:0:1.
+func TestSendmailSignsMailOfAnIPv6Client(t *testing.T) {
+	t.Parallel()
+	w := newSendmailWorld(t, sendmailSettings{})
+	to := unique("ipv6") + "@elsewhere.test"
+	c := dialFrom(t, "::1", fmt.Sprintf("[::1]:%d", w.port6))
+	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "IPv6").bytes()); got.code != 250 {
+		t.Fatal(got)
+	}
+	checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
+	checkRecord(t, w.daemon.stream.from(t, "alice@ours.test"), "::1")
+}
+
+// What is oddly written must reach dkimd and the next host alike.
+func TestSendmailDeliversWhatWasSigned(t *testing.T) {
+	t.Parallel()
+	for _, canonicalization := range []string{"relaxed/relaxed", "relaxed/simple"} {
+		w := newSendmailWorld(t, sendmailSettings{sign: fmt.Sprintf("canonicalization = %q", canonicalization)})
+		plain := func() *mail { return newMail("alice@ours.test", "bytes") }
+		folded := plain().without("Subject").without("To").with("Subject: folded\r\n\tinto\r\n   three  lines ", "To: <reader@elsewhere.test>,\r\n\t\"Second, B\" <second@elsewhere.test>")
+		binary := plain().with("X-Latin: caf\xe9").without("Subject").with("Subject: Gr\xc3\xb6\xc3\x9fe")
+		binary.body = "8-bit \xe9\xff\r\n..dot\r\n. \r\ntrailing \t \r\n" + strings.Repeat("x", 900) + "\r\n\r\n\r\n"
+		bare := plain().without("Date").without("Message-ID")
+		noBody := plain()
+		noBody.body = ""
+		for name, m := range map[string]*mail{"plain": plain(), "folded": folded, "8-bit": binary, "neither Date nor Message-ID": bare, "no body": noBody} {
+			t.Run(canonicalization+" "+name, func(t *testing.T) {
+				t.Parallel()
+				to := unique("bytes") + "@elsewhere.test"
+				if got := w.dial(t, sendmailInside).send("alice@ours.test", to, m.bytes()); got.code != 250 {
+					t.Fatal(got)
+				}
+				checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
+			})
+		}
+	}
+}
