@@ -4,6 +4,7 @@ package integration_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -123,5 +124,36 @@ func TestSendmailDeliversWhatWasSigned(t *testing.T) {
 				checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
 			})
 		}
+	}
+}
+
+// With the settings of docs/sendmail.md a signature outlives what Sendmail
+// writes anew when it delivers.
+func TestSendmailRewritesNothingThatWasSigned(t *testing.T) {
+	t.Parallel()
+	w := newSendmailWorld(t, sendmailSettings{sign: guideLine(t, "headers = ", "")})
+	tests := map[string]struct{ written, delivered string }{
+		"a list":             {"To: a@x.test,b@y.test", "a@x.test, b@y.test"},
+		"a name with a dot":  {"Cc: A.B <a@x.test> , b@y.test", "A.B <a@x.test>, b@y.test"},
+		"no domain":          {"Reply-To: root", "root@" + mailName},
+		"an author":          {"From: Dr. O'Brien <alice@ours.test>", "Dr. O'Brien <alice@ours.test>"},
+		"an author's remark": {"From: alice@ours.test (Dr. O'Brien)", "alice@ours.test (Dr. O'Brien)"},
+		"a mailing list":     {"List-Unsubscribe: <a@x.test>,<mailto:b@y.test>", "<a@x.test>,<mailto:b@y.test>"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := unique("rewritten") + "@elsewhere.test"
+			field, _, _ := strings.Cut(test.written, ":")
+			m := newMail("alice@ours.test", "rewriting").without(field).with(test.written)
+			if got := w.dial(t, sendmailInside).send("alice@ours.test", to, m.bytes()); got.code != 250 {
+				t.Fatal(got)
+			}
+			data := w.stage.sink.wait(t, to).data
+			if got := named(data, field); !slices.Equal(got, []string{test.delivered}) {
+				t.Errorf("Sendmail delivers %s: %q, want %q", field, got, test.delivered)
+			}
+			checkSigned(t, w.world, data)
+		})
 	}
 }

@@ -63,19 +63,19 @@ const (
 
 var filterSocket = regexp.MustCompile(`S=[^,]*`)
 
-// guideLine is the line of docs/sendmail.md that has these words.
-func guideLine(t *testing.T, words string) string {
+// guideLine is the first line of docs/sendmail.md that begins so and has these words.
+func guideLine(t *testing.T, begin, words string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/sendmail.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "INPUT_MAIL_FILTER(") && strings.Contains(line, words) {
+		if strings.HasPrefix(line, begin) && strings.Contains(line, words) {
 			return strings.TrimSpace(line)
 		}
 	}
-	t.Fatalf("docs/sendmail.md has no INPUT_MAIL_FILTER with %s", words)
+	t.Fatalf("docs/sendmail.md has no %s with %s", begin, words)
 	return ""
 }
 
@@ -89,12 +89,12 @@ func newSendmailWorld(t *testing.T, s sendmailSettings) *sendmailWorld {
 	}
 	w := &sendmailWorld{port: freePort(), port6: freePort(), originating: freePort(), syslog: new(transcript)}
 	w.world = &world{stage: stage, dns: startDNS(t), dir: dir, lane: &lane{milter: fmt.Sprintf("inet:127.0.0.1:%d", freePort())}}
-	line := guideLine(t, "S=inet:")
+	line := guideLine(t, "INPUT_MAIL_FILTER(", "S=inet:")
 	_, address := address(w.milter)
 	host, port, _ := net.SplitHostPort(address)
 	socket := "S=inet:" + port + "@" + host
 	if s.unixSocket {
-		line, w.milter, socket = guideLine(t, "S=local:"), "unix:"+dir+"/dkimd.sock", "S=local:"+sendmailDir+"/dkimd.sock"
+		line, w.milter, socket = guideLine(t, "INPUT_MAIL_FILTER(", "S=local:"), "unix:"+dir+"/dkimd.sock", "S=local:"+sendmailDir+"/dkimd.sock"
 	}
 	line = filterSocket.ReplaceAllString(line, socket)
 	if s.filterFlag != "" {
@@ -119,13 +119,13 @@ func newSendmailWorld(t *testing.T, s sendmailSettings) *sendmailWorld {
 		w.rule(t, name, text)
 	}
 	w.start(t)
-	w.lay(t, line)
+	w.lay(t, line+"\n"+guideLine(t, "define(`confMUST_QUOTE_CHARS'", ""))
 	w.serve(t)
 	return w
 }
 
-// lay makes Sendmail's directories and files; filters are its INPUT_MAIL_FILTER lines.
-func (w *sendmailWorld) lay(t *testing.T, filters string) {
+// lay makes Sendmail's directories and files; guide is what the guide has for sendmail.mc.
+func (w *sendmailWorld) lay(t *testing.T, guide string) {
 	t.Helper()
 	if err := os.Chmod(w.dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func (w *sendmailWorld) lay(t *testing.T, filters string) {
 	w.write(t, "switch", "hosts files\naliases files\n")
 	w.write(t, "sasl/Sendmail.conf", "pwcheck_method: saslauthd\nmech_list: PLAIN\nsaslauthd_path: "+sendmailDir+"/logins\n")
 	values := strings.NewReplacer("@DIR@", sendmailDir, "@CF@", sendmailRoot()+"/usr/share/sendmail/cf", "@SINK@", strconv.Itoa(w.stage.sink.addr().Port),
-		"@PORT@", strconv.Itoa(w.port), "@PORT6@", strconv.Itoa(w.port6), "@ORIGINATING@", strconv.Itoa(w.originating), "@FILTERS@", filters)
+		"@PORT@", strconv.Itoa(w.port), "@PORT6@", strconv.Itoa(w.port6), "@ORIGINATING@", strconv.Itoa(w.originating), "@GUIDE@", guide)
 	for _, name := range []string{"sendmail", "submit"} {
 		var mc string
 		for _, part := range []string{"head", name} {

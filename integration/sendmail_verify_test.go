@@ -4,6 +4,7 @@ package integration_test
 
 import (
 	"bytes"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -191,8 +192,8 @@ func TestSendmailRemovesForgedAuthenticationResults(t *testing.T) {
 // delivery, when dkimd has had its say.
 func TestSendmailMissingFromMeetsTheDefaultRules(t *testing.T) {
 	t.Parallel()
-	w := newSendmailGmail(t)
 	m := newMail(gmailUser, "no author").without("From")
+	w := newSendmailGmail(t)
 	if got := w.dial(t, sendmailOutside).send(gmailUser, "nofrom@elsewhere.test", m.bytes()); got.String() != gmailReply {
 		t.Errorf("with gmail.com's address as its sender: Sendmail answers %q, want %q", got, gmailReply)
 	}
@@ -203,7 +204,15 @@ func TestSendmailMissingFromMeetsTheDefaultRules(t *testing.T) {
 	if got := named(w.stage.sink.wait(t, to).data, "From"); !slices.Equal(got, []string{"bob@theirs.example"}) {
 		t.Errorf("Sendmail wrote From %q; docs/sendmail.md warns of the sender's address", got)
 	}
-	if r := w.daemon.stream.from(t, "bob@theirs.example"); len(r.From) != 0 {
-		t.Errorf("record %+v", r)
+	// The guide's rule.
+	steps := readGuide(t, "docs/sendmail.md", "What Sendmail changes after dkimd")
+	rule := steps[len(steps)-1]
+	w.write(t, "rules/"+filepath.Base(rule.path), rule.text)
+	w.reload(t, "reloaded")
+	if got := w.dial(t, sendmailOutside).send("carol@theirs.example", "nofrom@elsewhere.test", m.bytes()); got.String() != "550 5.7.1 This message has no From" {
+		t.Errorf("with the guide's rule: Sendmail answers %q", got)
+	}
+	if r := w.daemon.stream.from(t, "carol@theirs.example"); len(r.From) != 0 || r.Verdict != "reject" {
+		t.Errorf("record %+v; want no From, verdict reject", r)
 	}
 }
