@@ -35,6 +35,7 @@ func TestSendmailQuarantinesInItsQueue(t *testing.T) {
 	list := func(args ...string) string {
 		return w.run(t, nil, append([]string{"-C", sendmailDir + "/sendmail.cf", "-bp"}, args...)...)
 	}
+	w.waitSyslog(t, id, "milter=dkimd, quarantine=dkimd: unsigned")
 	eventually(t, waitLimit, "the message is in quarantine", func() bool { return strings.Contains(list("-qQ"), id) })
 	if ordinary := list(); strings.Contains(ordinary, id) {
 		t.Errorf("the message is in the ordinary queue as well:\n%s", ordinary)
@@ -87,6 +88,7 @@ func TestSendmailTellsTheReplyAsItIsWritten(t *testing.T) {
 	if got := w.unsigned(t, "tempfail@elsewhere.test"); got.String() != "450 4.7.0 100% sure? %s Come back" {
 		t.Errorf("Sendmail answers %q", got)
 	}
+	w.waitSyslog(t, "Milter: data, reject=450 4.7.0 ")
 }
 
 // What F= of the filter says happens while dkimd is dead: in the middle of a
@@ -197,6 +199,27 @@ func TestSendmailAsksItsFiltersInOrder(t *testing.T) {
 	}
 	if len(results) != 1 || !strings.Contains(results[0], "dkim=none") {
 		t.Errorf("the next milter sees %q; want our result alone", results)
+	}
+}
+
+// Neither what a content filter hands back, nor what goes into the queue without
+// the submission program, is shown to dkimd.
+func TestSendmailAsksNoFilterWhereTheGuideSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newSendmailWorld(t, sendmailSettings{})
+	handedBack, queued := unique("reinjected")+"@elsewhere.test", unique("queued")+"@elsewhere.test"
+	m := newMail("alice@ours.test", "unseen").without("To").with("To: " + queued)
+	if got := dialFrom(t, sendmailInside, fmt.Sprintf("127.0.0.1:%d", w.reinjection)).send("alice@ours.test", handedBack, m.bytes()); got.code != 250 {
+		t.Fatal(got)
+	}
+	w.run(t, []byte(strings.ReplaceAll(string(m.bytes()), "\r\n", "\n")), "-C", sendmailDir+"/sendmail.cf", "-Am", "-t")
+	for _, to := range []string{handedBack, queued} {
+		if got := named(w.stage.sink.wait(t, to).data, "DKIM-Signature"); len(got) > 0 {
+			t.Errorf("%s: signed: %q", to, got)
+		}
+	}
+	if got := w.daemon.stream.all(); len(got) > 0 {
+		t.Errorf("dkimd was asked: %+v", got)
 	}
 }
 

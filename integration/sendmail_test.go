@@ -88,7 +88,7 @@ func newSendmailWorld(t *testing.T, s sendmailSettings) *sendmailWorld {
 		t.Fatal(err)
 	}
 	w := &sendmailWorld{port: freePort(), port6: freePort(), originating: freePort(), syslog: new(transcript)}
-	w.world = &world{stage: stage, dns: startDNS(t), dir: dir, lane: &lane{milter: fmt.Sprintf("inet:127.0.0.1:%d", freePort())}}
+	w.world = &world{stage: stage, dns: startDNS(t), dir: dir, lane: &lane{milter: fmt.Sprintf("inet:127.0.0.1:%d", freePort()), reinjection: freePort()}}
 	line := guideLine(t, "INPUT_MAIL_FILTER(", "S=inet:")
 	_, address := address(w.milter)
 	host, port, _ := net.SplitHostPort(address)
@@ -149,7 +149,8 @@ func (w *sendmailWorld) lay(t *testing.T, guide string) {
 	w.write(t, "switch", "hosts files\naliases files\n")
 	w.write(t, "sasl/Sendmail.conf", "pwcheck_method: saslauthd\nmech_list: PLAIN\nsaslauthd_path: "+sendmailDir+"/logins\n")
 	values := strings.NewReplacer("@DIR@", sendmailDir, "@CF@", sendmailRoot()+"/usr/share/sendmail/cf", "@SINK@", strconv.Itoa(w.stage.sink.addr().Port),
-		"@PORT@", strconv.Itoa(w.port), "@PORT6@", strconv.Itoa(w.port6), "@ORIGINATING@", strconv.Itoa(w.originating), "@GUIDE@", guide)
+		"@PORT@", strconv.Itoa(w.port), "@PORT6@", strconv.Itoa(w.port6), "@ORIGINATING@", strconv.Itoa(w.originating),
+		"@REINJECT@", strconv.Itoa(w.reinjection), "@GUIDE@", guide)
 	for _, name := range []string{"sendmail", "submit"} {
 		var mc string
 		for _, part := range []string{"head", name} {
