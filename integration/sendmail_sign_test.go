@@ -4,6 +4,7 @@ package integration_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -155,5 +156,19 @@ func TestSendmailRewritesNothingThatWasSigned(t *testing.T) {
 			}
 			checkSigned(t, w.world, data)
 		})
+	}
+}
+
+// The README's lines for sendmail.mc are the guide's, which every test here uses.
+func TestReadmeHasTheLinesForSendmail(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{guideLine(t, "INPUT_MAIL_FILTER(", "S=inet:"), guideLine(t, "define(`confMUST_QUOTE_CHARS'", "")} {
+		if !strings.Contains(string(readme), "\n"+line+"\n") {
+			t.Errorf("README.md has no line %s", line)
+		}
 	}
 }

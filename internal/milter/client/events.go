@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,16 +29,6 @@ func stageName(stage uint32) string {
 		return names[stage]
 	}
 	return "stage " + strconv.FormatUint(uint64(stage), 10)
-}
-
-// Peer is the SMTP client. The zero Addr is a client without an address, as
-// with mail that is submitted locally.
-type Peer struct {
-	Name string
-	Addr netip.Addr
-	Port uint16
-	// Address replaces the text of Addr, for what no MTA should say.
-	Address string
 }
 
 // Connect reports a client.
@@ -68,21 +57,6 @@ func (s *Session) Connect(p Peer) (Result, error) {
 	}
 	s.packet('C', []byte(p.Name), []byte{0, family}, rest)
 	return s.answer(NoReplyConnect)
-}
-
-// addressText is a client's address as the MTA writes it. Sendmail shortens no IPv6 address.
-func (s *Session) addressText(p Peer) string {
-	switch {
-	case p.Address != "":
-		return p.Address
-	case p.Addr.Is6() && s.o.MTA == Sendmail:
-		text := "IPv6"
-		for pair := range slices.Chunk(p.Addr.AsSlice(), 2) {
-			text += ":" + strconv.FormatUint(uint64(binary.BigEndian.Uint16(pair)), 16)
-		}
-		return text
-	}
-	return p.Addr.String()
 }
 
 // Helo reports a HELO or EHLO command.
@@ -131,15 +105,6 @@ func (s *Session) Rcpt(recipient string, parameters ...string) (Result, error) {
 	s.sendMacros('R', stageRcpt, own...)
 	s.packet('R', addressArgs(recipient, parameters))
 	return s.answer(NoReplyRcpt)
-}
-
-// hostOf is the host that Sendmail would ask about an address.
-func hostOf(address string) string {
-	_, domain, found := strings.Cut(address, "@")
-	if !found {
-		return ""
-	}
-	return domain + "."
 }
 
 func addressArgs(address string, parameters []string) []byte {
