@@ -109,12 +109,16 @@ func TestProbeSpeaksLikeSendmail(t *testing.T) {
 	_, dkimd := address(w.milter)
 	simple := fmt.Sprintf("127.0.0.1:%d", freePort())
 	pretend(t, "inet:"+simple, func(conn io.ReadWriter) { nod(conn, func(string) {}) })
+	clients := map[string]string{sendmailInside: fmt.Sprintf("127.0.0.1:%d", w.port)}
+	if w.port6 != 0 {
+		clients["::1"] = fmt.Sprintf("[::1]:%d", w.port6)
+	}
 	m := newMail("alice@ours.test", "two\r\n\tlines").with("X-None:", "X-Tab:\tx  ")
 	for name, filter := range map[string]string{"dkimd": dkimd, "a simple filter": simple} {
 		t.Run(name, func(t *testing.T) {
 			socket := fmt.Sprintf("127.0.0.1:%d", port)
 			wire := tap(t, socket, filter)
-			for client, to := range map[string]string{"::1": fmt.Sprintf("[::1]:%d", w.port6), sendmailInside: fmt.Sprintf("127.0.0.1:%d", w.port)} {
+			for client, to := range clients {
 				c := dialFrom(t, client, to)
 				c.envelope("alice@ours.test", "reader@elsewhere.test", "second@elsewhere.test")
 				if got := c.data(m.bytes()); got.code != 250 {

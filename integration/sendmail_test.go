@@ -37,7 +37,7 @@ type sendmailWorld struct {
 	*world
 	sendmail    *process
 	syslog      *transcript
-	port, port6 int // on 127.0.0.1 and on ::1
+	port, port6 int // on 127.0.0.1 and on ::1; port6 is 0 where the host has no IPv6
 	originating int // a daemon of that name
 }
 
@@ -87,8 +87,12 @@ func newSendmailWorld(t *testing.T, s sendmailSettings) *sendmailWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &sendmailWorld{port: freePort(), port6: freePort(), originating: freePort(), syslog: new(transcript)}
+	w := &sendmailWorld{port: freePort(), originating: freePort(), syslog: new(transcript)}
 	w.world = &world{stage: stage, dns: startDNS(t), dir: dir, lane: &lane{milter: fmt.Sprintf("inet:127.0.0.1:%d", freePort()), reinjection: freePort()}}
+	if listener, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		_ = listener.Close()
+		w.port6 = freePort()
+	}
 	line := guideLine(t, "INPUT_MAIL_FILTER(", "S=inet:")
 	_, address := address(w.milter)
 	host, port, _ := net.SplitHostPort(address)
@@ -158,9 +162,12 @@ func (w *sendmailWorld) lay(t *testing.T, guide string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mc += values.Replace(string(text))
+			mc += string(text)
 		}
-		w.write(t, name+".mc", mc)
+		if w.port6 == 0 {
+			mc = strings.ReplaceAll(mc, "DAEMON_OPTIONS(`Family=inet6", "dnl DAEMON_OPTIONS(`Family=inet6")
+		}
+		w.write(t, name+".mc", values.Replace(mc))
 		cf := sendmailRoot() + "/usr/share/sendmail/cf/"
 		w.write(t, name+".cf", string(command(t, nil, "m4", "-D_CF_DIR_="+cf, cf+"m4/cf.m4", w.dir+"/"+name+".mc")))
 	}
