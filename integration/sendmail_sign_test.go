@@ -35,15 +35,20 @@ func TestSendmailSignsMailOfALogin(t *testing.T) {
 	t.Parallel()
 	w := newSendmailWorld(t, sendmailSettings{})
 	to := unique("login") + "@elsewhere.test"
-	c := w.dial(t, sendmailOutside).login(loginOrg, password)
+	const login = "bob@ours.test"
+	c := w.dial(t, sendmailOutside)
+	if got := c.command("AUTH PLAIN AGEAYg=="); got.code != 535 {
+		t.Errorf("wrong password: %s; want 535", got)
+	}
+	c.login(login, password)
 	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "a login from a café").bytes()); got.code != 250 {
 		t.Fatal(got)
 	}
 	checkSigned(t, w.world, w.stage.sink.wait(t, to).data)
 	r := w.daemon.stream.from(t, "alice@ours.test")
 	checkRecord(t, r, sendmailOutside)
-	if r.Auth != loginOrg {
-		t.Errorf("record's auth %q, want %q", r.Auth, loginOrg)
+	if r.Auth != login {
+		t.Errorf("record's auth %q, want %q", r.Auth, login)
 	}
 }
 

@@ -156,18 +156,19 @@ func (w *sendmailWorld) lay(t *testing.T, guide string) {
 		"@PORT@", strconv.Itoa(w.port), "@PORT6@", strconv.Itoa(w.port6), "@ORIGINATING@", strconv.Itoa(w.originating),
 		"@REINJECT@", strconv.Itoa(w.reinjection), "@GUIDE@", guide)
 	for _, name := range []string{"sendmail", "submit"} {
-		var mc string
+		var mc strings.Builder
 		for _, part := range []string{"head", name} {
 			text, err := os.ReadFile("testdata/sendmail/" + part + ".mc")
 			if err != nil {
 				t.Fatal(err)
 			}
-			mc += string(text)
+			mc.Write(text)
 		}
+		lines := values.Replace(mc.String())
 		if w.port6 == 0 {
-			mc = strings.ReplaceAll(mc, "DAEMON_OPTIONS(`Family=inet6", "dnl DAEMON_OPTIONS(`Family=inet6")
+			lines = strings.ReplaceAll(lines, "DAEMON_OPTIONS(`Family=inet6", "dnl DAEMON_OPTIONS(`Family=inet6")
 		}
-		w.write(t, name+".mc", values.Replace(mc))
+		w.write(t, name+".mc", lines)
 		cf := sendmailRoot() + "/usr/share/sendmail/cf/"
 		w.write(t, name+".cf", string(command(t, nil, "m4", "-D_CF_DIR_="+cf, cf+"m4/cf.m4", w.dir+"/"+name+".mc")))
 	}

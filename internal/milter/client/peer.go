@@ -24,11 +24,11 @@ func (s *Session) addressText(p Peer) string {
 	case p.Address != "":
 		return p.Address
 	case p.Addr.Is6() && s.o.MTA == Sendmail:
-		text := "IPv6"
+		text := []byte("IPv6")
 		for pair := range slices.Chunk(p.Addr.AsSlice(), 2) {
-			text += ":" + strconv.FormatUint(uint64(binary.BigEndian.Uint16(pair)), 16)
+			text = strconv.AppendUint(append(text, ':'), uint64(binary.BigEndian.Uint16(pair)), 16)
 		}
-		return text
+		return string(text)
 	}
 	return p.Addr.String()
 }
