@@ -125,7 +125,7 @@ func (s *session) as(name, address string) *session {
 }
 
 // login authenticates the client (RFC 4954, mechanism PLAIN).
-func (s *session) login(user, password string) *session {
+func (s *session) login(user string) *session {
 	s.t.Helper()
 	s.want(235, "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
 	return s
