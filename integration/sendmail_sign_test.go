@@ -5,6 +5,7 @@ package integration_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +181,37 @@ func TestReadmeHasTheLinesForSendmail(t *testing.T) {
 	for _, line := range []string{guideLine(t, "INPUT_MAIL_FILTER(", "S=inet:"), guideLine(t, "define(`confMUST_QUOTE_CHARS'", "")} {
 		if !strings.Contains(string(readme), "\n"+line+"\n") {
 			t.Errorf("README.md has no line %s", line)
+		}
+	}
+}
+
+// The guide's lines do what it says in the sendmail.mc that Debian installs.
+func TestGuideFitsDebiansSendmailMC(t *testing.T) {
+	t.Parallel()
+	needSendmail(t)
+	cf := sendmailRoot() + "/usr/share/sendmail/cf/"
+	text, err := os.ReadFile(cf + "debian/sendmail.mc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mc := "divert(-1)\ninclude(`" + cf + "debian/autoconf.m4')\n" + strings.ReplaceAll(string(text), "/usr/share/sendmail/cf/", cf)
+	mc = strings.ReplaceAll(mc, "include(`/etc/mail/", "dnl include(`/etc/mail/") // dial-up hosts' own
+	filter := guideLine(t, "INPUT_MAIL_FILTER(", "S=inet:")
+	before, after, found := strings.Cut(mc, "\nMAILER_DEFINITIONS")
+	if !found {
+		t.Fatalf("Debian's sendmail.mc has no MAILER_DEFINITIONS:\n%s", mc)
+	}
+	mc = before + "\n" + filter + "\n" + guideLine(t, "define(`confMUST_QUOTE_CHARS'", "") + "\nMAILER_DEFINITIONS" + after
+	file := filepath.Join(t.TempDir(), "sendmail.mc")
+	if err := os.WriteFile(file, []byte(mc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(command(t, nil, "m4", "-D_CF_DIR_="+cf, file)), "\n")
+	_, equates, _ := strings.Cut(filter, "`dkimd', `")
+	equates, _, _ = strings.Cut(equates, "'")
+	for _, want := range []string{"Xdkimd, " + equates, "O InputMailFilters=dkimd", "O MustQuoteChars"} {
+		if !slices.ContainsFunc(lines, func(line string) bool { return strings.TrimSpace(line) == want }) {
+			t.Errorf("sendmail.cf has no line %s", want)
 		}
 	}
 }
