@@ -94,7 +94,7 @@ func TestEximSignsForTheSameMailAsPostfix(t *testing.T) {
 		})
 		t.Run("login from outside", func(t *testing.T) {
 			to := unique("login") + "@elsewhere.test"
-			s := e.dial(t, eximOutside).login(loginOrg, password)
+			s := e.dial(t, eximOutside).login(loginOrg)
 			r := s.send("ann@ours.test", to, newMail("ann@ours.test", "a login").bytes())
 			e.checkSigned(t, e.sink.wait(t, to).data)
 			if rec := e.recordOf(t, "sign", r.eximID()); rec.Client != eximOutside {

@@ -293,18 +293,7 @@ func (e *eximWorld) run(t *testing.T, input []byte, args ...string) string {
 // dial connects to Exim from an address.
 func (e *eximWorld) dial(t *testing.T, from string) *session {
 	t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
-	conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", e.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSession(t, conn)
-	t.Cleanup(s.hangUp)
-	if greeting, err := s.read(); err != nil || greeting.code != 220 {
-		t.Fatalf("greeting %v: %v", greeting, err)
-	}
-	s.want(250, "EHLO client.test")
-	return s
+	return dialFrom(t, from, fmt.Sprintf("127.0.0.1:%d", e.port))
 }
 
 // eximID is the id in Exim's "250 OK id=...".

@@ -59,7 +59,7 @@ func TestHarnessKnowsLogins(t *testing.T) {
 	if got := c.command("AUTH PLAIN AGEAYg=="); got.code != 535 {
 		t.Errorf("wrong password: %s; want 535", got)
 	}
-	c.login(loginOrg, password)
+	c.login(loginOrg)
 }
 
 // The foreign signers and verifiers must agree among themselves.

@@ -56,9 +56,12 @@ func (l *load) session(t *testing.T, port, messages int) {
 		return
 	}
 	defer s.hangUp()
+	if _, err := s.try("EHLO client.test"); err != nil {
+		return
+	}
 	for range messages {
 		to := unique("load") + "@elsewhere.test"
-		r, err := s.try("EHLO client.test", "MAIL FROM:<alice@ours.test>", "RCPT TO:<"+to+">", "DATA")
+		r, err := s.try("MAIL FROM:<alice@ours.test>", "RCPT TO:<"+to+">", "DATA")
 		if err == nil && r.code == 354 {
 			w := s.text.DotWriter()
 			_, _ = w.Write(newMail("alice@ours.test", "load").bytes())
@@ -106,6 +109,13 @@ func (l *load) note(recipient string, r reply) {
 		l.other = append(l.other, r.String())
 	}
 	l.sent.Add(1)
+}
+
+// deferredSoFar is how many messages were deferred up to now.
+func (l *load) deferredSoFar() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deferred
 }
 
 // goOn waits until some more messages have been answered.

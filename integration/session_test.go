@@ -27,8 +27,11 @@ type reply struct {
 
 func (r reply) String() string { return fmt.Sprintf("%d %s", r.code, r.text) }
 
-// queueID is what Postfix says it queued the message as.
+// queueID is what Postfix or Sendmail says it queued the message as.
 func (r reply) queueID() string {
+	if before, found := strings.CutSuffix(r.text, " Message accepted for delivery"); found {
+		return strings.TrimPrefix(before, "2.0.0 ")
+	}
 	_, id, _ := strings.Cut(r.text, "queued as ")
 	return id
 }
@@ -57,6 +60,23 @@ func tryDial(t *testing.T, port int) (*session, error) {
 		return nil, fmt.Errorf("greeting %v: %w", greeting, err)
 	}
 	return s, nil
+}
+
+// dialFrom connects from an address of this host and says EHLO.
+func dialFrom(t *testing.T, from, to string) *session {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	conn, err := dialer.DialContext(t.Context(), "tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(t, conn)
+	t.Cleanup(s.hangUp)
+	if greeting, err := s.read(); err != nil || greeting.code != 220 {
+		t.Fatalf("greeting %v: %v", greeting, err)
+	}
+	s.want(250, "EHLO client.test")
+	return s
 }
 
 func newSession(t *testing.T, conn net.Conn) *session {
@@ -105,7 +125,7 @@ func (s *session) as(name, address string) *session {
 }
 
 // login authenticates the client (RFC 4954, mechanism PLAIN).
-func (s *session) login(user, password string) *session {
+func (s *session) login(user string) *session {
 	s.t.Helper()
 	s.want(235, "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
 	return s

@@ -22,9 +22,23 @@ type selection struct {
 }
 
 type pattern struct {
-	name string // as configured, without *
-	more int    // 1: named once more than it occurs
+	name      string // as configured, without *
+	more      int    // 1: named once more than it occurs
+	completed bool   // a mail server adds the field where it is missing
 }
+
+// times is how often a field is named that occurs n times.
+func (p pattern) times(n int) int {
+	if n == 0 && p.completed {
+		return 0
+	}
+	return n + p.more
+}
+
+// completed are fields whose absence is not signed: a mail server on the way adds
+// them where they are missing (RFC 6409 sections 8.2 and 8.3, RFC 5321 section 6.4). Sendmail does so
+// after its filters, and would break every signature over their absence.
+func completed(lower string) bool { return lower == "date" || lower == "message-id" }
 
 // newSelection reads the lists of names. The first to mention a name sets its
 // place; From comes first unless it is mentioned.
@@ -66,7 +80,7 @@ func (s *selection) add(name string, more int) {
 	i, ok := s.exact[lower]
 	if !ok {
 		i = len(s.patterns)
-		s.patterns = append(s.patterns, pattern{name: name})
+		s.patterns = append(s.patterns, pattern{name: name, completed: completed(lower)})
 		s.exact[lower] = i
 	}
 	s.patterns[i].more = max(s.patterns[i].more, more)
@@ -137,8 +151,8 @@ func (s *selection) names(h *message.Header, visit func(message.Field)) ([]strin
 	}
 	if total+len(s.patterns) > dkim.MaxNames {
 		// Exact only where it matters: oversigned names count as well.
-		for _, p := range s.patterns {
-			total += p.more
+		for i, p := range s.patterns {
+			total += p.times(counts[i]) - counts[i]
 		}
 		if total > dkim.MaxNames {
 			return nil, fmt.Errorf("%w: %d, the limit is %d", errTooManyNames, total, dkim.MaxNames)
@@ -146,7 +160,7 @@ func (s *selection) names(h *message.Header, visit func(message.Field)) ([]strin
 	}
 	list := make([]string, 0, total+len(s.patterns))
 	for i, p := range s.patterns {
-		for range counts[i] + p.more {
+		for range p.times(counts[i]) {
 			list = append(list, p.name)
 		}
 		for _, w := range order[i] {

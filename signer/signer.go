@@ -35,7 +35,8 @@ type Config struct {
 	// changed on the way (RFC 6376 section 5.4). From is always signed. Nil: DefaultHeaders.
 	Headers []string
 	// Oversign are fields that are named once more than they occur, so that none
-	// can be added (RFC 6376 section 8.15), whether Headers has them or not. Nil: DefaultOversign.
+	// can be added (RFC 6376 section 8.15), whether Headers has them or not; Date and
+	// Message-ID only where they occur. Nil: DefaultOversign.
 	Oversign []string
 	// Expiry is x= minus t= (RFC 6376 section 3.5), in whole seconds. 0: no x=.
 	Expiry time.Duration

@@ -202,6 +202,11 @@ func TestFields(t *testing.T) {
 			w.config.Oversign = []string{}
 			w.fields = append(w.fields, "Return-Path: <>", "ARC-Seal: x", "Bcc: y")
 		}, "h", "From:Date"},
+		"h= absence of what servers add, RFC 6409 8.2 and 8.3": {func(w *world) {
+			for _, name := range []string{"Date", "Message-ID", "To"} {
+				withoutField(w, name)
+			}
+		}, "h", "From:From:To:Cc:Subject:Subject:Reply-To:List-Id"},
 		"h= configured": {func(w *world) {
 			w.config.Headers = []string{"Subject", "TO", "to"}
 			w.config.Oversign = []string{"Subject", "X-None"}
@@ -288,6 +293,19 @@ func TestOversigningKeepsFieldsOut(t *testing.T) {
 	w := newWorld(t)
 	value := w.mustSign().Fields[0]
 	w.fields = append(w.fields, "X-Added: x", "Received: x")
+	if _, err := w.verify(value); err != nil {
+		t.Error(err)
+	}
+}
+
+// Sendmail adds both where they are missing, after its filters.
+func TestAddedDateAndMessageIDBreakNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	withoutField(w, "Date")
+	withoutField(w, "Message-ID")
+	value := w.mustSign().Fields[0]
+	w.fields = append([]string{"Date: Fri, 11 Jul 2025 21:00:37 -0700", "Message-Id: <2@mx.example.org>"}, w.fields...)
 	if _, err := w.verify(value); err != nil {
 		t.Error(err)
 	}

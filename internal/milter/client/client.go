@@ -24,8 +24,8 @@ const (
 	// Postfix sends an abort after each message and before it quits, its queue
 	// id from the second recipient on, and macros before every packet.
 	Postfix MTA = iota
-	// Sendmail sends no abort between messages, its queue id with MAIL only, and
-	// writes IPv6 addresses with a prefix.
+	// Sendmail sends no abort between messages, its queue id with MAIL only unless
+	// the filter asks for it elsewhere, and writes IPv6 addresses in full, with a prefix.
 	Sendmail
 )
 

@@ -221,9 +221,9 @@ func TestHabits(t *testing.T) {
 		want    string
 	}{
 		"postfix":        {client.Options{}, 0, "ODCDMDRDRDTDLDLDNDBDE AAQ"},
-		"sendmail":       {client.Options{MTA: client.Sendmail}, 0, "ODCDMDRDRTLLNBDE Q"},
+		"sendmail":       {client.Options{MTA: client.Sendmail}, 0, "ODCDDMDRDRTLLNBDE Q"},
 		"nothing wanted": {client.Options{}, client.NoEvents, "ODE AAQ"},
-		"no body":        {client.Options{MTA: client.Sendmail}, client.NoBody | client.NoData, "ODCDMDRDRLLNDE Q"},
+		"no body":        {client.Options{MTA: client.Sendmail}, client.NoBody | client.NoData, "ODCDDMDRDRLLNDE Q"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,38 +31,26 @@ func stageName(stage uint32) string {
 	return "stage " + strconv.FormatUint(uint64(stage), 10)
 }
 
-// Peer is the SMTP client. The zero Addr is a client without an address, as
-// with mail that is submitted locally.
-type Peer struct {
-	Name string
-	Addr netip.Addr
-	Port uint16
-	// Address replaces the text of Addr, for what no MTA should say.
-	Address string
-}
-
 // Connect reports a client.
 func (s *Session) Connect(p Peer) (Result, error) {
 	s.client = p
 	if s.Protocol&NoConnect != 0 {
 		return Result{Action: Continue}, nil
 	}
-	s.sendMacros('C', stageConnect,
-		"j", s.o.Hostname, "{daemon_name}", s.o.DaemonName, "{daemon_addr}", "127.0.0.1", "v", s.o.version(),
-		"_", p.Name+" ["+p.Addr.String()+"]")
+	text := s.addressText(p)
+	client := p.Name + " [" + text + "]"
+	if s.o.MTA == Sendmail {
+		s.sendMacros('C', stageConnect, "j", s.o.Hostname, "_", client, "{daemon_name}", s.o.DaemonName, "{if_name}", "localhost")
+	} else {
+		s.sendMacros('C', stageConnect,
+			"j", s.o.Hostname, "{daemon_name}", s.o.DaemonName, "{daemon_addr}", "127.0.0.1", "v", "Postfix 3.7.11", "_", client)
+	}
 	family := byte('U')
 	var rest []byte
 	if p.Addr.IsValid() || p.Address != "" {
 		family = '4'
-		text := p.Addr.String()
 		if p.Addr.Is6() {
 			family = '6'
-			if s.o.MTA == Sendmail {
-				text = "IPv6:" + text
-			}
-		}
-		if p.Address != "" {
-			text = p.Address
 		}
 		rest = binary.BigEndian.AppendUint16(nil, p.Port)
 		rest = append(append(rest, text...), 0)
@@ -72,18 +59,14 @@ func (s *Session) Connect(p Peer) (Result, error) {
 	return s.answer(NoReplyConnect)
 }
 
-func (o Options) version() string {
-	if o.MTA == Sendmail {
-		return "8.17.1.9"
-	}
-	return "Postfix 3.7.11"
-}
-
 // Helo reports a HELO or EHLO command.
 func (s *Session) Helo(name string) (Result, error) {
 	s.greeted = true
 	if s.Protocol&NoHelo != 0 {
 		return Result{Action: Continue}, nil
+	}
+	if s.o.MTA == Sendmail {
+		s.sendMacros('H', stageHelo) // those are about TLS
 	}
 	s.packet('H', []byte(name), []byte{0})
 	return s.answer(NoReplyHelo)
@@ -98,7 +81,8 @@ func (s *Session) Mail(sender string, parameters []string, macros ...string) (Re
 	}
 	own := []string{"{mail_addr}", sender, "{mail_mailer}", "esmtp"}
 	if s.o.MTA == Sendmail {
-		own = append(own, "i", s.queueID)
+		own = []string{"i", s.queueID}
+		macros = append(macros, "{mail_mailer}", "esmtp", "{mail_host}", hostOf(sender), "{mail_addr}", sender)
 	}
 	s.sendMacros('M', stageMail, append(own, macros...)...)
 	s.packet('M', addressArgs(sender, parameters))
@@ -111,7 +95,10 @@ func (s *Session) Rcpt(recipient string, parameters ...string) (Result, error) {
 		return Result{Action: Continue}, nil
 	}
 	own := []string{"{rcpt_addr}", recipient, "{rcpt_mailer}", "local"}
-	if s.o.MTA == Postfix && s.rcpts > 0 {
+	switch {
+	case s.o.MTA == Sendmail:
+		own = []string{"{rcpt_mailer}", "esmtp", "{rcpt_host}", hostOf(recipient), "{rcpt_addr}", recipient}
+	case s.rcpts > 0:
 		own = append(own, "i", s.queueID)
 	}
 	s.rcpts++
@@ -133,9 +120,7 @@ func (s *Session) Data() (Result, error) {
 	if s.Protocol&NoData != 0 {
 		return Result{Action: Continue}, nil
 	}
-	if s.o.MTA == Postfix {
-		s.sendMacros('T', stageData, "i", s.queueID)
-	}
+	s.sendMacros('T', stageData, s.postfixID()...)
 	s.packet('T')
 	return s.answer(NoReplyData)
 }
@@ -167,9 +152,7 @@ func (s *Session) EndOfHeader() (Result, error) {
 	if s.Protocol&NoEOH != 0 {
 		return Result{Action: Continue}, nil
 	}
-	if s.o.MTA == Postfix {
-		s.sendMacros('N', stageEOH, "i", s.queueID)
-	}
+	s.sendMacros('N', stageEOH, s.postfixID()...)
 	s.packet('N')
 	return s.answer(NoReplyEOH)
 }
@@ -254,10 +237,22 @@ func (s *Session) answer(unless uint32, also ...byte) (Result, error) {
 	}
 }
 
+// postfixID is the queue id as Postfix has it at every stage; Sendmail tells it
+// with MAIL, and elsewhere only a filter that asks for it.
+func (s *Session) postfixID() []string {
+	if s.o.MTA == Sendmail {
+		return nil
+	}
+	return []string{"i", s.queueID}
+}
+
 // sendMacros sends pairs of names and values ahead of an event. What the filter
 // chose for the stage replaces the MTA's choice; values it has not are not sent.
 func (s *Session) sendMacros(event byte, stage uint32, pairs ...string) {
 	chosen, choice := s.symbols[stage]
+	if s.o.MTA == Sendmail && stage > stageMail && slices.Contains(chosen, "i") {
+		pairs = append([]string{"i", s.queueID}, pairs...)
+	}
 	s.macros = append(s.macros[:0], event)
 	for i := 0; i+1 < len(pairs); i += 2 {
 		name, value := pairs[i], pairs[i+1]
@@ -266,7 +261,8 @@ func (s *Session) sendMacros(event byte, stage uint32, pairs ...string) {
 		}
 		s.macros = append(append(append(append(s.macros, name...), 0), value...), 0)
 	}
-	if len(s.macros) == 1 && s.o.MTA == Sendmail {
+	// Sendmail says that it has none only where it has a list: it has one for HELO.
+	if len(s.macros) == 1 && s.o.MTA == Sendmail && event != 'H' {
 		return
 	}
 	s.packet('D', s.macros)
