@@ -1,10 +1,7 @@
 package message
 
 import (
-	"io"
-	"mime"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,8 +23,9 @@ type Originator struct {
 	Readable bool
 	// Claimed is every distinct domain a reader could take for the author's:
 	// those of Addresses and, where a field is not well formed, any other
-	// @domain found in it, in encoded words (RFC 2047) too. A mail program shows
-	// what it makes of a broken field, and a forger chooses how it is broken.
+	// @domain found in it, in encoded words (RFC 2047) and between characters that
+	// do not show too. A mail program shows what it makes of a broken field, and a
+	// forger chooses how it is broken.
 	Claimed []string
 	// Incomplete: Claimed may lack domains, because there was more than anybody
 	// writes and more than is read.
@@ -231,6 +229,9 @@ func (r *addressReader) address(local []token) {
 	for _, t := range local {
 		user.WriteString(t.text)
 	}
+	if strings.Contains(user.String(), "=?") && encodedWord.MatchString(user.String()) {
+		r.well = false // RFC 2047 section 5: MUST NOT be there, and some programs decode it
+	}
 	r.addresses = append(r.addresses, Address{Local: user.String(), Domain: name})
 }
 
@@ -241,79 +242,4 @@ func isLiteral(domain string) bool {
 	inner, closed := strings.CutSuffix(inner, "]")
 	_, err := netip.ParseAddr(strings.TrimPrefix(inner, "ipv6:"))
 	return ok && closed && err == nil
-}
-
-// looseDomains tells claim of whatever follows an "@" in a field that is not well
-// formed, until it reports false. The field is read with comments and quoted strings
-// taken out, as plain bytes, and in both ways with its encoded words decoded.
-func looseDomains(value []byte, claim func(domain string) bool) {
-	texts := [][]byte{value}
-	if decoded := decodeWords(value); decoded != nil {
-		texts = append(texts, decoded)
-	}
-	seen := map[string]bool{} // names as written: most fields repeat theirs
-	for _, text := range texts {
-		for _, plain := range []bool{false, true} {
-			ok := looseNames(lexer{text: text, plain: plain}, func(name string) bool {
-				if seen[name] {
-					return true
-				}
-				seen[name] = true
-				d := Domain(name)
-				if d = strings.Trim(d[:namePrefix(d)], "."); !strings.Contains(d, ".") {
-					return true
-				}
-				return claim(d)
-			})
-			if !ok {
-				return
-			}
-		}
-	}
-}
-
-// looseNames tells found of the words and dots behind each "@", until it reports false.
-func looseNames(l lexer, found func(name string) bool) bool {
-	joined := func(domain string, t token) bool {
-		return domain == "" || !t.spaced || !l.plain && (t.kind == '.' || strings.HasSuffix(domain, "."))
-	}
-	var domain strings.Builder
-	open := false
-	for t := l.scan(); ; t = l.scan() {
-		if open && (t.kind == tokenWord || t.kind == '.') && joined(domain.String(), t) {
-			domain.WriteString(t.text)
-			continue
-		}
-		if open && !found(domain.String()) {
-			return false
-		}
-		domain.Reset()
-		open = t.kind == '@'
-		if t.kind == tokenEnd {
-			return true
-		}
-	}
-}
-
-var (
-	encodedWord = regexp.MustCompile(`=\?[^?\s]{1,64}\?[bBqQ]\?[^?]*\?=`)
-	// RFC 2047 section 6.2: white space between encoded words is not shown.
-	betweenWords = regexp.MustCompile(`\?=[ \t\r\n]+=\?`)
-)
-
-// decodeWords is a field with its encoded words (RFC 2047) decoded, as mail
-// programs show it; nil where there is none. What matters here is ASCII in almost
-// every charset, so charsets are not looked at.
-func decodeWords(value []byte) []byte {
-	if !encodedWord.Match(value) {
-		return nil
-	}
-	decoder := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
-	return encodedWord.ReplaceAllFunc(betweenWords.ReplaceAll(value, []byte("?==?")), func(word []byte) []byte {
-		text, err := decoder.Decode(string(word))
-		if err != nil {
-			return word
-		}
-		return []byte(text)
-	})
 }
