@@ -27,8 +27,11 @@ type Originator struct {
 	// do not show too. A mail program shows what it makes of a broken field, and a
 	// forger chooses how it is broken.
 	Claimed []string
-	// Incomplete: Claimed may lack domains, because there was more than anybody
-	// writes and more than is read.
+	// Instead is the same of the Sender fields, where From names no domain at all:
+	// some mail programs show Sender then.
+	Instead []string
+	// Incomplete: Claimed or Instead may lack domains, because there was more than
+	// anybody writes and more than is read.
 	Incomplete bool
 }
 
@@ -40,41 +43,75 @@ func (o Originator) Domain() string {
 	return o.Claimed[0]
 }
 
-// ReadFrom reads all From fields of a header.
+// ReadFrom reads all From fields of a header, and Sender where they name nobody.
 func ReadFrom(h *Header) Originator {
-	o := Originator{Readable: true, Incomplete: h.lostFrom}
-	claimed := map[string]bool{}
-	claim := func(domain string) bool {
-		switch {
-		case domain == "" || claimed[domain]:
-		case len(o.Claimed) >= maxClaimed:
-			o.Incomplete = true
-			return false
-		default:
-			claimed[domain] = true
-			o.Claimed = append(o.Claimed, domain)
-		}
-		return true
-	}
+	o := Originator{Readable: true, Incomplete: h.lateFrom.lost}
+	names := domainList{seen: map[string]bool{}}
 	for _, f := range h.fields {
 		if !f.Is("From") {
 			continue
 		}
 		o.Fields++
-		addresses, ok := ReadAddresses(f.Value())
+		addresses, ok := names.read(f.Value())
 		o.Addresses = append(o.Addresses, addresses[:min(len(addresses), maxAddresses-len(o.Addresses))]...)
-		for _, a := range addresses {
-			claim(a.Domain)
-		}
-		if !ok {
-			o.Readable = false
-			looseDomains(f.Value(), claim)
-		}
+		o.Readable = o.Readable && ok
 	}
 	if len(o.Addresses) == 0 {
 		o.Readable = false
 	}
+	o.Claimed = names.list
+	if len(o.Claimed) == 0 {
+		for _, f := range h.fields {
+			if f.Is("Sender") {
+				names.read(f.Value())
+			}
+		}
+		o.Instead = names.list
+		o.Incomplete = o.Incomplete || h.lateSender.lost
+	}
+	o.Incomplete = o.Incomplete || names.full
 	return o
+}
+
+// SenderDomains is what MAIL FROM names, however it is written: Sendmail hands an
+// address over as the client wrote it, with a name and comments.
+func SenderDomains(address string) []string {
+	names := domainList{seen: map[string]bool{}}
+	names.read([]byte(address))
+	return names.list
+}
+
+// domainList is the distinct domains that fields name, at most maxClaimed.
+type domainList struct {
+	list []string
+	seen map[string]bool
+	full bool
+}
+
+// add reports false when there is no room for the domain.
+func (l *domainList) add(domain string) bool {
+	switch {
+	case domain == "" || l.seen[domain]:
+	case len(l.list) >= maxClaimed:
+		l.full = true
+		return false
+	default:
+		l.seen[domain] = true
+		l.list = append(l.list, domain)
+	}
+	return true
+}
+
+// read adds the domains of an address list; ok is false where it is not well formed.
+func (l *domainList) read(value []byte) (addresses []Address, ok bool) {
+	addresses, ok = ReadAddresses(value)
+	for _, a := range addresses {
+		l.add(a.Domain)
+	}
+	if !ok {
+		looseDomains(value, l.add)
+	}
+	return addresses, ok
 }
 
 // ReadAddresses reads an address list with groups, comments, quoted strings,

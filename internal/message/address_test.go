@@ -129,6 +129,49 @@ func TestReadFrom(t *testing.T) {
 	}
 }
 
+// Thunderbird shows Sender where there is no From.
+func TestReadFromSenderInstead(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		fields []string
+		want   []string
+	}{
+		"no From":               {[]string{"Sender: ceo@gmail.com"}, []string{"gmail.com"}},
+		"empty From":            {[]string{"From:", "SENDER : ceo@gmail.com"}, []string{"gmail.com"}},
+		"a group without one":   {[]string{"From: undisclosed:;", "Sender: ceo@gmail.com"}, []string{"gmail.com"}},
+		"several":               {[]string{"Sender: x@evil.example", "Sender: ceo@gmail.com"}, []string{"evil.example", "gmail.com"}},
+		"not well formed":       {[]string{"Sender: ceo@\u200egmail.com"}, []string{"\u200egmail.com", "gmail.com"}},
+		"From names a domain":   {[]string{"From: x@evil.example", "Sender: ceo@gmail.com"}, nil},
+		"From, not well formed": {[]string{"From: <x@evil.example", "Sender: ceo@gmail.com"}, nil},
+		"neither":               {[]string{"Reply-To: ceo@gmail.com", "Resent-From: ceo@gmail.com"}, nil},
+	}
+	for name, tt := range tests {
+		got := message.ReadFrom(header(tt.fields...))
+		if !slices.Equal(got.Instead, tt.want) || got.Incomplete {
+			t.Errorf("%s: %+v, want %q", name, got, tt.want)
+		}
+	}
+
+	h := new(message.Header)
+	for range message.MaxFields + 1 {
+		h.Add("X", " x")
+	}
+	h.Add("Sender", " ceo@gmail.com")
+	if got := message.ReadFrom(h); !slices.Equal(got.Instead, []string{"gmail.com"}) {
+		t.Errorf("past the limit: %+v", got)
+	}
+	for range 64 {
+		h.Add("Sender", " x@evil.example")
+	}
+	if got := message.ReadFrom(h); !got.Incomplete {
+		t.Error("more than is kept past the limit")
+	}
+	h.Add("From", " x@evil.example")
+	if got := message.ReadFrom(h); got.Incomplete || got.Instead != nil {
+		t.Errorf("with a From nobody asks for Sender: %+v", got)
+	}
+}
+
 // A forger may write as many addresses as he likes in front of the one that is shown.
 func TestReadFromManyAddresses(t *testing.T) {
 	t.Parallel()
