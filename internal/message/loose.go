@@ -108,10 +108,11 @@ func shownAs(r rune, size int) rune {
 	switch {
 	case r == '"' || r == '\\':
 		return -1
+	case r == '\t' || r == '\r' || r == '\n':
+		return r
+	case r < ' ' || r == 0x7f:
+		return -1
 	case r < utf8.RuneSelf:
-		if isControl(byte(r)) {
-			return -1
-		}
 		return r
 	case r == utf8.RuneError && size == 1, unicode.In(r, unicode.Cc, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point):
 		return -1
