@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 	"time"
 
 	"dkimd/internal/cputime"
@@ -126,6 +127,28 @@ func TestReadFrom(t *testing.T) {
 				t.Errorf("readable %v with %d fields, want %v with %d", got.Readable, got.Fields, tt.readable, len(tt.from))
 			}
 		})
+	}
+}
+
+// No character that does not show hides a domain, wherever it stands.
+func TestInvisibleCharactersHideNoDomain(t *testing.T) {
+	t.Parallel()
+	const address = "ceo@gmail.com"
+	tried := 0
+	for r := rune(1); r <= unicode.MaxRune; r++ {
+		if !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || strings.ContainsRune("\t\r\n", r) {
+			continue
+		}
+		tried++
+		for at := strings.IndexByte(address, '@') + 1; at <= len(address); at++ {
+			value := address[:at] + string(r) + address[at:]
+			if got := message.ReadFrom(header("From: " + value)); !slices.Contains(got.Claimed, "gmail.com") {
+				t.Errorf("%q claims only %q", value, got.Claimed)
+			}
+		}
+	}
+	if tried < 4000 {
+		t.Errorf("only %d characters tried", tried)
 	}
 }
 
