@@ -141,6 +141,9 @@ func TestInvisibleCharactersHideNoDomain(t *testing.T) {
 		}
 		tried++
 		for at := strings.IndexByte(address, '@') + 1; at <= len(address); at++ {
+			if r > 0xffff && int(r)%len(address) != at-1 {
+				continue // thousands that are alike: one place each will do
+			}
 			value := address[:at] + string(r) + address[at:]
 			if got := message.ReadFrom(header("From: " + value)); !slices.Contains(got.Claimed, "gmail.com") {
 				t.Errorf("%q claims only %q", value, got.Claimed)
