@@ -140,8 +140,9 @@ func TestInvisibleCharactersHideNoDomain(t *testing.T) {
 			continue
 		}
 		tried++
-		for at := strings.IndexByte(address, '@') + 1; at <= len(address); at++ {
-			if r > 0xffff && int(r)%len(address) != at-1 {
+		first := strings.IndexByte(address, '@') + 1
+		for at := first; at <= len(address); at++ {
+			if r > 0xffff && int(r)%(len(address)-first+1) != at-first {
 				continue // thousands that are alike: one place each will do
 			}
 			value := address[:at] + string(r) + address[at:]
