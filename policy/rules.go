@@ -11,6 +11,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 
 	"dkimd/internal/message"
 	"dkimd/internal/tomlfile"
@@ -74,7 +75,7 @@ func (r *Rules) find(domain string, where identity) *file {
 
 // Select finds the files that judge a message: each sender domain's own, and
 // _default.toml for each From domain that no file claims, or for a From without
-// any. The result is never nil, and keeps no part of m but its strings.
+// any; beside it then the files of the domains in Sender. The result is never nil, and keeps no part of m but its strings.
 func (r *Rules) Select(m Message) *Case {
 	c := &Case{from: m.From}
 	if r == nil {
@@ -91,9 +92,21 @@ func (r *Rules) Select(m Message) *Case {
 			c.add(r.fallback, domain, false, &m)
 		}
 	}
-	if domain := message.DomainOf(m.Sender); domain != "" {
+	for _, domain := range m.From.Instead {
+		if f := r.find(domain, fromHeader); f != nil {
+			c.add(f, domain, false, &m)
+		}
+	}
+	judgeEnvelope := func(domain string) {
 		if f := r.find(domain, envelope); f != nil && !c.has(f, domain) {
 			c.add(f, domain, true, &m)
+		}
+	}
+	if domain := message.DomainOf(m.Sender); strings.Count(m.Sender, "@") < 2 && (domain == "" || validName(domain)) {
+		judgeEnvelope(domain)
+	} else {
+		for _, domain := range message.SenderDomains(m.Sender) {
+			judgeEnvelope(domain)
 		}
 	}
 	if r.fallback != nil && len(m.From.Claimed) == 0 {

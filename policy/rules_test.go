@@ -46,6 +46,11 @@ func TestSelect(t *testing.T) {
 	}{
 		"From":                                  {from("a@from.example"), "", "from.example<from.example"},
 		"sender is From by default":             {from("a@plain.example"), "", "plain.example<plain.example"},
+		"no From, but Sender":                   {message.Originator{Instead: []string{"either.example", "envelope.example", "other.example"}}, "a@either.example", "either.example<either.example _default<"},
+		"MAIL FROM with a comment":              {from("a@other.example"), "a@either.example(x)", "_default<other.example either.example<either.example"},
+		"MAIL FROM with a name":                 {from("a@other.example"), "A <a@either.example> ", "_default<other.example either.example<either.example"},
+		"MAIL FROM without an end":              {from("a@other.example"), "<a@either.example", "_default<other.example either.example<either.example"},
+		"MAIL FROM that two may read otherwise": {from("a@other.example"), "a@either.example>,<b@envelope.example", "_default<other.example either.example<either.example envelope.example<envelope.example"},
 		"From, file for the envelope":           {from("a@envelope.example"), "", "_default<envelope.example"},
 		"MAIL FROM":                             {from("a@other.example"), "a@envelope.example", "_default<other.example envelope.example<envelope.example"},
 		"MAIL FROM, file for From":              {from("a@other.example"), "a@from.example", "_default<other.example"},

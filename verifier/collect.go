@@ -64,28 +64,43 @@ func (w *Verification) collect(req Request) {
 // choose keeps as many signatures as may be verified: those policy asks for,
 // then those of the author's domain, then from the top.
 func (w *Verification) choose(worth []*check, req Request) {
-	prefer := make([]string, len(req.Prefer))
-	for i, d := range req.Prefer {
-		prefer[i] = message.Domain(d)
-	}
-	rank := func(c *check) int {
-		switch {
-		case slices.Contains(prefer, c.sig.Domain):
-			return 0
-		case slices.ContainsFunc(req.From.Claimed, func(d string) bool { return message.Aligned(d, c.sig.Domain) }):
-			return 1
-		}
-		return 2
-	}
 	limit := w.v.cfg.MaxSignatures
 	if len(worth) > limit {
-		slices.SortStableFunc(worth, func(a, b *check) int { return rank(a) - rank(b) })
+		worth = inOrder(worth, req)
 		for _, c := range worth[limit:] {
 			w.concludeAll(c, Neutral, because(ErrLimit, "not verified: more than %d signatures", limit))
 		}
 		worth = worth[:limit]
 	}
 	w.checks = worth
+}
+
+// inOrder puts the signatures that matter first. A stranger chooses how many there
+// are and how many domains From names: each is looked at once.
+func inOrder(worth []*check, req Request) []*check {
+	prefer := make(map[string]bool, len(req.Prefer))
+	for _, d := range req.Prefer {
+		prefer[message.Domain(d)] = true
+	}
+	authors := make(map[string]bool, 2*len(req.From.Claimed)) // domains, and their organizational ones
+	for _, d := range req.From.Claimed {
+		authors[d] = true
+		if org := message.Organizational(d); org != "" {
+			authors[org] = true
+		}
+	}
+	var ranked [3][]*check
+	for _, c := range worth {
+		rank := 2
+		switch d := c.sig.Domain; {
+		case prefer[d]:
+			rank = 0
+		case authors[d], authors[message.Organizational(d)]:
+			rank = 1
+		}
+		ranked[rank] = append(ranked[rank], c)
+	}
+	return slices.Concat(ranked[:]...)
 }
 
 // unseen is the Result of a field past the number that is looked at.

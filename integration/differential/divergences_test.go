@@ -166,6 +166,16 @@ var divergences = []divergence{
 		canon, _ := c.canon()
 		return canon == "relaxed" && (bytes.ContainsAny(header, "\x0b\x0c") || bare(string(header), '\r'))
 	}},
+	{"control characters in the header", "go-msgauth", "", func(c *dispute) bool {
+		header, _, _ := bytes.Cut(c.sample.raw, []byte("\r\n\r\n"))
+		canon, _ := c.canon()
+		return canon == "relaxed" && bare(string(header), '\r')
+	}},
+	{"CR in front of a fold", "OpenDKIM", "", func(c *dispute) bool {
+		header, _, _ := bytes.Cut(c.sample.raw, []byte("\r\n\r\n"))
+		canon, _ := c.canon()
+		return canon == "simple" && bytes.Contains(header, []byte("\r\r\n"))
+	}},
 
 	// Which b= is emptied.
 	{"Ed25519 is unknown", "Mail::DKIM", "", func(c *dispute) bool {

@@ -47,7 +47,7 @@ func (r source) value(odd bool) string {
 	}
 	v := b.String()
 	if odd {
-		v = strings.Replace(v, "a", r.of("\xff", "\xe4\xf6", "\x01", "\x0b", "\x0c ", "\x7f", "\u00a0", "\u0085", "\xa0"), 1)
+		v = strings.Replace(v, "a", r.of("\r", "x \ry", "\xff", "\xe4\xf6", "\x01", "\x0b", "\x0c ", "\x7f", "\u00a0", "\u0085", "\xa0"), 1)
 	}
 	// A fold needs something behind it.
 	for strings.Contains(v, "\r\n") && strings.TrimLeft(v[strings.LastIndex(v, "\r\n"):], "\r\n\t ") == "" {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dkimd/internal/pipeline"
+	"dkimd/internal/socket"
 )
 
 // maxRawHeader is where Exim cuts $message_headers_raw, without a word.
@@ -76,7 +77,7 @@ func (x *exchange) guarded(f func() error) (err error) {
 }
 
 func (x *exchange) log(level slog.Level, text string, args ...any) {
-	args = append(args, "local", x.wire.conn.LocalAddr().String(), "peer", x.wire.conn.RemoteAddr().String())
+	args = append(args, "local", socket.Local(x.wire.conn), "peer", x.wire.conn.RemoteAddr().String())
 	if x.id != "" {
 		args = append(args, "queue_id", x.id)
 	}

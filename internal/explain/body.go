@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"io"
 	"mime/quotedprintable"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,10 +14,12 @@ import (
 	"dkimd/internal/message"
 )
 
-// Bounds of the search for lines that were added.
+// Bounds of the searches for lines that were added.
 const (
-	maxLines  = 500
-	maxHashed = 128 << 20 // octets hashed for it
+	maxLines    = 500       // at one end
+	maxInserted = 60        // elsewhere
+	maxPlaces   = 20_000    // lines between which they may be
+	maxHashed   = 128 << 20 // octets hashed for one search
 )
 
 // body says whether the body hash matches, and else what would make it match.
@@ -37,13 +40,13 @@ func (e *Explanation) body(m Message, sig *dkim.Signature) bool {
 	}
 	e.say("the body is not the one that was signed: its hash does not match bh=")
 	s := bodySearch{sig: sig}
-	for _, try := range []func(Message) string{s.canonicalization, s.lineEnds, s.encoding, s.addedLines} {
+	for _, try := range []func(Message) string{s.canonicalization, s.lineEnds, s.encoding, s.addedLines, s.inserted, s.wrapped} {
 		if found := try(m); found != "" {
 			e.say(found)
 			return false
 		}
 	}
-	e.say("what was changed cannot be told: not white space, line ends, a transfer encoding, or lines added at the top or the end")
+	e.say("what was changed cannot be told: not white space, line ends, a transfer encoding, or lines added in one place or around the rest")
 	return false
 }
 
@@ -151,6 +154,78 @@ func (s *bodySearch) addedLines(m Message) string {
 	return ""
 }
 
+// lineStarts are the offsets at which the lines of a body begin, and its end.
+func lineStarts(body []byte) []int {
+	starts := []int{0}
+	for at := 0; len(starts) <= maxPlaces; {
+		n := bytes.Index(body[at:], []byte("\r\n"))
+		if n < 0 {
+			break
+		}
+		at += n + 2
+		starts = append(starts, at)
+	}
+	if starts[len(starts)-1] < len(body) {
+		starts = append(starts, len(body))
+	}
+	return starts
+}
+
+// inserted looks for lines within the body that were added in one place: a footer in
+// front of the last boundary of a MIME message, or in its first part. The
+// places at the end come first.
+func (s *bodySearch) inserted(m Message) string {
+	starts := lineStarts(m.Body)
+	last := len(starts) - 1
+	hashed := 0
+	for end := last - 1; end > 0; end-- {
+		for from := end - 1; from >= 0 && from >= end-maxInserted; from-- {
+			if hashed += len(m.Body); hashed > maxHashed {
+				return ""
+			}
+			rest := slices.Concat(m.Body[:starts[from]], m.Body[starts[end]:])
+			if s.matches(s.sig.BodyCanon, rest) {
+				return "without " + lineNumbers(from, end) + " of the body the hash matches: added after signing, beginning " +
+					quote(firstText(m.Body[starts[from]:]))
+			}
+		}
+	}
+	return ""
+}
+
+// wrapped looks for a body that has something above and something below it now: a
+// banner and a footer, or the boundaries of a MIME message that a mailing list made of it.
+func (s *bodySearch) wrapped(m Message) string {
+	starts := lineStarts(m.Body)
+	last := len(starts) - 1
+	hashed := 0
+	for around := 2; around < 2*maxInserted; around++ {
+		for above := 1; above < around && above < last; above++ {
+			end := last - (around - above)
+			if end <= above {
+				continue
+			}
+			rest := m.Body[starts[above]:starts[end]]
+			if hashed += len(rest); hashed > maxHashed {
+				return ""
+			}
+			if s.matches(s.sig.BodyCanon, rest) {
+				return lineNumbers(above, end) + " of the body alone have the hash: the rest was put around them after signing. It begins " +
+					quote(firstText(m.Body)) + " and, below, " + quote(firstText(m.Body[starts[end]:]))
+			}
+		}
+	}
+	return ""
+}
+
+// lineNumbers names lines counted from 0 as people count them; end is the first that is none of them.
+func lineNumbers(from, end int) string {
+	if end == from+1 {
+		return "line " + strconv.Itoa(end)
+	}
+	return "lines " + strconv.Itoa(from+1) + " to " + strconv.Itoa(end)
+}
+
 func lines(n int) string {
 	if n == 1 {
 		return "line"
@@ -158,14 +233,21 @@ func lines(n int) string {
 	return strconv.Itoa(n) + " lines"
 }
 
-// firstText is the first line that is not empty.
+// firstText is the first line that is neither empty nor a part of MIME's frame.
 func firstText(b []byte) string {
+	frame := ""
 	for line := range bytes.SplitSeq(b, []byte("\r\n")) {
-		if text := strings.TrimSpace(string(line)); text != "" {
-			return text[:min(len(text), 80)]
+		text := strings.TrimSpace(string(line))
+		text = text[:min(len(text), 80)]
+		switch {
+		case text == "":
+		case !strings.HasPrefix(text, "--") && !strings.HasPrefix(text, "Content-"):
+			return text
+		case frame == "":
+			frame = text
 		}
 	}
-	return ""
+	return frame
 }
 
 // values are the names and values of fields, to be changed.

@@ -107,3 +107,46 @@ func TestLinesAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// What mailing lists, servers and filters do to messages that are signed without z=.
+func TestWhatWasDoneIsFound(t *testing.T) {
+	t.Parallel()
+	const (
+		head = "From: Joe <joe@example.org>\r\nSubject: Re: hello\r\nMIME-Version: 1.0\r\n" +
+			"Content-Type: multipart/mixed; boundary=BB\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+		body = "--BB\r\nContent-Type: text/plain\r\n\r\nHi, a caf\xc3\xa9.\r\n--BB--\r\n"
+		foot = "_____\r\nlist of things\r\n"
+		from = "From: Joe via List <list@lists.example>\r\n"
+	)
+	signed := string(sign(t, head+body, "From:Subject:MIME-Version:Content-Type:Content-Transfer-Encoding:Reply-To", ""))
+	tests := map[string]struct {
+		changes []string // for strings.NewReplacer
+		want    string
+	}{
+		"footer in front of the last boundary": {[]string{"--BB--", "--BB\r\nContent-Type: text/plain\r\n\r\n" + foot + "--BB--"}, `without lines 5 to 9 of the body the hash matches: added after signing, beginning "_____"`},
+		"footer in the first part":             {[]string{"\xa9.\r\n", "\xa9.\r\n" + foot}, `without lines 5 to 6 of the body`},
+		"a line in the first part":             {[]string{"Hi,", "[EXTERNAL]\r\nHi,"}, `without line 4 of the body`},
+		"banner and footer":                    {[]string{"\r\n\r\n--BB\r\n", "\r\n\r\nBEWARE\r\n\r\n--BB\r\n", "--BB--\r\n", "--BB--\r\n" + foot}, `lines 3 to 7 of the body alone have the hash: the rest was put around them after signing. It begins "BEWARE" and, below, "_____"`},
+		"made a part of another message":       {[]string{"\r\n\r\n--BB\r\n", "\r\n\r\n--LL\r\nContent-Type: multipart/mixed; boundary=BB\r\n\r\n--BB\r\n", "--BB--\r\n", "--BB--\r\n\r\n--LL\r\n\r\n" + foot + "--LL--\r\n"}, `lines 4 to 9 of the body alone have the hash`},
+		"tag":                                  {[]string{"Subject: Re:", "Subject: [List] Re:"}, `without "[List]" at the beginning of Subject it verifies`},
+		"tag behind Re":                        {[]string{"Subject: Re:", "Subject: Re: [List]"}, `without "[List]" in Subject it verifies`},
+		"spam":                                 {[]string{"Subject: Re:", "Subject: ***SPAM*** Re:"}, `without "***SPAM***" at the beginning of Subject it verifies`},
+		"list in From, author in Reply-To":     {[]string{"From: Joe <joe@example.org>\r\n", from + "Reply-To: Joe <joe@example.org>\r\n"}, `with the value of Reply-To in From and without that field it verifies`},
+		"list in From, author elsewhere, tag":  {[]string{"From: Joe <joe@example.org>\r\n", from + "X-Original-From: Joe <joe@example.org>\r\n", "Subject: Re:", "Subject: [List] Re:"}, `with the value of X-Original-From in From, without "[List]" at the beginning of Subject it verifies`},
+		"converted to 7 bit":                   {[]string{": 8bit", ": quoted-printable", "\xc3\xa9", "=C3=A9"}, `with 8bit in Content-Transfer-Encoding it verifies`},
+		"Content-Type":                         {[]string{"boundary=BB\r\n", "boundary=\"BB\"\r\n"}, `which field was changed cannot be told: the signature has no z=`},
+	}
+	for name, tt := range tests {
+		e := explain.Explain(parse([]byte(strings.NewReplacer(tt.changes...).Replace(signed)), published))[0]
+		if all := strings.Join(e.Findings, "\n"); e.Holds || !strings.Contains(all, tt.want) {
+			t.Errorf("%s: %s; want %s", name, all, tt.want)
+		}
+	}
+
+	// z= that does not have the field which was changed is not without words, nor silent of itself.
+	copied := string(sign(t, head+body, "From:Subject", " z=From:=20Joe=20<joe@example.org>;"))
+	e := explain.Explain(parse([]byte(strings.Replace(copied, "hello", "goodbye", 1)), published))[0]
+	if all := strings.Join(e.Findings, "\n"); !strings.Contains(all, "those that z= has are as they were") || strings.Contains(all, "has no z=") {
+		t.Error(all)
+	}
+}

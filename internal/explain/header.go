@@ -79,14 +79,18 @@ func (e *Explanation) header(h *headerCase, lookup func(string) ([]string, error
 	}
 	e.say("the header is not the one that was signed: the signature does not verify over it")
 	told := e.copied(h)
-	for _, try := range []func() string{h.canonicalization, h.space, h.added, h.subject} {
+	for _, try := range []func() string{h.canonicalization, h.space, h.added, h.rewritten} {
 		if found := try(); found != "" {
 			e.say(found)
 			return false
 		}
 	}
-	if !told {
+	switch {
+	case told:
+	case h.sig.Copied == "":
 		e.say("which field was changed cannot be told: the signature has no z= that would say how they were")
+	default:
+		e.say("which field was changed cannot be told: those that z= has are as they were")
 	}
 	if absent := h.absent(); absent != "" {
 		e.say("h= names fields that are not there, on purpose or because they were removed: " + absent)
@@ -199,30 +203,6 @@ func (h *headerCase) added() string {
 			where = "below the signature"
 		}
 		return "without one field it verifies: it was added after signing, " + where + ", as field " + strconv.Itoa(i+1) + ": " + quote(f.name+":"+f.value)
-	}
-	return ""
-}
-
-// subject tries the subject without what mailing lists and filters put before it.
-func (h *headerCase) subject() string {
-	for i, f := range h.fields {
-		if !strings.EqualFold(strings.TrimRight(f.name, " \t"), "Subject") {
-			continue
-		}
-		text := strings.TrimLeft(f.value, " \t\r\n")
-		tag, rest, ok := strings.Cut(text, "]")
-		if !ok || !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "*") {
-			if tag, rest, ok = strings.Cut(text, " "); !ok {
-				continue
-			}
-		} else {
-			tag += "]"
-		}
-		fields := slices.Clone(h.fields)
-		fields[i].value = " " + strings.TrimLeft(rest, " ")
-		if h.verifies(fields, h.own, h.sig.HeaderCanon) {
-			return "without " + quote(tag) + " at the beginning of Subject it verifies: a mailing list or filter put it there"
-		}
 	}
 	return ""
 }

@@ -1,10 +1,7 @@
 package message
 
 import (
-	"io"
-	"mime"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,11 +23,15 @@ type Originator struct {
 	Readable bool
 	// Claimed is every distinct domain a reader could take for the author's:
 	// those of Addresses and, where a field is not well formed, any other
-	// @domain found in it, in encoded words (RFC 2047) too. A mail program shows
-	// what it makes of a broken field, and a forger chooses how it is broken.
+	// @domain found in it, in encoded words (RFC 2047) and between characters that
+	// do not show too. A mail program shows what it makes of a broken field, and a
+	// forger chooses how it is broken.
 	Claimed []string
-	// Incomplete: Claimed may lack domains, because there was more than anybody
-	// writes and more than is read.
+	// Instead is the same of the Sender fields, where From names no domain at all:
+	// some mail programs show Sender then.
+	Instead []string
+	// Incomplete: Claimed or Instead may lack domains, because there was more than
+	// anybody writes and more than is read.
 	Incomplete bool
 }
 
@@ -42,41 +43,75 @@ func (o Originator) Domain() string {
 	return o.Claimed[0]
 }
 
-// ReadFrom reads all From fields of a header.
+// ReadFrom reads all From fields of a header, and Sender where they name nobody.
 func ReadFrom(h *Header) Originator {
-	o := Originator{Readable: true, Incomplete: h.lostFrom}
-	claimed := map[string]bool{}
-	claim := func(domain string) bool {
-		switch {
-		case domain == "" || claimed[domain]:
-		case len(o.Claimed) >= maxClaimed:
-			o.Incomplete = true
-			return false
-		default:
-			claimed[domain] = true
-			o.Claimed = append(o.Claimed, domain)
-		}
-		return true
-	}
+	o := Originator{Readable: true, Incomplete: h.lateFrom.lost}
+	names := domainList{seen: map[string]bool{}}
 	for _, f := range h.fields {
 		if !f.Is("From") {
 			continue
 		}
 		o.Fields++
-		addresses, ok := ReadAddresses(f.Value())
+		addresses, ok := names.read(f.Value())
 		o.Addresses = append(o.Addresses, addresses[:min(len(addresses), maxAddresses-len(o.Addresses))]...)
-		for _, a := range addresses {
-			claim(a.Domain)
-		}
-		if !ok {
-			o.Readable = false
-			looseDomains(f.Value(), claim)
-		}
+		o.Readable = o.Readable && ok
 	}
 	if len(o.Addresses) == 0 {
 		o.Readable = false
 	}
+	o.Claimed = names.list
+	if len(o.Claimed) == 0 {
+		for _, f := range h.fields {
+			if f.Is("Sender") {
+				names.read(f.Value())
+			}
+		}
+		o.Instead = names.list
+		o.Incomplete = o.Incomplete || h.lateSender.lost
+	}
+	o.Incomplete = o.Incomplete || names.full
 	return o
+}
+
+// SenderDomains is what MAIL FROM names, however it is written: Sendmail hands an
+// address over as the client wrote it, with a name and comments.
+func SenderDomains(address string) []string {
+	names := domainList{seen: map[string]bool{}}
+	names.read([]byte(address))
+	return names.list
+}
+
+// domainList is the distinct domains that fields name, at most maxClaimed.
+type domainList struct {
+	list []string
+	seen map[string]bool
+	full bool
+}
+
+// add reports false when there is no room for the domain.
+func (l *domainList) add(domain string) bool {
+	switch {
+	case domain == "" || l.seen[domain]:
+	case len(l.list) >= maxClaimed:
+		l.full = true
+		return false
+	default:
+		l.seen[domain] = true
+		l.list = append(l.list, domain)
+	}
+	return true
+}
+
+// read adds the domains of an address list; ok is false where it is not well formed.
+func (l *domainList) read(value []byte) (addresses []Address, ok bool) {
+	addresses, ok = ReadAddresses(value)
+	for _, a := range addresses {
+		l.add(a.Domain)
+	}
+	if !ok {
+		looseDomains(value, l.add)
+	}
+	return addresses, ok
 }
 
 // ReadAddresses reads an address list with groups, comments, quoted strings,
@@ -231,6 +266,9 @@ func (r *addressReader) address(local []token) {
 	for _, t := range local {
 		user.WriteString(t.text)
 	}
+	if strings.Contains(user.String(), "=?") && encodedWord.MatchString(user.String()) {
+		r.well = false // RFC 2047 section 5: MUST NOT be there, and some programs decode it
+	}
 	r.addresses = append(r.addresses, Address{Local: user.String(), Domain: name})
 }
 
@@ -241,79 +279,4 @@ func isLiteral(domain string) bool {
 	inner, closed := strings.CutSuffix(inner, "]")
 	_, err := netip.ParseAddr(strings.TrimPrefix(inner, "ipv6:"))
 	return ok && closed && err == nil
-}
-
-// looseDomains tells claim of whatever follows an "@" in a field that is not well
-// formed, until it reports false. The field is read with comments and quoted strings
-// taken out, as plain bytes, and in both ways with its encoded words decoded.
-func looseDomains(value []byte, claim func(domain string) bool) {
-	texts := [][]byte{value}
-	if decoded := decodeWords(value); decoded != nil {
-		texts = append(texts, decoded)
-	}
-	seen := map[string]bool{} // names as written: most fields repeat theirs
-	for _, text := range texts {
-		for _, plain := range []bool{false, true} {
-			ok := looseNames(lexer{text: text, plain: plain}, func(name string) bool {
-				if seen[name] {
-					return true
-				}
-				seen[name] = true
-				d := Domain(name)
-				if d = strings.Trim(d[:namePrefix(d)], "."); !strings.Contains(d, ".") {
-					return true
-				}
-				return claim(d)
-			})
-			if !ok {
-				return
-			}
-		}
-	}
-}
-
-// looseNames tells found of the words and dots behind each "@", until it reports false.
-func looseNames(l lexer, found func(name string) bool) bool {
-	joined := func(domain string, t token) bool {
-		return domain == "" || !t.spaced || !l.plain && (t.kind == '.' || strings.HasSuffix(domain, "."))
-	}
-	var domain strings.Builder
-	open := false
-	for t := l.scan(); ; t = l.scan() {
-		if open && (t.kind == tokenWord || t.kind == '.') && joined(domain.String(), t) {
-			domain.WriteString(t.text)
-			continue
-		}
-		if open && !found(domain.String()) {
-			return false
-		}
-		domain.Reset()
-		open = t.kind == '@'
-		if t.kind == tokenEnd {
-			return true
-		}
-	}
-}
-
-var (
-	encodedWord = regexp.MustCompile(`=\?[^?\s]{1,64}\?[bBqQ]\?[^?]*\?=`)
-	// RFC 2047 section 6.2: white space between encoded words is not shown.
-	betweenWords = regexp.MustCompile(`\?=[ \t\r\n]+=\?`)
-)
-
-// decodeWords is a field with its encoded words (RFC 2047) decoded, as mail
-// programs show it; nil where there is none. What matters here is ASCII in almost
-// every charset, so charsets are not looked at.
-func decodeWords(value []byte) []byte {
-	if !encodedWord.Match(value) {
-		return nil
-	}
-	decoder := mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
-	return encodedWord.ReplaceAllFunc(betweenWords.ReplaceAll(value, []byte("?==?")), func(word []byte) []byte {
-		text, err := decoder.Decode(string(word))
-		if err != nil {
-			return word
-		}
-		return []byte(text)
-	})
 }

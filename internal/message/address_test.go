@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"dkimd/internal/cputime"
 	"dkimd/internal/message"
@@ -71,6 +72,30 @@ func TestReadFrom(t *testing.T) {
 		"rubbish behind a domain":       {[]string{" ceo@gmail.com/"}, []string{"gmail.com/"}, []string{"gmail.com"}, false},
 		"invisible behind a domain":     {[]string{" ceo@gmail.com\u200d"}, []string{"gmail.com\u200d"}, []string{"gmail.com"}, false},
 		"broken UTF-8 behind a domain":  {[]string{" ceo@gmail.com\xff"}, []string{"gmail.com\ufffd"}, []string{"gmail.com"}, false},
+		"invisible before a domain":     {[]string{" ceo@\u200egmail.com"}, []string{"\u200egmail.com"}, []string{"gmail.com"}, false},
+		"invisible inside a domain":     {[]string{" ceo@gm\u2069ail.com"}, []string{"gm\u2069ail.com"}, []string{"gmail.com"}, false},
+		"filler inside a domain":        {[]string{" ceo@gmail\u3164.com"}, []string{"gmail\u3164.com"}, []string{"gmail.com"}, false},
+		"control inside a domain":       {[]string{" ceo@gm\x01ail.com"}, []string{"gm"}, []string{"gmail.com"}, false},
+		"broken UTF-8 before a domain":  {[]string{" ceo@\xa0gmail.com"}, []string{"\ufffdgmail.com"}, []string{"gmail.com"}, false},
+		"space of another kind":         {[]string{" ceo@\u2028gmail.com"}, []string{"gmail.com"}, []string{"gmail.com"}, true},
+		"another dot":                   {[]string{" ceo@gmail\u2024com"}, []string{"gmail\u2024com"}, []string{"gmail.com"}, false},
+		"another at sign":               {[]string{" ceo\uff20gmail.com"}, nil, []string{"gmail.com"}, false},
+		"quoted domain":                 {[]string{` <ceo@"gmail.com">`}, nil, []string{"gmail.com"}, false},
+		"quoted letter in a domain":     {[]string{` <ceo@gmai\l.com>`}, []string{"gmai"}, []string{"gmail.com"}, false},
+		"backslash before a domain":     {[]string{` ceo@\gmail.com`}, nil, []string{"gmail.com"}, false},
+		"angle around a domain":         {[]string{" ceo@<gmail.com>"}, nil, []string{"gmail.com"}, false},
+		"comment for a domain":          {[]string{" ceo@(gmail.com)"}, nil, []string{"gmail.com"}, false},
+		"literal of a name":             {[]string{" ceo@[gmail.com]"}, []string{"[gmail.com]"}, []string{"gmail.com"}, false},
+		"base64 without padding":        {[]string{" =?utf-8?b?Ym9zc0BnbWFpbC5jb20?="}, nil, []string{"gmail.com"}, false},
+		"base64 with too much padding":  {[]string{" =?utf-8?b?Ym9zc0BnbWFpbC5jb20==?="}, nil, []string{"gmail.com"}, false},
+		"base64 with a space":           {[]string{" =?utf-8?b?Ym9z c0BnbWFpbC5jb20=?="}, nil, []string{"gmail.com"}, false},
+		"base64 of half an octet":       {[]string{" =?utf-8?b?Ym9zc0BnbWFpbC5jb20Ym?="}, nil, []string{"gmail.com"}, false},
+		"Q with a bad octet":            {[]string{" =?utf-8?q?=zz_boss=40gmail.com_=4?="}, nil, []string{"gmail.com"}, false},
+		"encoded word in UTF-16":        {[]string{" =?utf-16be?b?AGIAQABnAG0AYQBpAGwALgBjAG8AbQ==?="}, nil, []string{"gmail.com"}, false},
+		// RFC 2047 section 5: no encoded word in an address. Some programs decode it there, and cut at the NUL.
+		"encoded words in a local part": {[]string{" =?utf-8?b?Ym9zc0BnbWFpbC5jb20=?==?utf-8?q?=00?=@evil.example"}, []string{"evil.example"}, []string{"evil.example", "gmail.com"}, false},
+		"encoded word in quotes":        {[]string{` "=?utf-8?q?boss=40gmail.com=00?="@evil.example`}, []string{"evil.example"}, []string{"evil.example", "gmail.com"}, false},
+		"equals signs in a local part":  {[]string{" bounce+joe=?x=example.com@evil.example"}, []string{"evil.example"}, []string{"evil.example"}, true},
 		"address in a literal":          {[]string{" x@[evil ceo@gmail.com]"}, []string{"[evil ceo@gmail.com]"}, []string{"gmail.com"}, false},
 		"IPv6 literal":                  {[]string{" x@[IPv6:2001:db8::1]"}, []string{"[ipv6:2001:db8::1]"}, []string{"[ipv6:2001:db8::1]"}, true},
 		"a hundred thousand comments":   {[]string{deep + " x@gmail.com"}, nil, []string{"gmail.com"}, false},
@@ -102,6 +127,75 @@ func TestReadFrom(t *testing.T) {
 				t.Errorf("readable %v with %d fields, want %v with %d", got.Readable, got.Fields, tt.readable, len(tt.from))
 			}
 		})
+	}
+}
+
+// No character that does not show hides a domain, wherever it stands.
+func TestInvisibleCharactersHideNoDomain(t *testing.T) {
+	t.Parallel()
+	const address = "ceo@gmail.com"
+	tried := 0
+	for r := rune(1); r <= unicode.MaxRune; r++ {
+		if !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || strings.ContainsRune("\t\r\n", r) {
+			continue
+		}
+		tried++
+		first := strings.IndexByte(address, '@') + 1
+		for at := first; at <= len(address); at++ {
+			if r > 0xffff && int(r)%(len(address)-first+1) != at-first {
+				continue // thousands that are alike: one place each will do
+			}
+			value := address[:at] + string(r) + address[at:]
+			if got := message.ReadFrom(header("From: " + value)); !slices.Contains(got.Claimed, "gmail.com") {
+				t.Errorf("%q claims only %q", value, got.Claimed)
+			}
+		}
+	}
+	if tried < 4000 {
+		t.Errorf("only %d characters tried", tried)
+	}
+}
+
+// Thunderbird shows Sender where there is no From.
+func TestReadFromSenderInstead(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		fields []string
+		want   []string
+	}{
+		"no From":               {[]string{"Sender: ceo@gmail.com"}, []string{"gmail.com"}},
+		"empty From":            {[]string{"From:", "SENDER : ceo@gmail.com"}, []string{"gmail.com"}},
+		"a group without one":   {[]string{"From: undisclosed:;", "Sender: ceo@gmail.com"}, []string{"gmail.com"}},
+		"several":               {[]string{"Sender: x@evil.example", "Sender: ceo@gmail.com"}, []string{"evil.example", "gmail.com"}},
+		"not well formed":       {[]string{"Sender: ceo@\u200egmail.com"}, []string{"\u200egmail.com", "gmail.com"}},
+		"From names a domain":   {[]string{"From: x@evil.example", "Sender: ceo@gmail.com"}, nil},
+		"From, not well formed": {[]string{"From: <x@evil.example", "Sender: ceo@gmail.com"}, nil},
+		"neither":               {[]string{"Reply-To: ceo@gmail.com", "Resent-From: ceo@gmail.com"}, nil},
+	}
+	for name, tt := range tests {
+		got := message.ReadFrom(header(tt.fields...))
+		if !slices.Equal(got.Instead, tt.want) || got.Incomplete {
+			t.Errorf("%s: %+v, want %q", name, got, tt.want)
+		}
+	}
+
+	h := new(message.Header)
+	for range message.MaxFields + 1 {
+		h.Add("X", " x")
+	}
+	h.Add("Sender", " ceo@gmail.com")
+	if got := message.ReadFrom(h); !slices.Equal(got.Instead, []string{"gmail.com"}) {
+		t.Errorf("past the limit: %+v", got)
+	}
+	for range 64 {
+		h.Add("Sender", " x@evil.example")
+	}
+	if got := message.ReadFrom(h); !got.Incomplete {
+		t.Error("more than is kept past the limit")
+	}
+	h.Add("From", " x@evil.example")
+	if got := message.ReadFrom(h); got.Incomplete || got.Instead != nil {
+		t.Errorf("with a From nobody asks for Sender: %+v", got)
 	}
 }
 

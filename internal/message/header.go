@@ -13,9 +13,9 @@ const (
 
 	usualFields = 32 // room for so many at once
 
-	maxLateFrom = 64
+	maxLate = 64 // fields of one name
 	// Less than MaxHeaderBytes: a front door may have cut a field of that size.
-	maxLateFromBytes = MaxHeaderBytes / 2
+	maxLateBytes = MaxHeaderBytes / 2
 )
 
 // Field is one header field as it came: name, colon, value, without the final CRLF.
@@ -72,10 +72,9 @@ type Header struct {
 	limit  string
 	arena  []byte
 
-	// Past the limit: From fields and their bytes, whether one more was lost,
-	// and whether there was a List-Id.
-	lateFrom, lateFromBytes int
-	lostFrom, lateList      bool
+	// Past the limit: From and Sender fields, and whether there was a List-Id.
+	lateFrom, lateSender late
+	lateList             bool
 }
 
 // Add appends a field. The value keeps its leading white space.
@@ -107,14 +106,15 @@ func (h *Header) Add(name, value string) {
 }
 
 // addLate keeps what a sender's rules need although the header is too long.
-// From is kept whole, or the author could stand behind the cut.
+// From and Sender are kept whole, or the author could stand behind the cut.
 func (h *Header) addLate(name, value string) {
 	switch strings.ToLower(strings.TrimRight(name, " \t")) {
 	case "from":
-		h.lateFrom++
-		h.lateFromBytes += len(value)
-		if h.lateFrom > maxLateFrom || h.lateFromBytes > maxLateFromBytes {
-			h.lostFrom = true
+		if !h.lateFrom.room(value) {
+			return
+		}
+	case "sender":
+		if !h.lateSender.room(value) {
 			return
 		}
 	case "list-id": // that there is one is all that counts
@@ -127,6 +127,19 @@ func (h *Header) addLate(name, value string) {
 		return
 	}
 	h.fields = append(h.fields, NewField(name, value))
+}
+
+// late counts the fields of one name past the limit.
+type late struct {
+	fields, bytes int
+	lost          bool // one more was not kept
+}
+
+func (l *late) room(value string) bool {
+	l.fields++
+	l.bytes += len(value)
+	l.lost = l.lost || l.fields > maxLate || l.bytes > maxLateBytes
+	return !l.lost
 }
 
 // Exceeded names the limit the header went past, or is empty.

@@ -15,6 +15,7 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"dkimd/internal/message"
+	"dkimd/internal/socket"
 )
 
 // Whether a connection may be closed when the server stops.
@@ -246,7 +247,7 @@ func (s *session) closeIfIdle() {
 
 // logger says whose connection a line is about.
 func (s *session) logger() *slog.Logger {
-	logger := s.server.cfg.Logger.With("local", s.wire.conn.LocalAddr().String(), "peer", s.wire.conn.RemoteAddr().String())
+	logger := s.server.cfg.Logger.With("local", socket.Local(s.wire.conn), "peer", s.wire.conn.RemoteAddr().String())
 	if s.current != nil && s.current.env.QueueID != "" {
 		return logger.With("queue_id", s.current.env.QueueID)
 	}

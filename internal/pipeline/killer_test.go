@@ -113,6 +113,10 @@ func TestKillersCostWhatTheirSizeCosts(t *testing.T) {
 	for i := range signatures {
 		signatures[i] = signature(fmt.Sprintf("d=d%d.example; h=From:From; l=%d", i, i))
 	}
+	var authors strings.Builder
+	for i := range 999 {
+		fmt.Fprintf(&authors, "a@a%d.example,", i)
+	}
 	some, ofSome := numbered(990)
 	many, ofMany := numbered(4000)
 	killers := map[string]killer{
@@ -130,6 +134,7 @@ func TestKillersCostWhatTheirSizeCosts(t *testing.T) {
 		"60 KB of tags in a TXT record":   {[]string{signature("d=a.example; h=From"), author}, nil, []string{strings.Repeat("a=;", 20<<10)}},
 		"1000 TXT records":                {[]string{signature("d=a.example; h=From"), author}, nil, slices.Repeat(key, 1000)},
 		"500 signatures":                  {append(signatures, author), []byte(strings.Repeat("x\r\n", 100_000)), key},
+		"100 signatures, 1000 authors":    {append(signatures[:100:100], "From: "+authors.String()+"a@z.example"), nil, key},
 		"500 signatures that are nothing": {append(slices.Repeat([]string{"DKIM-Signature: " + strings.Repeat("a=;", 600)}, 500), author), nil, key},
 		"a signature of 20000 tags":       {[]string{signature("d=a.example; h=From; " + strings.Repeat("x=;", 10000)), author}, nil, key},
 		"comments in From":                {[]string{signature("d=a.example; h=From"), "From: " + strings.Repeat("(", 1<<20-200)}, nil, key},

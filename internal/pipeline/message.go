@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"dkimd/internal/message"
@@ -74,7 +75,7 @@ func (m *Message) Header(name, value string) {
 	defer m.guard("header")
 	m.began = true
 	m.header.Add(name, value)
-	if m.env.Purpose != message.OnlySign && len(name) == len(authResultsName) && message.NewField(name, "").Is(authResultsName) {
+	if m.env.Purpose != message.OnlySign && strings.EqualFold(strings.TrimRight(name, " \t"), authResultsName) {
 		m.authRes++
 		if !m.forged && verifier.ClaimsAuthserv([]byte(value), m.authservID, m.p.StripOnlyDKIM) {
 			m.remove = append(m.remove, m.authRes)

@@ -68,6 +68,12 @@ func Listen(cfg Config) ([]net.Listener, error) {
 	return nil, errors.Join(faults...)
 }
 
+// Local is the address of our end of a connection, without the name under which
+// its socket was made ready.
+func Local(conn net.Conn) string {
+	return strings.TrimSuffix(conn.LocalAddr().String(), nursery+"/s")
+}
+
 func listen(address string, cfg Config) (net.Listener, error) {
 	scheme, rest, _ := strings.Cut(address, ":")
 	switch scheme {

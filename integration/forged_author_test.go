@@ -1,0 +1,80 @@
+//go:build integration
+
+package integration_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// forgedAuthors are headers that make a mail program show an author at gmail.com,
+// or might. Each stands behind another field: Postfix takes a first line that begins with "From " for a mailbox's.
+// A NUL inside a domain is not among them: Postfix cuts the field there, Exim writes a question mark.
+var forgedAuthors = map[string]string{
+	"plain":                          "From: boss@gmail.com",
+	"in capitals":                    "FROM: Boss <BOSS@GMAIL.COM>",
+	"space before the colon":         "From : boss@gmail.com",
+	"tab before the colon":           "From\t: boss@gmail.com",
+	"nothing behind the colon":       "From:boss@gmail.com",
+	"folded":                         "From:\r\n \r\n\tboss\r\n @gmail.com",
+	"group":                          "From: Bosses: boss@gmail.com;",
+	"comments":                       "From: (a) boss (b) @ (c) gmail (d) . (e) com",
+	"quoted local part":              `From: "bo ss@evil.test"@gmail.com`,
+	"route":                          "From: <@evil.test:boss@gmail.com>",
+	"dot at the end":                 "From: boss@gmail.com.",
+	"in an encoded word":             "From: =?utf-8?q?boss=40gmail=2Ecom?=",
+	"in base64 without padding":      "From: =?utf-8?b?Ym9zc0BnbWFpbC5jb20?=",
+	"encoded local part and a NUL":   "From: =?utf-8?b?Ym9zc0BnbWFpbC5jb20=?==?utf-8?q?=00?=@evil.test",
+	"full width":                     "From: boss@\uff47mail\uff0ecom",
+	"direction mark":                 "From: boss@\u200egmail.com",
+	"soft hyphen":                    "From: boss@gm\u00adail.com",
+	"8 bit":                          "From: Bo\xdf <boss@gmail.com>",
+	"8 bit before the domain":        "From: boss@\xa0gmail.com",
+	"NUL behind":                     "From: boss@gmail.com\x00.evil.test",
+	"control character":              "From: boss@gm\x01ail.com",
+	"bare CR behind":                 "From: boss@gmail.com\r",
+	"bare CR, then another":          "From: x@evil.test\rFrom: boss@gmail.com",
+	"bare CR within":                 "From: x@evil.test,\r boss@gmail.com",
+	"two fields, ours first":         "From: boss@gmail.com\r\nFrom: x@evil.test",
+	"two fields, ours last":          "From: x@evil.test\r\nfrom\t: boss@gmail.com",
+	"two addresses":                  "From: x@evil.test, boss@gmail.com",
+	"no comma":                       "From: boss@gmail.com <x@evil.test>",
+	"unclosed quote":                 `From: "Boss <boss@gmail.com>`,
+	"unclosed comment":               "From: x@evil.test (boss@gmail.com",
+	"quoted domain":                  `From: <boss@"gmail.com">`,
+	"Sender alone":                   "Sender: boss@gmail.com",
+	"empty From and Sender":          "From:\r\nSender: boss@gmail.com",
+	"behind 2001 fields":             strings.Repeat("X: y\r\n", 2001) + "From: boss@gmail.com",
+	"signed, l=0":                    "DKIM-Signature: v=1; a=rsa-sha256; d=gmail.com; s=rsa; l=0; h=From; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\nFrom: boss@gmail.com",
+	"signed by gmail.com.":           "DKIM-Signature: v=1; a=rsa-sha256; d=gmail.com.; s=rsa; h=From; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\nFrom: boss@gmail.com",
+	"30 signatures that are nothing": strings.Repeat("DKIM-Signature: v=1; a=rsa-sha256; d=gmail.com; s=none; h=From; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n", 30) + "From: boss@gmail.com",
+}
+
+func TestForgedAuthorsAreFound(t *testing.T) {
+	t.Parallel()
+	rules := map[string]string{"gmail.com": gmailRule}
+	check := func(t *testing.T, w *world, connect func(t *testing.T) *session) {
+		t.Helper()
+		publish(w.dns, "gmail.com")
+		for name, head := range forgedAuthors {
+			t.Run(name, func(t *testing.T) {
+				s := connect(t)
+				s.envelope("x@evil.test", "reader@inbox.test")
+				got := s.data([]byte("X-First: y\r\n" + head + "\r\nTo: reader@inbox.test\r\nSubject: an invoice\r\n\r\nPay now.\r\n"))
+				if got.String() != gmailReply {
+					t.Errorf("%q: %s", head[:min(len(head), 100)], got)
+				}
+			})
+		}
+	}
+	t.Run("postfix", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, settings{rules: rules, dns: "timeout = \"1s\"\nattempts = 1"})
+		check(t, w, w.fromGmail)
+	})
+	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
+		e := newEximWorld(t, build, eximSettings{rules: rules, dns: "timeout = \"1s\"\nattempts = 1"})
+		check(t, e.world, func(t *testing.T) *session { t.Helper(); return e.dial(t, eximOutside) })
+	})
+}
