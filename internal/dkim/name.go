@@ -19,7 +19,7 @@ const maxULabels = 512
 // ParseName checks a domain or selector and returns it in message.Domain()
 // form: labels of letters, digits, hyphens and underscores, 1 to 63 octets
 // each, no dot at the end (RFC 6376 section 3.5 has none), at most 253 octets.
-// U-labels become A-labels (RFC 8616 section 4) if they are valid as they
+// U-labels become A-labels (RFC 8616 section 3) if they are valid as they
 // stand; nothing is mapped away or deleted. A single label is a name:
 // whether it is a public suffix is for the verifier to say. The error is ErrSyntax.
 func ParseName(s string) (string, error) {
