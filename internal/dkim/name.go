@@ -60,7 +60,7 @@ func isNameByte(c byte) bool {
 	return 'a' <= letter && letter <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// IsFieldName reports whether a name can stand in h=: hdr-name of RFC 6376 section 3.5 (field-name of RFC 5322
+// IsFieldName reports whether a name can stand in h=: hdr-name of RFC 6376 section 2.10 (field-name of RFC 5322
 // section 3.6.8), visible ASCII but for the colon; a semicolon would end the tag.
 func IsFieldName(s string) bool {
 	for i := range len(s) {
