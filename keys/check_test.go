@@ -202,6 +202,9 @@ func TestRecord(t *testing.T) {
 		if err != nil || !record.PublicKey.(interface{ Equal(crypto.PublicKey) bool }).Equal(public) {
 			t.Errorf("%s does not hold the key: %v", r, err)
 		}
+		if !strings.HasPrefix(r.Text, "v=DKIM1; ") { // RFC 6376 section 3.6.1
+			t.Errorf("%s does not begin with its version", r)
+		}
 	}
 }
 

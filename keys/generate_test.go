@@ -1,6 +1,7 @@
 package keys_test
 
 import (
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/dkim"
 	"dkimd/internal/resolver"
 	"dkimd/internal/resolver/dnstest"
 	"dkimd/keys"
@@ -97,6 +99,19 @@ func TestGenerateDefaults(t *testing.T) {
 		if got := strings.ReplaceAll(g.String(), w.dir, "DIR"); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+}
+
+// RFC 6376 section 3.3.2 asks for 65537.
+func TestGeneratedKeysHaveTheUsualExponent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g, err := keys.Generate(keys.New{Directory: w.dir, Domain: "example.org", Bits: keys.MinRSABits})
+	w.check(err)
+	record, err := dkim.ParseKeyRecord(g.Record.Text)
+	w.check(err)
+	if public, ok := record.PublicKey.(*rsa.PublicKey); !ok || public.E != 65537 {
+		t.Errorf("the public key is %v", record.PublicKey)
 	}
 }
 

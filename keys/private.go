@@ -45,7 +45,7 @@ type Private struct {
 //nolint:gochecknoglobals // the processors belong to the process
 var turns = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
 
-// Sign signs a SHA-256 hash: with RSA as its digest (RFC 6376 section 3.3.1), with
+// Sign signs a SHA-256 hash: with RSA as its digest (RFC 6376 section 3.3.2), with
 // Ed25519 as its message (RFC 8463 section 3). It waits for its turn among all private-key
 // operations of the process; that wait ends with ctx.
 func (p Private) Sign(ctx context.Context, hash [sha256.Size]byte) ([]byte, error) {

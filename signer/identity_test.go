@@ -42,3 +42,32 @@ func TestIdentityStaysWithinTheDomain(t *testing.T) {
 		}
 	}
 }
+
+// RFC 6376 section 3.5: d=, s= and i= hold A-labels, also where a keys.Domain is filled in by hand.
+func TestNamesAreWrittenInALabels(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	store, faults := keys.Open(keys.Config{Directory: w.dir})
+	if err := faults.Err(); err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	d := store.Lookup("example.org")
+	d.Keys[0].Selector = "schl\u00fcssel"
+	w.config.Keys = func(string) *keys.Domain {
+		return &keys.Domain{Name: "b\u00fccher.example", Options: keys.Options{Identity: "joe@mail.b\u00fccher.example"}, Keys: d.Keys}
+	}
+	s, err := signer.New(w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, _, err := w.sign(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"d": "xn--bcher-kva.example", "s": "xn--schlssel-95a", "i": "joe@mail.xn--bcher-kva.example"} {
+		if got := tag(t, signed.Fields[0], name); got != want {
+			t.Errorf("%s=%s, want %s", name, got, want)
+		}
+	}
+}

@@ -61,7 +61,8 @@ func entryOf(r Result) string {
 		"header.a": token(r.Algorithm),
 		"header.b": token(r.B),
 	}
-	// RFC 8601 section 2.2: a slash must be quoted, which authres does not do.
+	// RFC 8601 section 2.2: a slash must be quoted, which authres does not do. It does
+	// quote header.i where a reader might split it, which goes beyond that section.
 	quoted := ""
 	if b := params["header.b"]; strings.Contains(b, "/") {
 		quoted = ` header.b="` + b + `"`

@@ -43,6 +43,12 @@ func TestAuthenticationResults(t *testing.T) {
 		"b= with a slash is quoted, RFC 8601 2.2": {result(func(r *verifier.Result) { r.B = "Ab/dEfG+" }), "mx.example.org;\r\n" +
 			"\tdkim=pass header.a=rsa-sha256 header.d=example.org header.i=@example.org\r\n" +
 			"\theader.s=s1 header.b=\"Ab/dEfG+\""},
+		"i= with a local part stands bare, RFC 8601 2.2": {result(func(r *verifier.Result) { r.Identity = "ann+x/y@mail.example.org" }), "mx.example.org;\r\n" +
+			"\tdkim=pass header.a=rsa-sha256 header.b=AbCdEfGh header.d=example.org\r\n" +
+			"\theader.i=ann+x/y@mail.example.org header.s=s1"},
+		"i= that some readers would split is quoted": {result(func(r *verifier.Result) { r.Identity = "bounce=ann@example.org" }), "mx.example.org;\r\n" +
+			"\tdkim=pass header.a=rsa-sha256 header.b=AbCdEfGh header.d=example.org\r\n" +
+			"\theader.i=\"bounce=ann@example.org\" header.s=s1"},
 		"nothing readable": {&verifier.Report{Results: []verifier.Result{{Status: verifier.PermError, Err: verifier.ErrSyntax}}}, "mx.example.org;\r\n" +
 			"\tdkim=permerror reason=\"signature field cannot be read\""},
 	}

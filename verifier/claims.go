@@ -290,7 +290,7 @@ func anyNames(words []string, id string) bool {
 }
 
 // hostName brings a name into the form for comparison: case, trailing dots,
-// U-labels (RFC 8616 section 6).
+// U-labels (RFC 8601 section 5).
 func hostName(s string) string { return message.Domain(strings.Trim(s, ".")) }
 
 // hasDKIM reports whether the field has a result of the method dkim, or results

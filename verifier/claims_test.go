@@ -113,7 +113,7 @@ func TestClaimsAuthserv(t *testing.T) {
 
 func TestClaimsAuthservOfInternationalNames(t *testing.T) {
 	t.Parallel()
-	// RFC 8616 section 6: the authserv-id may be in U-labels.
+	// RFC 8601 sections 2.5 and 5: the authserv-id may be in U-labels.
 	ids := []string{"mx.bücher.example", "MX.BÜCHER.example", "mx.xn--bcher-kva.example", "mx.bu\u0308cher.example"}
 	for _, id := range ids {
 		for _, value := range ids {

@@ -48,6 +48,25 @@ func TestCopiedFieldsDecideNothing(t *testing.T) {
 	}
 }
 
+// RFC 6376 section 3.7: the parts of a MIME message are nothing special.
+func TestAttachmentsAreSigned(t *testing.T) {
+	t.Parallel()
+	for _, canon := range []string{"simple/simple", "relaxed/relaxed"} {
+		w := newWorld()
+		w.first().canon = canon
+		w.header = append(w.header, [2]string{"Content-Type", " multipart/mixed; boundary=x"})
+		w.body = "--x\r\n\r\nHello\r\n--x\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQK\r\n--x--\r\n"
+		if r := w.one(t); r.Status != verifier.Pass {
+			t.Errorf("%s: %s (%s)", canon, r.Status, r.Reason())
+		}
+		w.tamper = func(w *world) { w.body = strings.Replace(w.body, "JVBERi0xLjQK", "JVBERi0xLjUK", 1) }
+		w.header, w.fields = w.header[1:], nil
+		if r := w.one(t); !errors.Is(r.Err, verifier.ErrBodyHash) {
+			t.Errorf("%s: the attachment was changed: %s (%s)", canon, r.Status, r.Reason())
+		}
+	}
+}
+
 // RFC 8301 section 3.2: 1024 to 4096 bits verify, fewer than 1024 never.
 func TestRSAKeySizes(t *testing.T) {
 	t.Parallel()

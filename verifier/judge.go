@@ -133,7 +133,7 @@ func (v *Verifier) refuse(key *dkim.KeyRecord, err error, sig *dkim.Signature) e
 	}
 	keyType, hash, _ := strings.Cut(sig.Algorithm, "-")
 	switch {
-	case key.Type != keyType: // RFC 6376 section 6.1.2 step 9
+	case key.Type != keyType: // RFC 6376 section 6.1.2 step 8
 		return because(ErrKeyMismatch, "key is %s, signature %s", printable(key.Type, 16), keyType)
 	case len(key.Hashes) > 0 && !slices.ContainsFunc(key.Hashes, func(h string) bool { return strings.EqualFold(h, hash) }):
 		return because(ErrKeyMismatch, "key does not allow %s (h=)", hash) // step 6

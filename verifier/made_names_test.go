@@ -49,7 +49,7 @@ func signedTimes(n int) making {
 	return m
 }
 
-// madeNames: names, From and numbers of signatures. RFC 6376 sections 3.5, 5.4, 6.1 and 8.15, RFC 8616 section 4.
+// madeNames: names, From and numbers of signatures. RFC 6376 sections 3.5, 5.4, 6.1 and 8.15, RFC 8616 sections 3 and 5.
 func madeNames() []making {
 	const refused = cannotRead + "d=: syntax error: "
 	unreadable := func(reason string) []wantResult { return permanent(reason, noDomain) }

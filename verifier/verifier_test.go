@@ -38,6 +38,10 @@ func TestVerify(t *testing.T) {
 		"d= and i= differ in case, B2":         {func(w *world) { w.first().domain, w.first().auid = "Example.ORG", "@a.eXample.org" }, verifier.Pass, nil, ""},
 		"b= within another tag, B1":            {func(w *world) { w.first().extra = " z=a:x=20b=3D; x_b=1b=;" }, verifier.Pass, nil, ""},
 		"absent header signed, RFC 6376 5.4.2": {func(w *world) { w.first().headers += ":subject:x-none" }, verifier.Pass, nil, ""},
+		"d= in U-labels, RFC 8616 5": {func(w *world) {
+			w.first().domain = "b\u00fccher.example"
+			w.dns.records["s1._domainkey.xn--bcher-kva.example"] = []string{w.key()}
+		}, verifier.Pass, nil, ""},
 		"private suffix as d=": {func(w *world) {
 			w.first().domain = "blogspot.com"
 			w.dns.records["s1._domainkey.blogspot.com"] = []string{w.key()}

@@ -101,6 +101,11 @@ func TestSignAndVerifyOddMessages(t *testing.T) {
 			if status != exitDone || !strings.Contains(report, "\nsignature d=example.org s=k1 a=ed25519-sha256: pass\n") || !strings.HasSuffix(report, "\nverdict: accept\n") {
 				t.Errorf("verify: status %d, %s%s", status, report, said)
 			}
+			// RFC 6376 section 5.3: what was signed is the form in which SMTP carries it.
+			carried := strings.ReplaceAll(strings.ReplaceAll(signed, "\r\n", "\n"), "\n", "\r\n")
+			if status, report, said = d.run(carried, "verify"); status != exitDone || !strings.HasSuffix(report, "\nverdict: accept\n") {
+				t.Errorf("verify with CRLF: status %d, %s%s", status, report, said)
+			}
 		})
 	}
 }

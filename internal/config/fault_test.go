@@ -60,6 +60,8 @@ func TestFaults(t *testing.T) {
 		"headers, colon":      {"[sign]\nheaders = [\"From\", \"Subject:\"]", []string{`2: sign.headers[2]: got "Subject:"; want a field name (hint: write it like "Subject" or "List-*", without a colon)`}},
 		"headers, star":       {"[sign]\nheaders = [\"From\", \"*\"]", []string{`2: sign.headers[2]: got "*"; want a field name (hint: write it like "Subject" or "List-*", without a colon)`}},
 		"headers, twice":      {"[sign]\nheaders = [\"From\",\n\"from\"]", []string{`3: sign.headers[2]: got "from"; want each field once (hint: remove one of the two)`}},
+		"headers, signatures": {"[sign]\nheaders = [\"From\", \"DKIM-*\"]", []string{`2: sign.headers[2]: got "DKIM-*"; want fields that reach the recipient as they were signed (hint: DKIM-Signature is what signing adds; remove "DKIM-*")`}},
+		"headers, results":    {"[sign]\nheaders = [\"From\", \"authentication-results\"]", []string{`2: sign.headers[2]: got "authentication-results"; want fields that reach the recipient as they were signed (hint: Authentication-Results is removed and added in transit; remove "authentication-results")`}},
 		"headers, never":      {"[sign]\nheaders = [\"From\", \"Return-*\"]", []string{`2: sign.headers[2]: got "Return-*"; want fields that reach the recipient as they were signed (hint: Return-Path is replaced at delivery; remove "Return-*")`}},
 		"oversign, star":      {"[sign]\noversign = [\"List-*\"]", []string{`2: sign.oversign[1]: got "List-*"; want a whole field name (hint: oversigning needs the very name; list each)`}},
 		"oversign, unsigned":  {"[sign]\noversign = [\"From\", \"X-Mine\"]", []string{`2: sign.oversign[2]: got "X-Mine"; want a field that sign.headers lists (hint: add "X-Mine" to headers)`}},

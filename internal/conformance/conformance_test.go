@@ -48,7 +48,7 @@ func TestEveryDemandIsObeyedAndTested(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, document := range []string{"RFC 6376", "RFC 8301", "RFC 8463", "RFC 8601"} {
+	for _, document := range []string{"RFC 6376", "RFC 8301", "RFC 8463", "RFC 8601", "RFC 6008", "RFC 8616"} {
 		if documents[document] == 0 {
 			t.Errorf("nothing of %s", document)
 		}

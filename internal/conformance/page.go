@@ -8,10 +8,11 @@ import (
 
 const head = `# What the RFCs demand, and where dkimd obeys
 
-Generated from conformance.txt by internal/conformance; do not edit. Each demand of RFC 6376 sections 3 to 6, RFC 8301,
-RFC 8463 and RFC 8601 sections 2, 3 and 5 that binds a signer or verifier, in our words, with the line that obeys and the
-test that would fail. ` + "`make check`" + ` fails where one is missing. Departures on purpose are explained in
-[divergences.md](divergences.md).
+Generated from conformance.txt by internal/conformance; do not edit. Each MUST and SHOULD of RFC 6376 sections 3 to 6, RFC 8301,
+RFC 8463, RFC 8601 sections 2 to 5, RFC 6008 and RFC 8616 section 5 that binds a signer or verifier, in our words, with the line
+that obeys and the test that would fail. Notes of the RFCs that use these words count, words in lower case do not; *says* marks
+what binds all the same, such as the steps of an algorithm. ` + "`make check`" + ` fails where a line or test is missing. Departures on
+purpose are explained in [divergences.md](divergences.md).
 `
 
 // Page is docs/conformance.md.

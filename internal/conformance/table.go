@@ -37,7 +37,7 @@ type Anchor struct {
 type Test struct{ Package, Name, Case string }
 
 var (
-	demandLine = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)*) (MUST NOT|MUST|SHOULD NOT|SHOULD): (.+)$`)
+	demandLine = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)*) (MUST NOT|MUST|SHOULD NOT|SHOULD|says): (.+)$`)
 	codeLine   = regexp.MustCompile("^(\\S+\\.go) (\\S+)(?: `([^`]+)`(?: => `([^`]*)`)?)?$")
 	testLine   = regexp.MustCompile(`^(\S+) ((?:Test|Fuzz)\w+)(?:/(.+))?$`)
 )

@@ -19,7 +19,7 @@ const maxULabels = 512
 // ParseName checks a domain or selector and returns it in message.Domain()
 // form: labels of letters, digits, hyphens and underscores, 1 to 63 octets
 // each, no dot at the end (RFC 6376 section 3.5 has none), at most 253 octets.
-// U-labels become A-labels (RFC 8616 section 4) if they are valid as they
+// U-labels become A-labels (RFC 8616 section 3) if they are valid as they
 // stand; nothing is mapped away or deleted. A single label is a name:
 // whether it is a public suffix is for the verifier to say. The error is ErrSyntax.
 func ParseName(s string) (string, error) {
@@ -60,7 +60,7 @@ func isNameByte(c byte) bool {
 	return 'a' <= letter && letter <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// IsFieldName reports whether a name can stand in h=: hdr-name of RFC 6376 section 3.5 (field-name of RFC 5322
+// IsFieldName reports whether a name can stand in h=: hdr-name of RFC 6376 section 2.10 (field-name of RFC 5322
 // section 3.6.8), visible ASCII but for the colon; a semicolon would end the tag.
 func IsFieldName(s string) bool {
 	for i := range len(s) {

@@ -20,3 +20,21 @@ func TestSigningLeavesOtherSignaturesAlone(t *testing.T) {
 		}
 	}
 }
+
+// RFC 6376 section 6.3: why a signature does not verify is logged, and not told to the reader of the mail alone.
+func TestRecordsSayWhySignaturesFail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.pipeline()
+	m := w.signed(p)
+	m.body = "Hello Eve.\r\n"
+	_, e := w.run(p, m)
+	for _, s := range e.Signatures {
+		if s.Result != "fail" || s.Reason != "body hash did not verify" {
+			t.Errorf("%s (%s)", s.Result, s.Reason)
+		}
+	}
+	if len(e.Signatures) == 0 {
+		t.Error("no signature in the record")
+	}
+}

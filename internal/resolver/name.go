@@ -11,7 +11,7 @@ const (
 
 // canonical is a name as the cache knows it: lower case, absolute, without the
 // final dot. Only letters, digits, hyphen and underscore pass: selectors and
-// domains consist of these (RFC 6376 section 3.1, RFC 8616 section 4), and
+// domains consist of these (RFC 6376 section 3.1, RFC 8616 section 3), and
 // what else a message claims as a name is not worth a query. A name that is
 // canonical already is returned as it is.
 func canonical(name string) (string, error) {
