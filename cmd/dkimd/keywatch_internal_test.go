@@ -89,7 +89,7 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := newLines()
-				w := &keyWatch{log: slog.New(slog.NewTextHandler(log, nil)), lookup: tt.dns, domains: store.Domains, pause: watchPause}
+				w := &keyWatch{log: slog.New(slog.NewTextHandler(log, nil)), lookup: tt.dns, domains: store.Domains, pause: watchPause, compared: func(int, int) {}}
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})
 				go func() { defer close(ended); w.run(ctx, watchFirst) }()
