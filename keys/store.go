@@ -207,14 +207,18 @@ func (s *Store) Faults() tomlfile.Faults {
 type Counts struct {
 	Keys, UnusableKeys       int // those that can sign; those that cannot
 	Domains, UnusableDomains int // those with a key that can sign; those of which no key can
+	Unread                   int // domains whose directory is not read yet, and counts for nothing else
 }
 
-// Counts is what is known by now: a directory that is not read yet counts for
-// nothing, and a key that is not read yet as one that can sign.
+// Counts is what is known by now: a key that is not read yet counts as one that can sign.
 func (s *Store) Counts() Counts {
 	var c Counts
 	for _, d := range s.domains {
-		if !d.reading.done.Load() || !d.signs {
+		if !d.reading.done.Load() {
+			c.Unread++
+			continue
+		}
+		if !d.signs {
 			continue
 		}
 		usable := 0

@@ -63,7 +63,8 @@ func (d *daemon) health() metrics.Health {
 		}
 	}
 	faults := s.allFaults()
-	if keyFaults := s.keys.Faults(); len(keyFaults) > 0 && s.keys.Counts().Keys == 0 {
+	keyFaults := s.keys.Faults()
+	if count := s.keys.Counts(); len(keyFaults) > 0 && count.Keys == 0 && count.Unread == 0 {
 		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: mend what dkimd check prints, then send SIGHUP)")
 		h.Faults = append(h.Faults, texts(keyFaults)...)
 		faults = s.broken

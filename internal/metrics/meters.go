@@ -42,7 +42,9 @@ func (m *Messages) Count(e *events.Event) {
 	for i := range e.Policy {
 		m.decisions.inc(e.Policy[i].Mode, e.Policy[i].Action)
 	}
-	m.stripped.Add(float64(e.Stripped))
+	if e.Stripped > 0 {
+		m.stripped.Add(float64(e.Stripped))
+	}
 	switch e.Mode {
 	case events.ModeAborted:
 		return // nobody waited for the answer

@@ -8,6 +8,7 @@ package metrics
 
 import (
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,7 +71,7 @@ func New(c Config) *Metrics {
 		Log:      r.declareLog(),
 		Reloads: &Reloads{
 			results: r.counters("dkimd_reloads_total", "Reloads of the configuration, by result.",
-				[]string{"result"}, product([]string{"taken", "refused"})),
+				always, label{"result", []string{"taken", "refused"}}),
 		},
 	}
 }
@@ -78,22 +79,23 @@ func New(c Config) *Metrics {
 func (r registry) declareMessages() *Messages {
 	fronts := []string{"milter", "exim"}
 	actions := []string{"accept", "quarantine", "discard", "tempfail", "reject"}
-	modes := []string{events.ModeSign, events.ModeUnsigned, events.ModeVerify, events.ModeTrusted}
-	aborted := []string{events.ModeAborted}
+	modes := []string{events.ModeSign, events.ModeUnsigned, events.ModeVerify, events.ModeTrusted, events.ModeAborted}
+	verdicts := append(slices.Clone(actions), events.ModeAborted)
+	answered := func(row []string) bool { return (row[1] == events.ModeAborted) == (row[2] == events.ModeAborted) }
 	return &Messages{
 		messages: r.counters("dkimd_messages_total", "Messages by front door, mode and what the MTA was told.",
-			[]string{"front", "mode", "verdict"}, append(product(fronts, modes, actions), product(fronts, aborted, aborted)...)),
+			answered, label{"front", fronts}, label{"mode", modes}, label{"verdict", verdicts}),
 		results: r.counters("dkimd_signature_results_total", "Signatures of verified messages by what came of them; none is a message without one.",
-			[]string{"result"}, product([]string{"pass", "fail", "policy", "neutral", "temperror", "permerror", resultNone})),
+			always, label{"result", []string{"pass", "fail", "policy", "neutral", "temperror", "permerror", resultNone}}),
 		made: r.counters("dkimd_signatures_made_total", "Signatures added, by algorithm.",
-			[]string{"algorithm"}, product([]string{"rsa-sha256", "ed25519-sha256"})),
+			always, label{"algorithm", []string{"rsa-sha256", "ed25519-sha256"}}),
 		unsigned: r.counters("dkimd_unsigned_messages_total", "Messages that were ours to sign, or were leaving, and got no signature, by reason.",
-			[]string{"reason"}, product([]string{
+			always, label{"reason", []string{
 				signer.MultipleFrom, signer.FromMissing, signer.FromUnreadable, signer.NoKey,
 				signer.KeyUnusable, signer.UserMismatch, signer.Limit, reasonNotOurs, reasonFault,
-			})),
+			}}),
 		decisions: r.counters("dkimd_policy_decisions_total", "Rules that decided, by the mode of their file and their action.",
-			[]string{"mode", "action"}, product([]string{"monitor", "enforce"}, actions)),
+			always, label{"mode", []string{"monitor", "enforce"}}, label{"action", actions}),
 		stripped: r.counter("dkimd_stripped_results_total", "Authentication-Results fields removed because they claimed our name."),
 		faulted:  r.counter("dkimd_message_errors_total", "Messages that met a fault of dkimd's own and were handled as configured for this case."),
 		total: r.histogram("dkimd_message_duration_seconds", "From MAIL FROM to the answer, most of it waiting for the client.",
@@ -118,20 +120,19 @@ func (r registry) declareDoors() (milter, exim *Door) {
 	}
 	milter, exim = door("milter"), door("exim")
 	milter.withheld = r.counters("dkimd_milter_withheld_total", "Connections on which the MTA does not let dkimd quarantine, or edit headers.",
-		[]string{"action"}, product([]string{"quarantine", "header_edits"}))
+		always, label{"action", []string{"quarantine", "header_edits"}})
 	return milter, exim
 }
 
 func (r registry) declareDNS() *DNS {
-	outcome := []string{"outcome"}
 	return &DNS{
-		lookups: r.counters("dkimd_dns_lookups_total", "Lookups for which DNS was asked, by outcome.", outcome, product([]string{
+		lookups: r.counters("dkimd_dns_lookups_total", "Lookups for which DNS was asked, by outcome.", always, label{"outcome", []string{
 			"found", "nxdomain", "no_data", "timeout", "servfail", "refused", "malformed", "lame", "alias", "network", "cancelled", "panic",
-		})),
+		}}),
 		took: r.histogram("dkimd_dns_lookup_duration_seconds", "How long lookups took for which DNS was asked.",
 			.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),
 		cache: r.counters("dkimd_dns_cache_requests_total", "Lookups by whether the cache knew the answer.",
-			[]string{"result"}, product([]string{"hit", "miss"})),
+			always, label{"result", []string{"hit", "miss"}}),
 	}
 }
 
@@ -146,7 +147,7 @@ func (r registry) declareKeys() *Keys {
 func (r registry) declareLog() *Log {
 	return &Log{
 		lines: r.counters("dkimd_log_messages_total", "Lines of dkimd's own log, by level.",
-			[]string{"level"}, product([]string{"warn", "error"})),
+			always, label{"level", []string{"warn", "error"}}),
 		panics: r.counter("dkimd_panics_total", "Panics that were recovered from."),
 	}
 }

@@ -41,47 +41,59 @@ func (r registry) gauges(name, help string, labels []string) *prometheus.GaugeVe
 	return v
 }
 
-// maxLabels is how many labels a metric has at most.
-const maxLabels = 3
+// label is a label and the closed set of its values.
+type label struct {
+	name   string
+	values []string
+}
 
-// counters are the counters of one metric by the values of its labels. All there
+// counters are the counters of one metric, by the values of its labels. All there
 // will ever be are in it: to count is to look up and to add, without a lock or an allocation.
-type counters map[[maxLabels]string]prometheus.Counter
-
-// counters makes the counters for each row of label values.
-func (r registry) counters(name, help string, labels []string, rows [][]string) counters {
-	vec := r.counterVec(name, help, labels)
-	c := make(counters, len(rows))
-	for _, row := range rows {
-		c[[maxLabels]string(append(slices.Clone(row), make([]string, maxLabels-len(row))...))] = vec.WithLabelValues(row...)
-	}
-	return c
+type counters struct {
+	labels []label
+	all    []prometheus.Counter // in the order of all combinations; nil: one that cannot occur
 }
 
-// add counts; values outside the closed sets are not counted.
-func (c counters) add(n int, values ...string) {
-	var key [maxLabels]string
-	copy(key[:], values)
-	if one := c[key]; one != nil {
-		one.Add(float64(n))
-	}
-}
-
-func (c counters) inc(values ...string) { c.add(1, values...) }
-
-// product is every combination of one value of each set.
-func product(sets ...[]string) [][]string {
+// counters makes the counters of a metric, for each combination of the labels that can occur.
+func (r registry) counters(name, help string, occurs func(row []string) bool, labels ...label) counters {
+	names := make([]string, len(labels))
 	rows := [][]string{nil}
-	for _, set := range sets {
+	for i, l := range labels {
+		names[i] = l.name
 		var longer [][]string
 		for _, row := range rows {
-			for _, value := range set {
+			for _, value := range l.values {
 				longer = append(longer, append(slices.Clone(row), value))
 			}
 		}
 		rows = longer
 	}
-	return rows
+	vec := r.counterVec(name, help, names)
+	c := counters{labels: labels, all: make([]prometheus.Counter, len(rows))}
+	for i, row := range rows {
+		if occurs(row) {
+			c.all[i] = vec.WithLabelValues(row...)
+		}
+	}
+	return c
+}
+
+// always is for counters of which every combination can occur.
+func always([]string) bool { return true }
+
+// inc counts one; a value outside of its set is not counted.
+func (c counters) inc(values ...string) {
+	place := 0
+	for i, l := range c.labels {
+		at := slices.Index(l.values, values[i])
+		if at < 0 {
+			return
+		}
+		place = place*len(l.values) + at
+	}
+	if one := c.all[place]; one != nil {
+		one.Inc()
+	}
 }
 
 // sampler asks for the state at each scrape.
