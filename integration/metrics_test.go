@@ -23,7 +23,7 @@ func get(t *testing.T, url string) (status int, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // it is read
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)

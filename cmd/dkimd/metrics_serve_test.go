@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 
+	"dkimd/internal/milter"
+	"dkimd/internal/milter/client"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -155,6 +158,24 @@ func TestMetricsOfLookups(t *testing.T) {
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %s, in %v", name, got[name], want, got)
+		}
+	}
+}
+
+// An MTA that offers nothing shows, whatever mail it brings.
+func TestMetricsOfWhatIsWithheld(t *testing.T) {
+	t.Parallel()
+	w := monitored(t)
+	w.start()
+	s, err := client.Dial(t.Context(), "unix", w.socket, client.Options{Version: 6, Protocol: client.LeadingSpace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	got := w.counted()
+	for _, action := range []string{milter.WithheldQuarantine, milter.WithheldEdits} {
+		if name := `dkimd_milter_withheld_total{action="` + action + `"}`; got[name] != "1" {
+			t.Errorf("%s is %q", name, got[name])
 		}
 	}
 }

@@ -80,7 +80,7 @@ func Listen(c ServerConfig) (*Server, error) {
 func (s *Server) Start() {
 	for _, ln := range s.listeners {
 		s.serving.Go(func() {
-			if err := s.http.Serve(netutil.LimitListener(ln, maxConnections)); err != http.ErrServerClosed { //nolint:errorlint // the very value
+			if err := s.http.Serve(netutil.LimitListener(ln, maxConnections)); err != http.ErrServerClosed {
 				s.logger.Error("metrics are not served any more", "address", ln.Addr().String(), "error", err)
 			}
 		})

@@ -111,10 +111,10 @@ func TestWithheldActionsAreCounted(t *testing.T) {
 		actions uint32
 		want    []string
 	}{
-		"nothing":    {uint32(all), nil},
-		"quarantine": {uint32(all) &^ uint32(gomilter.OptQuarantine), []string{WithheldQuarantine, WithheldQuarantine}},
-		"adding":     {uint32(all) &^ uint32(gomilter.OptAddHeader), []string{WithheldEdits, WithheldEdits}},
-		"changing":   {uint32(all) &^ uint32(gomilter.OptChangeHeader), []string{WithheldEdits, WithheldEdits}},
+		"nothing":    {all, nil},
+		"quarantine": {all &^ uint32(gomilter.OptQuarantine), []string{WithheldQuarantine, WithheldQuarantine}},
+		"adding":     {all &^ uint32(gomilter.OptAddHeader), []string{WithheldEdits, WithheldEdits}},
+		"changing":   {all &^ uint32(gomilter.OptChangeHeader), []string{WithheldEdits, WithheldEdits}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
