@@ -25,10 +25,11 @@ type daemon struct {
 // settings is the configuration a test gives dkimd: lines of dkimd.toml by
 // section, and rules files by name.
 type settings struct {
-	milter, sign, verify, dns string
-	rules                     map[string]string
-	keys                      string // directory; empty: that of ours.test
-	lane                      laneKind
+	milter, sign, verify, dns, metrics string
+
+	rules map[string]string
+	keys  string // directory; empty: that of ours.test
+	lane  laneKind
 }
 
 // world is what one test has to itself: a lane of Postfix, a dkimd at its
@@ -95,7 +96,9 @@ servers = [%q]
 directory = %q
 [log]
 output = "stdout"
-`, mailName, w.milter, s.milter, s.keys, s.sign, s.verify, w.dns.Addr(), s.dns, filepath.Join(w.dir, "rules"))
+[metrics]
+%s
+`, mailName, w.milter, s.milter, s.keys, s.sign, s.verify, w.dns.Addr(), s.dns, filepath.Join(w.dir, "rules"), s.metrics)
 	w.write(t, "dkimd.toml", text)
 }
 

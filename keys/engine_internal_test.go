@@ -38,6 +38,11 @@ func reference(digest *[sha256.Size]byte) ([]byte, error) {
 	return rsa.SignPKCS1v15(nil, testRSA(), crypto.SHA256, digest[:])
 }
 
+// failures is a Meter.
+type failures struct{ atomic.Int32 }
+
+func (f *failures) EngineFailed() { f.Add(1) }
+
 var errInjected = errors.New("injected")
 
 // However an engine fails, the key signs on with crypto/rsa, and one alarm says so.
@@ -85,7 +90,8 @@ func TestEngineFails(t *testing.T) {
 			if err := os.WriteFile(path, testRSAPEM(), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r := newReader(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, fingerprint{})
+			failed := &failures{}
+			r := newReader(Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), Meter: failed}, fingerprint{})
 			r.open = test.open
 			private, err := newKey("example.org", "s1", path, fingerprint{}, r).Load(t.Context())
 			if err != nil {
@@ -105,6 +111,9 @@ func TestEngineFails(t *testing.T) {
 				})
 			}
 			messages.Wait()
+			if want := min(1, len(test.alarm)); int(failed.Load()) != want {
+				t.Errorf("%d failures were counted, want %d", failed.Load(), want)
+			}
 			alarm := `level=ERROR msg="engine failed: crypto/rsa signs with this key from now on" engine=libcrypto domain=example.org selector=s1 `
 			switch text := log.String(); {
 			case test.alarm == "" && text != "":

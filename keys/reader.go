@@ -19,15 +19,19 @@ import (
 type reader struct {
 	rules    *rules
 	log      *slog.Logger
+	meter    Meter
 	parsed   *parsed
 	open     openEngine
 	previous atomic.Pointer[Store] // nil once all is read: it must not be kept
 }
 
 func newReader(c Config, directory fingerprint) *reader {
-	r := &reader{rules: newRules(directory, c.Owners), log: c.Logger, parsed: &parsed{max: c.MaxParsed}, open: newEngine}
+	r := &reader{rules: newRules(directory, c.Owners), log: c.Logger, meter: c.Meter, parsed: &parsed{max: c.MaxParsed}, open: newEngine}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.meter == nil {
+		r.meter = unmetered{}
 	}
 	if r.parsed.max == 0 {
 		r.parsed.max = maxParsed
@@ -45,6 +49,7 @@ func (r *reader) engage(k *Key, p *Private) {
 		return
 	}
 	engaged := p.engage(r.open, func(err error) {
+		r.meter.EngineFailed()
 		r.log.Error("engine failed: crypto/rsa signs with this key from now on",
 			"engine", engineLibcrypto, "domain", k.Domain, "selector", k.Selector, "error", err.Error())
 	})

@@ -41,9 +41,21 @@ type Config struct {
 	// Logger hears of all that is wrong with domains and keys, as it is found, and
 	// of the engines of RSA keys. Nil: silent.
 	Logger *slog.Logger
+	// Meter counts what the log says of engines, too; nil: nobody does.
+	Meter Meter
 	// Previous lends its keys: those whose files are unchanged are not read again.
 	Previous *Store
 }
+
+// Meter counts what should not happen to keys that sign.
+type Meter interface {
+	// EngineFailed says that from now on crypto/rsa signs with a key that another engine should sign with.
+	EngineFailed()
+}
+
+type unmetered struct{}
+
+func (unmetered) EngineFailed() {}
 
 // Store is all domains that can sign. Which they are does not change after Open;
 // a domain's own directory is read by the background or the first message that asks
@@ -189,6 +201,41 @@ func (s *Store) Faults() tomlfile.Faults {
 		faults = append(faults, d.Faults()...)
 	}
 	return faults
+}
+
+// Counts is how many domains and keys there are to sign with.
+type Counts struct {
+	Keys, UnusableKeys       int // those that can sign; those that cannot
+	Domains, UnusableDomains int // those with a key that can sign; those of which no key can
+	Unread                   int // domains whose directory is not read yet, and counts for nothing else
+}
+
+// Counts is what is known by now: a key that is not read yet counts as one that can sign.
+func (s *Store) Counts() Counts {
+	var c Counts
+	for _, d := range s.domains {
+		if !d.reading.done.Load() {
+			c.Unread++
+			continue
+		}
+		if !d.signs {
+			continue
+		}
+		usable := 0
+		for _, k := range d.Keys {
+			if k.usable() {
+				usable++
+			}
+		}
+		c.Keys += usable
+		c.UnusableKeys += len(d.Keys) - usable
+		if usable > 0 {
+			c.Domains++
+		} else {
+			c.UnusableDomains++
+		}
+	}
+	return c
 }
 
 // Wait returns once every key is checked, or ctx is done, or the store closed (ErrClosed).

@@ -35,8 +35,8 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	path, named := configFile(cmd)
 	c, faults := config.Load(path, named)
 	// With faults in it the rest is checked all the same: c holds what could be read.
-	log := slog.New(slog.DiscardHandler)
-	s := read(c, nil, log)
+	silent := observers{recorder: discard{}, log: slog.New(slog.DiscardHandler)}
+	s := read(c, nil, silent)
 	defer s.close()
 	if err := s.keys.Wait(ctx); err != nil {
 		return fmt.Errorf("check keys: %w", err)
@@ -62,7 +62,7 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	if len(faults) > 0 {
 		return faults
 	}
-	if err := s.connect(nil, discard{}, log); err != nil {
+	if err := s.connect(nil, silent); err != nil {
 		return err
 	}
 	count := 0

@@ -25,24 +25,26 @@ func (d *daemon) openDoors(c *config.Config) error {
 	if len(c.Milter.Listen) > 0 {
 		server, err := milter.New(milter.Config{
 			Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup,
-			MaxConnections: c.Milter.MaxConnections, Logger: d.log,
+			MaxConnections: c.Milter.MaxConnections, Logger: d.log, Meter: d.metrics.Milter,
 			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().pipeline.Begin(env) },
 		})
 		if err != nil {
 			return mend{err, "see [milter] listen in " + d.path}
 		}
+		d.metrics.Milter.Limit(c.Milter.MaxConnections)
 		d.doors = append(d.doors, server)
 	}
 	if len(c.Exim.Listen) > 0 {
 		server, err := exim.New(exim.Config{
 			Listen: c.Exim.Listen, SocketMode: c.Exim.SocketMode, SocketGroup: c.Exim.SocketGroup,
-			MaxConnections: c.Exim.MaxConnections, Logger: d.log,
+			MaxConnections: c.Exim.MaxConnections, Logger: d.log, Meter: d.metrics.Exim,
 			Begin: func(env *message.Envelope) exim.Message { return d.current.Load().pipeline.Begin(env) },
 		})
 		if err != nil {
 			_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
 			return mend{err, "see [exim] listen in " + d.path}
 		}
+		d.metrics.Exim.Limit(c.Exim.MaxConnections)
 		d.doors = append(d.doors, server)
 	}
 	return nil

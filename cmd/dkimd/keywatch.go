@@ -32,6 +32,8 @@ type keyWatch struct {
 	lookup  keys.Lookup
 	domains func() []*keys.Domain
 	pause   time.Duration // after each domain
+	// compared is told at the end of a round how many keys are not published, and of how many DNS did not say.
+	compared func(missing, unknown int)
 }
 
 // currentDNS asks the resolver in force, whichever it is by now.
@@ -46,7 +48,8 @@ func (c currentDNS) TXT(ctx context.Context, name string) (resolver.Answer, erro
 func (d *daemon) watchKeys(ctx context.Context) {
 	w := &keyWatch{
 		log: d.log, lookup: currentDNS{d}, pause: watchPause,
-		domains: func() []*keys.Domain { return d.current.Load().keys.Domains() },
+		domains:  func() []*keys.Domain { return d.current.Load().keys.Domains() },
+		compared: d.metrics.Keys.Compared,
 	}
 	w.run(ctx, watchFirst)
 }
@@ -103,6 +106,7 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 	if unknown > 0 {
 		w.log.Warn("DNS could not be asked about keys that sign", "keys", unknown, "error", errors.Join(cause).Error())
 	}
+	w.compared(missing, unknown)
 	w.log.Info("keys compared with DNS", "keys", count, "not_published", missing, "unknown", unknown,
 		"took", time.Since(began).Round(time.Millisecond).String())
 	return unknown

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -71,25 +72,32 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 		dns   *answers
 		want  map[string]int // lines of the first round
 		again time.Duration
+		told  []int // what metrics are told
 	}{
 		"absent": {
 			&answers{err: resolver.ErrNotExist},
 			map[string]int{"DNS does not publish a key that signs": maxWatchWarnings, "more keys that sign are not published\" keys=5": 1, "not_published=25 unknown=0": 1},
 			watchEvery,
+			[]int{25, 0},
 		},
 		"DNS fails": {
 			&answers{err: errors.Join(resolver.ErrTemporary, io.EOF)},
 			map[string]int{"does not publish": 0, "DNS could not be asked about keys that sign\" keys=25": 1, "not_published=0 unknown=25": 1},
 			watchAgain,
+			[]int{0, 25},
 		},
-		"a lookup panics": {&answers{panic: true}, map[string]int{"keys not compared with DNS": 1, "does not publish": 0}, watchEvery},
+		"a lookup panics": {&answers{panic: true}, map[string]int{"keys not compared with DNS": 1, "does not publish": 0}, watchEvery, nil},
 	}
 	store := keysOf(t, 25)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := newLines()
-				w := &keyWatch{log: slog.New(slog.NewTextHandler(log, nil)), lookup: tt.dns, domains: store.Domains, pause: watchPause}
+				var told []int
+				w := &keyWatch{
+					log: slog.New(slog.NewTextHandler(log, nil)), lookup: tt.dns, domains: store.Domains, pause: watchPause,
+					compared: func(missing, unknown int) { told = []int{missing, unknown} },
+				}
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})
 				go func() { defer close(ended); w.run(ctx, watchFirst) }()
@@ -118,6 +126,9 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 				}
 				cancel()
 				<-ended
+				if !slices.Equal(told, tt.told) {
+					t.Errorf("metrics were told %v, want %v", told, tt.told)
+				}
 			})
 		})
 	}

@@ -166,7 +166,9 @@ func oneMessage(cmd *cobra.Command, std stdio, env *message.Envelope) (rawMessag
 // process runs the message through a setup of its own.
 func (m rawMessage) process(ctx context.Context, c *config.Config, env *message.Envelope, std stdio) (pipeline.Outcome, *events.Event, error) {
 	recorder := new(keep)
-	s, err := build(c, nil, recorder, slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})))
+	s, err := build(c, nil, observers{
+		recorder: recorder, log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
 	if err != nil {
 		return pipeline.Outcome{}, nil, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"strings"
 	"syscall"
@@ -247,12 +246,13 @@ func attended(t *testing.T, path string, log *lines, shutdown func(context.Conte
 	t.Helper()
 	c := config.Default()
 	c.Sign.Directory, c.Policy.Directory, c.DNS.Servers = "", "", []string{"127.0.0.1:1"}
-	d := &daemon{path: path, named: true, log: slog.New(slog.NewTextHandler(log, nil)), started: c}
+	d := newDaemon(path, true, log)
+	d.started = c
 	var err error
 	if d.events, err = events.Open(events.Config{Logger: d.log}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := build(c, nil, d.events, d.log)
+	s, err := build(c, nil, d.observers())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -15,6 +16,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/events"
+	"dkimd/internal/metrics"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -57,18 +59,35 @@ type daemon struct {
 	path    string
 	named   bool
 	log     *slog.Logger
+	metrics *metrics.Metrics
+	monitor *metrics.Server // nil: [metrics] listens nowhere
 	events  *events.Log
 	doors   doors
 	started *config.Config // sockets and outputs are those of the start
 	current atomic.Pointer[setup]
-	broken  error // why the last reload was refused; nil: the newest configuration is in force
+	// refused is the last reload, if it was refused; nil: the newest configuration is in force.
+	refused  atomic.Pointer[refusal]
+	stopping atomic.Bool
+}
+
+// newDaemon returns a daemon that has not read anything yet.
+func newDaemon(path string, named bool, stderr io.Writer) *daemon {
+	d := &daemon{path: path, named: named}
+	d.metrics = metrics.New(metrics.Config{Version: versionString(), State: d.state})
+	d.log = slog.New(d.metrics.Log.Before(slog.NewTextHandler(stderr, nil)))
+	return d
+}
+
+// observers are told what happens in a setup of this daemon.
+func (d *daemon) observers() observers {
+	return observers{recorder: d.metrics.Messages.Before(d.events), log: d.log, dns: d.metrics.DNS, keys: d.metrics.Keys}
 }
 
 // serve runs the daemon until ctx ends or a signal stops it. The sockets are
 // open when ready is called.
 func serve(ctx context.Context, path string, named bool, signals <-chan os.Signal, std stdio, ready func(*daemon)) error {
 	defer runtime.KeepAlive(make([]byte, ballast))
-	d := &daemon{path: path, named: named, log: slog.New(slog.NewTextHandler(withPriorities(std.err), nil))}
+	d := newDaemon(path, named, withPriorities(std.err))
 	if err := hardenProcess(); err != nil {
 		d.log.Warn("keys may end up in a core dump", "error", err)
 	}
@@ -99,13 +118,17 @@ func (d *daemon) start(c *config.Config, std stdio) (err error) {
 	if err != nil {
 		return mend{err, "name a file that dkimd may write, or stdout, in dkimd.toml: [log] output"}
 	}
-	s, err := build(c, nil, d.events, d.log)
+	s, err := build(c, nil, d.observers())
 	if err != nil {
 		_ = d.events.Close()
 		return err
 	}
 	d.enforce(s)
 	if err := d.openDoors(c); err != nil {
+		d.end()
+		return err
+	}
+	if err := d.openMonitor(c); err != nil {
 		d.end()
 		return err
 	}
@@ -125,6 +148,9 @@ func (d *daemon) enforce(s *setup) {
 
 // end closes what start opened.
 func (d *daemon) end() {
+	if d.monitor != nil {
+		_ = d.monitor.Close()
+	}
 	if s := d.current.Load(); s != nil {
 		s.close()
 	}
@@ -173,8 +199,8 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 			d.reload(ctx)
 			d.notify(systemd.SdNotifyReady)
 		case <-reminder.C:
-			if d.broken != nil {
-				d.log.Error("the configuration on disk is broken: the one before it is still in force", "fault", d.broken.Error())
+			if r := d.refused.Load(); r != nil {
+				d.log.Error("the configuration on disk is broken: the one before it is still in force", "fault", r.fault.Error())
 			}
 		}
 	}
@@ -183,6 +209,7 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 // stop lets messages under way end. A second signal, or time running out, cuts.
 func (d *daemon) stop(signals <-chan os.Signal, served <-chan error) error {
 	d.notify(systemd.SdNotifyStopping)
+	d.stopping.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	stopped := make(chan struct{})
@@ -226,7 +253,9 @@ func (d *daemon) reload(ctx context.Context) {
 		}
 		return // dkimd stops
 	}
-	if d.broken = err; err != nil {
+	if err != nil {
+		d.refused.Store(&refusal{fault: err, at: time.Now()})
+		d.metrics.Reloads.Refused()
 		d.log.Error("reload refused: the configuration before it stays in force", "fault", err.Error(), "hint", "dkimd check")
 		return
 	}
@@ -234,6 +263,8 @@ func (d *daemon) reload(ctx context.Context) {
 		d.log.Warn("this change takes effect at the next start", "key", key)
 	}
 	d.enforce(next)
+	d.refused.Store(nil)
+	d.metrics.Reloads.Taken()
 	// Messages under way keep the old resolver; it ends with their lookups.
 	old.keys.Close()
 	d.log.Info("reloaded", "took", time.Since(began).Round(time.Millisecond).String(), "faults", len(next.allFaults()))
@@ -247,7 +278,7 @@ func (d *daemon) rebuild(ctx context.Context, old *setup) (*setup, error) {
 	if err := old.vanished(c); err != nil {
 		return nil, err
 	}
-	next, err := build(c, old, d.events, d.log)
+	next, err := build(c, old, d.observers())
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"time"
 
 	"dkimd/internal/config"
 	"dkimd/internal/dkim"
@@ -29,12 +30,30 @@ type setup struct {
 	resolver *resolver.Resolver
 	pipeline *pipeline.Pipeline
 	broken   tomlfile.Faults // rules files that cannot be read: their domains are deferred
+	loaded   time.Time
+}
+
+// observers are told what happens in a setup. Those that count may be left out.
+type observers struct {
+	recorder pipeline.Recorder // of each message
+	log      *slog.Logger
+	dns      resolver.Meter
+	keys     keys.Meter
 }
 
 // allFaults are what the operator should mend though dkimd can run: rules files
 // and keys that are out of use. It is complete once the keys are parsed (keys.Store.Wait).
 func (s *setup) allFaults() tomlfile.Faults {
 	return append(slices.Clone(s.broken), s.keys.Faults()...)
+}
+
+// brokenFiles is how many rules files are out of use.
+func (s *setup) brokenFiles() int {
+	files := map[string]bool{}
+	for _, f := range s.broken {
+		files[f.Path] = true
+	}
+	return len(files)
 }
 
 // close ends what runs in the background, lookups under way included.
@@ -64,13 +83,13 @@ func load(cmd *cobra.Command) (*config.Config, error) {
 // build makes a setup of a configuration. Where previous is given, what has
 // not changed on disk is taken over from it. The error holds every fault
 // without which dkimd must not run.
-func build(c *config.Config, previous *setup, recorder pipeline.Recorder, log *slog.Logger) (*setup, error) {
-	s := read(c, previous, log)
+func build(c *config.Config, previous *setup, o observers) (*setup, error) {
+	s := read(c, previous, o)
 	if s.rules.DefaultBroken() {
 		s.close()
 		return nil, s.broken
 	}
-	if err := s.connect(previous, recorder, log); err != nil {
+	if err := s.connect(previous, o); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -78,9 +97,9 @@ func build(c *config.Config, previous *setup, recorder pipeline.Recorder, log *s
 }
 
 // read makes a setup of what is on disk. What is wrong there is in allFaults.
-func read(c *config.Config, previous *setup, log *slog.Logger) *setup {
-	s := &setup{config: c}
-	keysConfig := keys.Config{Directory: c.Sign.Directory, Logger: log}
+func read(c *config.Config, previous *setup, o observers) *setup {
+	s := &setup{config: c, loaded: time.Now()}
+	keysConfig := keys.Config{Directory: c.Sign.Directory, Logger: o.log, Meter: o.keys}
 	if previous != nil {
 		keysConfig.Previous = previous.keys
 	}
@@ -90,16 +109,16 @@ func read(c *config.Config, previous *setup, log *slog.Logger) *setup {
 }
 
 // connect makes a setup ready for messages.
-func (s *setup) connect(previous *setup, recorder pipeline.Recorder, log *slog.Logger) (err error) {
+func (s *setup) connect(previous *setup, o observers) (err error) {
 	resolverConfig := resolverConfig(s.config)
-	resolverConfig.Logger = log
+	resolverConfig.Logger, resolverConfig.Meter = o.log, o.dns
 	if previous != nil {
 		resolverConfig.Previous = previous.resolver
 	}
 	if s.resolver, err = openResolver(resolverConfig); err != nil {
 		return err
 	}
-	s.pipeline, err = s.wire(recorder, log)
+	s.pipeline, err = s.wire(o.recorder, o.log)
 	return err
 }
 

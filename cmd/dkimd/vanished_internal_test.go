@@ -17,7 +17,7 @@ func TestReloadRefusesAVanishedDirectory(t *testing.T) {
 		w := newWorld(t)
 		c := config.Default()
 		c.Sign.Directory, c.Policy.Directory = w.path("keys"), w.path("rules")
-		old, err := build(c, nil, discard{}, slog.New(slog.DiscardHandler))
+		old, err := build(c, nil, observers{recorder: discard{}, log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +31,7 @@ func TestReloadRefusesAVanishedDirectory(t *testing.T) {
 		if err := old.vanished(c); err == nil || !strings.Contains(err.Error(), w.path(name)+" was there and is gone") {
 			t.Errorf("%s is gone: %v", name, err)
 		}
-		empty, err := build(c, nil, discard{}, slog.New(slog.DiscardHandler))
+		empty, err := build(c, nil, observers{recorder: discard{}, log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,7 @@ type Config struct {
 	DNS      DNS
 	Policy   Policy
 	Log      Log
+	Metrics  Metrics
 }
 
 // Milter is the table [milter]: the front door of Postfix and Sendmail.
@@ -88,6 +89,11 @@ type Log struct {
 	Output []string // stdout, stderr, journal, syslog, syslog-rfc5424, these two with :/PATH, or absolute paths
 }
 
+// Metrics is the table [metrics]: what monitoring asks over HTTP.
+type Metrics struct {
+	Listen []string // as in Milter; empty: nobody is answered
+}
+
 // Default is the configuration of an empty file.
 func Default() *Config {
 	return &Config{
@@ -131,8 +137,9 @@ func Default() *Config {
 			Attempts:     2,
 			CacheEntries: 100000,
 		},
-		Policy: Policy{Directory: "/etc/dkimd/rules"},
-		Log:    Log{Format: "json", Output: []string{"stdout"}},
+		Policy:  Policy{Directory: "/etc/dkimd/rules"},
+		Log:     Log{Format: "json", Output: []string{"stdout"}},
+		Metrics: Metrics{Listen: []string{}},
 	}
 }
 
@@ -151,6 +158,7 @@ func (c *Config) NeedsRestart(inForce *Config) []string {
 		"exim.max_connections":   c.Exim.MaxConnections != inForce.Exim.MaxConnections,
 		"log.format":             c.Log.Format != inForce.Log.Format,
 		"log.output":             !slices.Equal(c.Log.Output, inForce.Log.Output),
+		"metrics.listen":         !slices.Equal(c.Metrics.Listen, inForce.Metrics.Listen),
 	}
 	var keys []string
 	for key, differs := range changed {

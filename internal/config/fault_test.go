@@ -13,9 +13,11 @@ func TestFaults(t *testing.T) {
 		toml string
 		want []string // without the path
 	}{
-		"exim":    {"[exim]\nlisten = \"x\"", []string{`2: exim.listen: got "x"; want inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH (hint: write "inet:127.0.0.1:8891" or "unix:/run/dkimd/milter.sock")`}},
-		"metrics": {"\n[metrics]\nlisten = \"\"", []string{`2: metrics: got a table; want no such table (hint: [metrics] does not exist in this version of dkimd; remove it)`}},
-		"unknown": {"[sign]\nnetwork = []", []string{`2: sign.network: got an unknown key; want a known one (hint: did you mean networks?)`}},
+		"exim":                   {"[exim]\nlisten = \"x\"", []string{`2: exim.listen: got "x"; want inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH (hint: write "inet:127.0.0.1:8891" or "unix:/run/dkimd/milter.sock")`}},
+		"metrics":                {"[metrics]\nlisten = \"9891\"", []string{`2: metrics.listen: got "9891"; want inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH (hint: write "inet:127.0.0.1:8891" or "unix:/run/dkimd/milter.sock")`}},
+		"metrics, as the milter": {"[metrics]\nlisten = [\"inet:8891@127.0.0.1\"]", []string{`2: metrics.listen[1]: got "inet:8891@127.0.0.1"; want an address that milter.listen does not have (hint: another protocol is spoken there; give each its own)`}},
+		"metrics, as exim":       {"[exim]\nlisten = \"unix:/run/x\"\n[metrics]\nlisten = \"unix:/run/x\"", []string{`4: metrics.listen: got "unix:/run/x"; want an address that exim.listen does not have (hint: another protocol is spoken there; give each its own)`}},
+		"unknown":                {"[sign]\nnetwork = []", []string{`2: sign.network: got an unknown key; want a known one (hint: did you mean networks?)`}},
 
 		"hostname":             {`hostname = "mx_1.example.org"`, []string{`1: hostname: got "mx_1.example.org"; want a host name such as mx.example.org`}},
 		"hostname, header":     {`hostname = "mx\r\nX: y"`, []string{`1: hostname: got "mx\r\nX: y"; want a host name such as mx.example.org`}},
@@ -36,7 +38,7 @@ func TestFaults(t *testing.T) {
 		"listen, family 4":   {"[milter]\nlisten = \"inet6:127.0.0.1:1\"", []string{`2: milter.listen: got "inet6:127.0.0.1:1"; want inet6:[HOST]:PORT (hint: write "inet:127.0.0.1:1" for an IPv4 address)`}},
 		"listen, brackets":   {"[milter]\nlisten = \"inet6:::1:8891\"", []string{`2: milter.listen: got "inet6:::1:8891"; want inet6:[HOST]:PORT (hint: write "inet6:[::1]:8891")`}},
 		"listen, twice":      {"[milter]\nlisten = [\"inet:127.0.0.1:1\",\n\"inet:1@127.0.0.1\"]", []string{`3: milter.listen[2]: got "inet:1@127.0.0.1"; want each address once (hint: remove one of the two)`}},
-		"listen, as exim":    {"[milter]\nlisten = \"local:/run/d.sock\"\n[exim]\nlisten = \"unix:/run/d.sock\"", []string{`2: milter.listen: got "local:/run/d.sock"; want an address that exim.listen does not have (hint: a milter is asked in another protocol; give each its own)`}},
+		"listen, as exim":    {"[milter]\nlisten = \"local:/run/d.sock\"\n[exim]\nlisten = \"unix:/run/d.sock\"", []string{`2: milter.listen: got "local:/run/d.sock"; want an address that exim.listen does not have (hint: another protocol is spoken there; give each its own)`}},
 		"listen, none":       {"[milter]\nlisten = []", []string{`2: milter.listen: got []; want at least one address (hint: write ["inet:127.0.0.1:8891"])`}},
 		"socket_mode":        {"[milter]\nsocket_mode = \"0888\"", []string{`2: milter.socket_mode: got "0888"; want permissions in octal, from "0000" to "0777" (hint: write it like "0660")`}},
 		"socket_mode, long":  {"[milter]\nsocket_mode = \"4755\"", []string{`2: milter.socket_mode: got "4755"; want permissions in octal, from "0000" to "0777" (hint: write it like "0660")`}},

@@ -16,20 +16,27 @@ import (
 // which internal/socket makes a socket ready.
 const maxSocketPath = 100
 
-// readListen reads where a front door listens, and brings every form in use into
-// the one that internal/socket takes. exim is what is not to be had any more.
-func readListen(t *tomlfile.Table, def, exim []string) []string {
+// taken are addresses that are not to be had any more, and the key that has them.
+type taken struct {
+	key       string
+	addresses []string
+}
+
+// readListen reads where dkimd listens, and brings every form in use into
+// the one that internal/socket takes.
+func readListen(t *tomlfile.Table, def []string, others ...taken) []string {
 	const key = "listen"
 	var listen []string
 	for i, s := range t.Strings(key, def) {
 		address, want, hint := parseListen(s)
+		other := slices.IndexFunc(others, func(o taken) bool { return slices.Contains(o.addresses, address) })
 		switch {
 		case want != "":
 			t.FaultItem(key, i, want, hint)
 		case slices.Contains(listen, address):
 			t.FaultItem(key, i, "each address once", "remove one of the two")
-		case slices.Contains(exim, address):
-			t.FaultItem(key, i, "an address that exim.listen does not have", "a milter is asked in another protocol; give each its own")
+		case other >= 0:
+			t.FaultItem(key, i, "an address that "+others[other].key+" does not have", "another protocol is spoken there; give each its own")
 		default:
 			listen = append(listen, address)
 		}

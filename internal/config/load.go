@@ -59,11 +59,6 @@ func reason(err error) string {
 func read(file *tomlfile.File) (*Config, tomlfile.Faults) {
 	c := Default()
 	root := file.Root()
-	for _, section := range []string{"metrics"} {
-		if root.Has(section) {
-			root.Fault(section, "no such table", "["+section+"] does not exist in this version of dkimd; remove it")
-		}
-	}
 	c.Hostname = readHostname(root, "hostname")
 	c.Exim.read(root.Table("exim"))
 	c.Milter.read(root.Table("milter"), c.Exim.Listen)
@@ -72,13 +67,14 @@ func read(file *tomlfile.File) (*Config, tomlfile.Faults) {
 	c.DNS.read(root.Table("dns"))
 	c.Policy.Directory = readDirectory(root.Table("policy"), c.Policy.Directory)
 	c.Log.read(root.Table("log"))
+	c.Metrics.read(root.Table("metrics"), taken{"milter.listen", c.Milter.Listen}, taken{"exim.listen", c.Exim.Listen})
 	return c, file.Faults()
 }
 
 // read reads [milter]; a host with Exim alone may have no milter at all.
 func (m *Milter) read(t *tomlfile.Table, exim []string) {
 	if len(exim) == 0 || !t.Has("listen") || len(t.Strings("listen", nil)) > 0 {
-		m.Listen = readListen(t, m.Listen, exim)
+		m.Listen = readListen(t, m.Listen, taken{"exim.listen", exim})
 	} else {
 		m.Listen = []string{}
 	}
@@ -89,7 +85,7 @@ func (m *Milter) read(t *tomlfile.Table, exim []string) {
 
 func (e *Exim) read(t *tomlfile.Table) {
 	if len(t.Strings("listen", nil)) > 0 {
-		e.Listen = readListen(t, e.Listen, nil)
+		e.Listen = readListen(t, e.Listen)
 	}
 	e.SocketMode = readMode(t, e.SocketMode)
 	e.SocketGroup = readGroup(t)
@@ -131,6 +127,12 @@ func (d *DNS) read(t *tomlfile.Table) {
 func (l *Log) read(t *tomlfile.Table) {
 	l.Format = t.Enum("format", l.Format, "json", "text", "exim")
 	l.Output = readOutputs(t, l.Output)
+}
+
+func (m *Metrics) read(t *tomlfile.Table, doors ...taken) {
+	if len(t.Strings("listen", nil)) > 0 {
+		m.Listen = readListen(t, m.Listen, doors...)
+	}
 }
 
 func readInt(t *tomlfile.Table, key string, def, least, most int) int {

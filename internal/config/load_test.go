@@ -81,6 +81,8 @@ directory = "DIR/."
 [log]
 format = "exim"
 output = "DIR/log"
+[metrics]
+listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
 `)
 	if len(faults) > 0 {
 		t.Fatal(strings.Join(faults, "\n"))
@@ -108,6 +110,8 @@ output = "DIR/log"
 		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},
 		Policy: config.Policy{Directory: dir},
 		Log:    config.Log{Format: "exim", Output: []string{dir + "/log"}},
+
+		Metrics: config.Metrics{Listen: []string{"unix:/run/dkimd/metrics.sock", "inet::9891"}},
 	}
 	if diff := same(want, got); diff != "" {
 		t.Error(diff)
@@ -204,7 +208,7 @@ func TestKeysAreThoseOfTheCode(t *testing.T) {
 	for table, names := range want {
 		toml := "qqqqqqq = 1"
 		if table == "" {
-			names = append(names, "milter", "exim", "sign", "verify", "dns", "policy", "log")
+			names = append(names, "milter", "exim", "sign", "verify", "dns", "policy", "log", "metrics")
 		} else {
 			toml = "[" + table + "]\n" + toml
 		}
@@ -231,8 +235,9 @@ func TestNeedsRestart(t *testing.T) {
 	b.Milter.SocketMode, b.Milter.SocketGroup = 0, "mail"
 	b.Exim = config.Exim{Listen: []string{"unix:/y"}, SocketGroup: "mail"}
 	b.Log = config.Log{}
+	b.Metrics = config.Metrics{Listen: []string{"inet::1"}}
 	b.Sign.OnError = "unsigned"
-	want := []string{"exim.listen", "exim.max_connections", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "milter.listen", "milter.max_connections", "milter.socket_group", "milter.socket_mode"}
+	want := []string{"exim.listen", "exim.max_connections", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "metrics.listen", "milter.listen", "milter.max_connections", "milter.socket_group", "milter.socket_mode"}
 	if keys := a.NeedsRestart(b); !slices.Equal(keys, want) {
 		t.Errorf("got %v", keys)
 	}

@@ -62,6 +62,7 @@ func Keys() []Key {
 		key("policy", "directory", d.Policy.Directory, "rules files: DOMAIN.toml and _default.toml"),
 		key("log", "format", d.Log.Format, "json, text, or exim: the lines Exim writes"),
 		key("log", "output", d.Log.Output, "stdout, stderr, journal, syslog, or /PATH, which is reopened on SIGHUP; several allowed"),
+		key("metrics", "listen", d.Metrics.Listen, "where /metrics, /healthz and /readyz are, without authentication: inet:127.0.0.1:9891, or as in [milter]"),
 	}
 }
 

@@ -53,6 +53,9 @@ type Event struct {
 	Total      time.Duration `json:"total_ms"` // from MAIL to the end
 	Warnings   []string      `json:"warnings"`
 	Error      string        `json:"error"` // a fault of dkimd's own
+
+	// What only metrics show.
+	Finish time.Duration `json:"-"` // from the end of the body to the answer; 0: there is none
 }
 
 // Signature is what came of one DKIM-Signature field of a verified message.

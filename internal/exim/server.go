@@ -66,6 +66,8 @@ type Config struct {
 	// Begin starts a message. Its envelope is complete but for the queue id's echo.
 	Begin  func(*message.Envelope) Message
 	Logger *slog.Logger
+	// Meter counts connections; nil: nobody does.
+	Meter socket.Meter
 	// IdleTimeout is how long a peer may send nothing, and how long it may take
 	// over the lines in front of the message; 0: 30 seconds.
 	IdleTimeout time.Duration
@@ -106,6 +108,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.MaxConnections < 0 {
 		return nil, errors.New("exim.max_connections: must be positive")
+	}
+	if cfg.Meter == nil {
+		cfg.Meter = socket.Unmetered{}
 	}
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = DefaultMaxConnections
@@ -184,6 +189,7 @@ func (s *Server) accept(ln net.Listener) {
 				return
 			}
 			// Out of descriptors or memory, mostly: it passes.
+			s.cfg.Meter.Connection(socket.Failed)
 			s.cfg.Logger.Warn("cannot accept a connection, trying again", "address", ln.Addr().String(), "error", err, "retry_in", backoff)
 			select {
 			case <-time.After(backoff):
@@ -211,6 +217,7 @@ func (s *Server) acquire() bool {
 		return false
 	default:
 	}
+	s.cfg.Meter.Connection(socket.Held)
 	now := time.Now().Unix()
 	if last := s.fullLogged.Load(); now-last >= 60 && s.fullLogged.CompareAndSwap(last, now) {
 		s.cfg.Logger.Warn("as many connections of Exim as allowed are open, the next one waits", "max_connections", s.cfg.MaxConnections)
@@ -236,6 +243,7 @@ func (s *Server) serveConn(conn net.Conn) {
 	s.open[x] = struct{}{}
 	s.active.Add(1)
 	s.mu.Unlock()
+	s.cfg.Meter.Connection(socket.Opened)
 	go func() {
 		defer s.forget(x)
 		x.run()
@@ -246,6 +254,7 @@ func (s *Server) forget(x *exchange) {
 	s.mu.Lock()
 	delete(s.open, x)
 	s.mu.Unlock()
+	s.cfg.Meter.Connection(socket.Closed)
 	<-s.slots
 	s.active.Done()
 }

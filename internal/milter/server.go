@@ -41,6 +41,23 @@ type Message interface {
 	Fault(err error)
 }
 
+// Meter counts what happens to connections. Many goroutines tell it, and it must not make them wait.
+type Meter interface {
+	socket.Meter
+	// Withheld says that an MTA does not offer something on a connection: WithheldQuarantine, WithheldEdits.
+	Withheld(action string)
+}
+
+// What an MTA may withhold.
+const (
+	WithheldQuarantine = "quarantine"
+	WithheldEdits      = "header_edits"
+)
+
+type unmetered struct{ socket.Unmetered }
+
+func (unmetered) Withheld(string) {}
+
 // Defaults of Config.
 const (
 	DefaultMaxConnections = 4096
@@ -65,6 +82,8 @@ type Config struct {
 	// becomes known, the last time just before Finish.
 	Begin  func(*message.Envelope) Message
 	Logger *slog.Logger
+	// Meter counts connections; nil: nobody does.
+	Meter Meter
 	// IdleTimeout ends a connection that sends nothing between packets; 0: 10 minutes.
 	IdleTimeout time.Duration
 	// PacketTimeout is how long one packet may take from its first byte; 0: 30 seconds.
@@ -107,6 +126,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.MaxConnections < 0 {
 		return nil, errors.New("milter.max_connections: must be positive")
+	}
+	if cfg.Meter == nil {
+		cfg.Meter = unmetered{}
 	}
 	cfg.SocketMode = orDefault(cfg.SocketMode, DefaultSocketMode)
 	cfg.MaxConnections = orDefault(cfg.MaxConnections, DefaultMaxConnections)
@@ -187,6 +209,7 @@ func (s *Server) accept(ln net.Listener) {
 				return
 			}
 			// Out of descriptors or memory, mostly: it passes.
+			s.cfg.Meter.Connection(socket.Failed)
 			s.cfg.Logger.Warn("cannot accept a connection, trying again", "address", ln.Addr().String(), "error", err, "retry_in", backoff)
 			select {
 			case <-time.After(backoff):
@@ -214,6 +237,7 @@ func (s *Server) acquire() bool {
 		return false
 	default:
 	}
+	s.cfg.Meter.Connection(socket.Held)
 	now := time.Now().Unix()
 	if last := s.fullLogged.Load(); now-last >= 60 && s.fullLogged.CompareAndSwap(last, now) {
 		s.cfg.Logger.Warn("as many MTA connections as allowed are open, the next one waits", "max_connections", s.cfg.MaxConnections)
@@ -240,6 +264,7 @@ func (s *Server) serveConn(conn net.Conn) {
 	s.sessions[c] = struct{}{}
 	s.open.Add(1)
 	s.mu.Unlock()
+	s.cfg.Meter.Connection(socket.Opened)
 	go c.run()
 }
 
@@ -248,6 +273,7 @@ func (s *Server) forget(c *session) {
 	s.mu.Lock()
 	delete(s.sessions, c)
 	s.mu.Unlock()
+	s.cfg.Meter.Connection(socket.Closed)
 	<-s.slots
 	s.open.Done()
 }

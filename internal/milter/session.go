@@ -107,15 +107,26 @@ func (s *session) readOffer() error {
 	if s.grant, err = readOffer(payload); err != nil {
 		return err
 	}
-	if s.grant.actions&gomilter.OptQuarantine == 0 && s.server.warnedQuarantine.CompareAndSwap(false, true) {
-		s.logger().Warn("the MTA does not offer to quarantine: such mail is deferred instead")
-	}
-	if edits := gomilter.OptAddHeader | gomilter.OptChangeHeader; s.grant.actions&edits != edits && s.server.warnedEdits.CompareAndSwap(false, true) {
-		s.logger().Warn("the MTA does not offer to change headers: mail stays unsigned, and forged results stay in it")
-	}
+	s.alarm()
 	s.wire.idle = s.server.cfg.IdleTimeout
 	s.forward(gomilter.CodeOptNeg, payload[:12])
 	return nil
+}
+
+// alarm tells of what the MTA does not let us do: each connection is counted, the first is logged.
+func (s *session) alarm() {
+	if !s.grant.canQuarantine() {
+		s.server.cfg.Meter.Withheld(WithheldQuarantine)
+		if s.server.warnedQuarantine.CompareAndSwap(false, true) {
+			s.logger().Warn("the MTA does not offer to quarantine: such mail is deferred instead")
+		}
+	}
+	if !s.grant.canAdd() || !s.grant.canChange() {
+		s.server.cfg.Meter.Withheld(WithheldEdits)
+		if s.server.warnedEdits.CompareAndSwap(false, true) {
+			s.logger().Warn("the MTA does not offer to change headers: mail stays unsigned, and forged results stay in it")
+		}
+	}
 }
 
 // forward lets go-milter see a packet.

@@ -36,6 +36,7 @@ type Message struct {
 	p       *Pipeline
 	env     *message.Envelope
 	started time.Time
+	ended   time.Time // the end of the body; zero: it has not come
 
 	authservID string
 	header     message.Header
@@ -141,6 +142,7 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 	if m.done {
 		return Outcome{Action: policy.Accept}
 	}
+	m.ended = m.p.Now()
 	rec := record{}
 	if !m.finish(ctx, &out, &rec) {
 		out, rec = Outcome{}, record{}

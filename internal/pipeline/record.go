@@ -46,6 +46,9 @@ func (m *Message) write(out *Outcome, rec *record) {
 		Total:      now.Sub(m.started),
 		Warnings:   rec.warnings,
 	}
+	if !m.ended.IsZero() {
+		e.Finish = now.Sub(m.ended)
+	}
 	if ids := m.header.All("Message-ID"); len(ids) > 0 {
 		e.MessageID = strings.TrimSpace(string(ids[0].Value()))
 	}

@@ -115,6 +115,7 @@ func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
 		close(f.landed)
 		f.cancel()
 	}()
+	began := time.Now()
 	e := r.recovered(ctx, name)
 	if ctx.Err() != nil {
 		// Cut short, the lookup says nothing about the name. Whoever still waits
@@ -124,6 +125,7 @@ func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
 		r.cache.put(name, e)
 	}
 	f.entry = e
+	r.meter.LookedUp(e.err, time.Since(began))
 }
 
 // recovered is a lookup that takes its turn, keeps its time, and turns a panic

@@ -103,7 +103,23 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets faults, and at debug level each failed query; nil: none.
 	Logger *slog.Logger
+	// Meter counts lookups; nil: nobody does.
+	Meter Meter
 }
+
+// Meter counts lookups. Many goroutines tell it, and it must not make them wait.
+type Meter interface {
+	// Asked is told of each answer that is given from the cache, and of each caller for whom DNS is asked.
+	Asked(cached bool)
+	// LookedUp is told how long DNS was asked for a name, a wait for one's turn
+	// included, and what came of it: nil or one of the errors of TXT. Cut short it is ErrClosed.
+	LookedUp(err error, took time.Duration)
+}
+
+type unmetered struct{}
+
+func (unmetered) Asked(bool)                    {}
+func (unmetered) LookedUp(error, time.Duration) {}
 
 // Resolver looks up TXT records. It is safe for concurrent use.
 type Resolver struct {
@@ -112,6 +128,7 @@ type Resolver struct {
 	attempts int
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 	logger   *slog.Logger
+	meter    Meter
 	cache    *cache
 	flights  flights
 	slots    chan struct{} // one token for each lookup under way
@@ -131,7 +148,7 @@ func New(config Config) (*Resolver, error) {
 		}
 		return value
 	}
-	r := &Resolver{dial: config.Dial, logger: config.Logger, timeout: config.Timeout}
+	r := &Resolver{dial: config.Dial, logger: config.Logger, meter: config.Meter, timeout: config.Timeout}
 	r.attempts = number("attempts", config.Attempts, defaultAttempts)
 	entries := number("cache_entries", config.CacheEntries, defaultCacheEntries)
 	queries := number("max_queries", config.MaxQueries, defaultMaxQueries)
@@ -143,6 +160,9 @@ func New(config Config) (*Resolver, error) {
 	}
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
+	}
+	if r.meter == nil {
+		r.meter = unmetered{}
 	}
 	if r.dial == nil {
 		r.dial = new(net.Dialer).DialContext
@@ -177,8 +197,10 @@ func (r *Resolver) TXT(ctx context.Context, name string) (Answer, error) {
 		return Answer{}, err
 	}
 	if e := r.cache.get(key); e != nil {
+		r.meter.Asked(true)
 		return r.cache.answer(e), e.err
 	}
+	r.meter.Asked(false)
 	e, err := r.wait(ctx, key)
 	if err != nil {
 		return Answer{}, err
@@ -199,6 +221,7 @@ func (r *Resolver) Cached(name string) (a Answer, err error, ok bool) {
 	if e == nil {
 		return Answer{}, nil, false
 	}
+	r.meter.Asked(true)
 	return r.cache.answer(e), e.err, true
 }
 
@@ -210,6 +233,9 @@ func (r *Resolver) Servers() []string {
 	}
 	return addresses
 }
+
+// Entries is about how many names are in the cache.
+func (r *Resolver) Entries() int { return r.cache.entries.EstimatedSize() }
 
 // Panics is how many lookups ended in a fault of ours.
 func (r *Resolver) Panics() uint64 { return r.panics.Load() }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"dkimd/internal/config"
+	"dkimd/internal/metrics"
+	"dkimd/internal/tomlfile"
+)
+
+// refusal is a reload that was refused: the configuration before it is still in force.
+type refusal struct {
+	fault error
+	at    time.Time
+}
+
+// openMonitor opens the sockets of [metrics].
+func (d *daemon) openMonitor(c *config.Config) (err error) {
+	if len(c.Metrics.Listen) == 0 {
+		return nil
+	}
+	d.monitor, err = metrics.Listen(metrics.ServerConfig{Listen: c.Metrics.Listen, Metrics: d.metrics, Health: d.health, Logger: d.log})
+	if err != nil {
+		_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
+		return mend{err, "see [metrics] listen in " + d.path}
+	}
+	d.monitor.Start()
+	return nil
+}
+
+// state is what metrics show of the setup in force.
+func (d *daemon) state() metrics.State {
+	s := d.current.Load()
+	count := s.keys.Counts()
+	return metrics.State{
+		CacheEntries: s.resolver.Entries(),
+		Keys:         count.Keys, UnusableKeys: count.UnusableKeys,
+		Domains: count.Domains, UnusableDomains: count.UnusableDomains,
+		RulesDomains: s.rules.Len(), BrokenRules: s.brokenFiles(),
+		RecordsLost: d.events.Lost(),
+		Stale:       d.refused.Load() != nil, Loaded: s.loaded,
+	}
+}
+
+// health says whether mail should come here. A domain whose keys or rules are
+// broken is a warning only: where its files are the same its mail fares no better, and
+// all other mail is handled as it should be. DNS that does not answer is none either:
+// every dkimd that asks the same servers would be out of use at the same time.
+func (d *daemon) health() metrics.Health {
+	var h metrics.Health
+	s := d.current.Load()
+	if d.stopping.Load() {
+		h.Faults = append(h.Faults, "dkimd stops and takes no more connections")
+	}
+	if r := d.refused.Load(); r != nil {
+		h.Faults = append(h.Faults, fmt.Sprintf("the reload at %s was refused, and the configuration of %s is in force (hint: mend what dkimd check prints, then send SIGHUP)",
+			r.at.UTC().Format(time.RFC3339), s.loaded.UTC().Format(time.RFC3339)))
+		for line := range strings.Lines(r.fault.Error()) {
+			h.Faults = append(h.Faults, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	faults := s.allFaults()
+	keyFaults := s.keys.Faults()
+	if count := s.keys.Counts(); len(keyFaults) > 0 && count.Keys == 0 && count.Unread == 0 {
+		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: mend what dkimd check prints, then send SIGHUP)")
+		h.Faults = append(h.Faults, texts(keyFaults)...)
+		faults = s.broken
+	}
+	h.Warnings = texts(faults)
+	return h
+}
+
+func texts(faults tomlfile.Faults) []string {
+	lines := make([]string, len(faults))
+	for i, f := range faults {
+		lines[i] = f.Error()
+	}
+	return lines
+}

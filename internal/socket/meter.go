@@ -1,0 +1,21 @@
+package socket
+
+// Moment is something that happens to the connections of a front door.
+type Moment uint8
+
+// The moments.
+const (
+	Opened Moment = iota // a connection is served
+	Closed               // and is not any more
+	Held                 // as many as allowed are open: the next one waits in the kernel's queue
+	Failed               // the system gave no connection, mostly for want of file descriptors
+)
+
+// Meter counts moments. Many goroutines tell it, and it must not make them wait.
+type Meter interface{ Connection(what Moment) }
+
+// Unmetered is a Meter that counts nothing.
+type Unmetered struct{}
+
+// Connection is Meter.
+func (Unmetered) Connection(Moment) {}
