@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -173,7 +176,7 @@ func unfoldable(head string) string {
 // disturbed measures the messages of others while something happens.
 func (w *world) disturbed(ctx context.Context, socket string, mails []client.Mail, add func(string, string, []time.Duration, error) error) error {
 	const within = "3 times the p99 before"
-	if err := w.manyDomains(100_000); err != nil {
+	if err := linkKeys(filepath.Join(w.dir, "flat", rsaDomain(0)+".pem"), filepath.Join(w.dir, "keys"), manyKeys); err != nil {
 		return err
 	}
 	daemon := w.servers[subjectDkimd][verifyOne]
@@ -188,20 +191,19 @@ func (w *world) disturbed(ctx context.Context, socket string, mails []client.Mai
 	if err := add("the same, while dkimd reloads", within, waits, err); err != nil {
 		return err
 	}
-	waits, err = during(ctx, socket, mails, func() error { return crowd(ctx, socket, mails, 2000) })
+	waits, err = during(ctx, socket, mails, func() error { return newcomers(ctx, socket, mails, 2000) })
 	return add("the same, while 2000 connections arrive at once, a message each", within, waits, err)
 }
 
-// manyDomains gives dkimd that many more domains, all with one key.
-func (w *world) manyDomains(n int) error {
-	key := filepath.Join(w.dir, "flat", rsaDomain(0)+".pem")
+// linkKeys makes directories of n domains that share one key, which is linked.
+func linkKeys(key, dir string, n int) error {
 	for i := range n {
-		dir := filepath.Join(w.dir, "keys", fmt.Sprintf("m%d.example.org", i))
-		if err := os.Mkdir(dir, 0o700); err != nil {
+		domain := filepath.Join(dir, manyDomain(i))
+		if err := os.Mkdir(domain, 0o700); err != nil {
 			return err
 		}
 		// A file has at most 65,000 names on ext4.
-		target := filepath.Join(dir, selector+".pem")
+		target := filepath.Join(domain, selector+".pem")
 		if i%10_000 == 0 {
 			data, err := os.ReadFile(key) //nolint:gosec // our own
 			if err != nil {
@@ -219,6 +221,8 @@ func (w *world) manyDomains(n int) error {
 	}
 	return nil
 }
+
+func manyDomain(i int) string { return fmt.Sprintf("m%d.example.org", i) }
 
 // reload has dkimd reload, and waits until it says so for the n-th time.
 func (w *world) reload(s *server, n int) error {
@@ -288,8 +292,28 @@ func steadily(ctx context.Context, socket string, mails []client.Mail, interval 
 	}
 }
 
-// crowd opens n connections at once and sends a message over each.
-func crowd(ctx context.Context, socket string, mails []client.Mail, n int) error {
+// newcomers has a process of its own open n connections at once and send a message
+// over each: in this one they would delay those whose waiting is measured.
+func newcomers(ctx context.Context, socket string, mails []client.Mail, n int) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var input bytes.Buffer
+	if err := gob.NewEncoder(&input).Encode(mails); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, "-crowd", strconv.Itoa(n), socket) //nolint:gosec // ourselves
+	cmd.Stdin, cmd.Stderr = &input, os.Stderr
+	return cmd.Run()
+}
+
+// crowd is that process. The messages come from stdin.
+func crowd(ctx context.Context, socket string, n int) error {
+	var mails []client.Mail
+	if err := gob.NewDecoder(os.Stdin).Decode(&mails); err != nil {
+		return err
+	}
 	var all sync.WaitGroup
 	faults := make([]error, n)
 	for i := range n {

@@ -24,6 +24,7 @@ import (
 // options are the flags.
 type options struct {
 	dkimd    string
+	base     string
 	document string
 	figures  string
 	rounds   int
@@ -32,6 +33,7 @@ type options struct {
 	only     string
 	peers    bool
 	latency  bool
+	scale    bool
 }
 
 func main() {
@@ -41,8 +43,10 @@ func main() {
 func run(args []string) int {
 	var o options
 	var floor string
+	var newcomers int
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.dkimd, "dkimd", "bin/dkimd", "the daemon to measure")
+	flags.StringVar(&o.base, "base", "", "another build of dkimd to measure beside it")
 	flags.StringVar(&o.document, "document", "docs/performance.md", "where the tables go")
 	flags.StringVar(&o.figures, "figures", "integration/bench/figures.json", "the committed figures")
 	flags.IntVar(&o.rounds, "rounds", 0, "rounds; 0: 7, or 3 with -short")
@@ -51,16 +55,21 @@ func run(args []string) int {
 	flags.StringVar(&o.only, "only", "", "rows whose name has this in it")
 	flags.BoolVar(&o.peers, "peers", true, "measure OpenDKIM, rspamd and go-msgauth too")
 	flags.BoolVar(&o.latency, "latency", true, "measure latency too")
+	flags.BoolVar(&o.scale, "scale", true, "measure many connections, domains and names too")
 	flags.StringVar(&floor, "floor", "", "be the server that does nothing, on this socket")
+	flags.IntVar(&newcomers, "crowd", 0, "be so many MTAs that connect at once to the socket that is the argument")
 	if flags.Parse(args) != nil {
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if floor != "" {
+	switch {
+	case floor != "":
 		err = serveFloor(ctx, floor)
-	} else {
+	case newcomers > 0:
+		err = crowd(ctx, flags.Arg(0), newcomers)
+	default:
 		err = bench(ctx, o)
 	}
 	if err != nil {
@@ -100,6 +109,11 @@ func bench(ctx context.Context, o options) error {
 	report := &report{Taken: time.Now().UTC(), Machine: machine(ctx, o.dkimd), Rounds: o.rounds, Results: results}
 	if o.latency {
 		if report.Latency, err = w.measureLatency(ctx, o.quick); err != nil {
+			return err
+		}
+	}
+	if o.scale && !o.quick {
+		if report.Scale, err = w.measureScale(ctx); err != nil {
 			return err
 		}
 	}

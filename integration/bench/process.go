@@ -51,7 +51,7 @@ func start(ctx context.Context, name, socket, logFile string, argv ...string) (*
 			said, _ := os.ReadFile(logFile) //nolint:gosec // see above
 			return nil, fmt.Errorf("%s does not open its socket: %w\n%s", name, err, said)
 		}
-		pause(50 * time.Millisecond)
+		pause(5 * time.Millisecond)
 	}
 }
 
@@ -119,12 +119,17 @@ func (s *server) forgetPeak() {
 }
 
 // peak is the largest resident memory since forgetPeak, in bytes, of all processes together.
-func (s *server) peak() int64 {
+func (s *server) peak() int64 { return s.memory("VmHWM:") }
+
+// resident is what is there now, in bytes.
+func (s *server) resident() int64 { return s.memory("VmRSS:") }
+
+func (s *server) memory(kind string) int64 {
 	var total int64
 	for _, pid := range s.pids() {
 		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		for line := range strings.Lines(string(status)) {
-			if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			if value, ok := strings.CutPrefix(line, kind); ok {
 				kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 				total += kib << 10
 			}

@@ -19,6 +19,7 @@ type report struct {
 	Rounds  int           `json:"rounds"`
 	Results []result      `json:"results"`
 	Latency []latencyLine `json:"latency"`
+	Scale   []scaleLine   `json:"scale"`
 }
 
 // Only what is between these lines of the document is ours.
@@ -153,5 +154,6 @@ Messages a second, latency of a message (connection included where it is the fir
 		}
 	}
 	b.WriteString(latencyTable(r.Latency))
+	b.WriteString(scaleTable(r.Scale))
 	return b.String()
 }

@@ -34,10 +34,11 @@ const (
 	subjectOpen    = "OpenDKIM"
 	subjectRspamd  = "rspamd"
 	subjectMsgauth = "go-msgauth"
+	subjectBase    = "base" // another build of dkimd
 )
 
 func subjects() []string {
-	return []string{subjectDkimd, subjectFloor, subjectOpen, subjectRspamd, subjectMsgauth}
+	return []string{subjectDkimd, subjectFloor, subjectOpen, subjectRspamd, subjectMsgauth, subjectBase}
 }
 
 func newWorld(ctx context.Context, dir string, o options) (w *world, err error) {
@@ -76,10 +77,23 @@ func newWorld(ctx context.Context, dir string, o options) (w *world, err error) 
 	err = errors.Join(
 		w.add(ctx, subjectDkimd, "dkimd", all, w.dkimdBin, "serve", "--config", conf),
 		w.add(ctx, subjectFloor, "floor", all, self, "-floor", w.socket("floor")))
+	if err == nil && o.base != "" {
+		err = w.addBase(ctx, o.base, all)
+	}
 	if err == nil && o.peers {
 		err = w.startPeers(ctx)
 	}
 	return w, err
+}
+
+// addBase adds another build of dkimd, to see what a change brought.
+func (w *world) addBase(ctx context.Context, binary string, deeds []deed) error {
+	conf, err := w.configure("base.toml", strings.NewReplacer("/dkimd.sock", "/base.sock", "/events", "/base-events",
+		`, "inet:`+tcpAddress+`"`, "").Replace(dkimdConf))
+	if err != nil {
+		return err
+	}
+	return w.add(ctx, subjectBase, subjectBase, deeds, binary, "serve", "--config", conf)
 }
 
 // split makes strings of at most 255 bytes of a record.
