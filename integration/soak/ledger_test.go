@@ -47,6 +47,7 @@ type account struct {
 
 	recorded bool
 	record   record
+	wrong    bool // the answer was
 }
 
 // record is a line of dkimd's log, as docs/events.md has it.
@@ -57,6 +58,7 @@ type record struct {
 	Verdict string    `json:"verdict"`
 	Total   float64   `json:"total_ms"`
 	Error   string    `json:"error"`
+	line    string
 }
 
 func newLedger() *ledger {
@@ -79,7 +81,7 @@ func (l *ledger) complain(format string, args ...any) {
 }
 
 // answered notes the answer to a message.
-func (l *ledger) answered(m *message, answer string, certain bool) {
+func (l *ledger) answered(m *message, answer, fault string, certain bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts[m.kind.name]++
@@ -89,6 +91,9 @@ func (l *ledger) answered(m *message, answer string, certain bool) {
 	verdict, _, _ := strings.Cut(answer, " ")
 	a := l.account(m.number)
 	a.ended, a.verdict = time.Now(), verdict
+	if a.wrong = fault != ""; a.wrong {
+		l.complain("wrong answer: %s, began %s", fault, m.began.Format("15:04:05.000"))
+	}
 	l.settle(m.number, a)
 }
 
@@ -123,6 +128,8 @@ func (l *ledger) settle(n int64, a *account) {
 	}
 	delete(l.open, n)
 	switch r := a.record; {
+	case a.wrong:
+		l.complain("the record of a wrong answer: %s", r.line)
 	case !a.left && r.Verdict != a.verdict:
 		l.complain("message %d: the MTA was told %s, the record says %s", n, a.verdict, r.Verdict)
 	case r.Error != "":
@@ -156,7 +163,7 @@ func (l *ledger) line(line []byte) {
 	if a.recorded {
 		l.complain("message %d has two records", n)
 	}
-	a.recorded, a.record = true, r
+	a.recorded, a.record, a.record.line = true, r, string(line)
 	l.settle(n, a)
 }
 

@@ -57,6 +57,25 @@ func (w *world) milterWorker(ctx context.Context, r *rand.Rand) {
 	}
 }
 
+// patientWorker is an MTA with little mail: its connection is idle most of the time, and
+// must be there when it is wanted, however often the clock has been set meanwhile.
+func (w *world) patientWorker(ctx context.Context, r *rand.Rand) {
+	s, mta, err := w.dialMilter(context.WithoutCancel(ctx), r)
+	if err != nil {
+		w.ledger.fault("connect: %v", err)
+		return
+	}
+	defer s.Close()
+	for ctx.Err() == nil {
+		pause(ctx, time.Duration(5000+r.IntN(25000))*time.Millisecond)
+		if err := w.sendMilter(s, mta, w.anyKind(r), r); err != nil {
+			w.ledger.fault("after a pause: %v", err)
+			return
+		}
+	}
+	_ = s.Quit()
+}
+
 // mail is the message as the milter client takes it.
 func (m *message) mail() client.Mail {
 	mail := client.Mail{
@@ -90,10 +109,7 @@ func (w *world) sendMilter(s *client.Session, mta client.MTA, k *kind, r *rand.R
 // answered checks an answer and notes it.
 func (w *world) answered(m *message, answer string) {
 	fault, certain := w.judge(m, answer)
-	if fault != "" {
-		w.ledger.fault("wrong answer: %s", fault)
-	}
-	w.ledger.answered(m, answer, certain)
+	w.ledger.answered(m, answer, fault, certain)
 }
 
 // anyKind chooses a kind of mail; silence takes so long that it comes less often.

@@ -124,7 +124,7 @@ networks = ["192.0.2.0/24"]
 trusted = ["198.51.100.7"]
 [dns]
 servers = ["%[2]s"]
-timeout = "1s"
+timeout = "3s"
 cache_entries = %[3]d
 [policy]
 directory = "%[1]s/rules"
