@@ -30,7 +30,7 @@ type daemon struct {
 }
 
 // startDaemon runs dkimd and waits until it takes connections.
-func startDaemon(t *testing.T, binary, config, socket string) *daemon {
+func startDaemon(t *testing.T, binary, config string, sockets ...string) *daemon {
 	t.Helper()
 	d := &daemon{cmd: exec.Command(binary, "serve", "--config", config), log: newWatcher(), done: make(chan struct{})}
 	d.cmd.Stderr = d.log
@@ -52,14 +52,20 @@ func startDaemon(t *testing.T, binary, config, socket string) *daemon {
 		_ = d.cmd.Process.Kill()
 		<-d.done
 	})
-	if !poll(20*time.Second, func() bool {
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			_ = conn.Close()
+	for _, socket := range sockets {
+		network := "tcp"
+		if strings.HasPrefix(socket, "/") {
+			network = "unix"
 		}
-		return err == nil || d.ended()
-	}) || d.ended() {
-		t.Fatalf("dkimd does not start:\n%s", d.log.tail())
+		if !poll(20*time.Second, func() bool {
+			conn, err := net.Dial(network, socket)
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err == nil || d.ended()
+		}) || d.ended() {
+			t.Fatalf("dkimd does not start:\n%s", d.log.tail())
+		}
 	}
 	return d
 }

@@ -3,7 +3,6 @@
 package soak_test
 
 import (
-	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -15,13 +14,11 @@ import (
 	"io"
 	insecure "math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -35,12 +32,13 @@ type world struct {
 	binary  string
 	tcp     string // address of the milter beside its socket
 	seed    uint64
+	began   time.Time
 	keys    map[string]crypto.Signer // by word._domainkey.domain
 	records map[string]string        // what DNS says, by the same with a dot at its end
 	dns     *nameServer
 	daemon  *daemon
 	clock   *wallClock // nil: not to be had
-	metrics string     // URL; empty: this dkimd has none
+	metrics string     // its unix socket; empty: this dkimd has none
 	disk    string     // a small file system for the log; empty: not to be had
 	kinds   []kind
 	corpus  corpus
@@ -63,7 +61,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	w := &world{
-		dir: dir, binary: dkimdBinary(t), tcp: freeAddress(t), seed: seed, keys: map[string]crypto.Signer{}, records: map[string]string{}, kinds: kinds(), ledger: newLedger(),
+		dir: dir, binary: dkimdBinary(t), tcp: freeAddress(t), seed: seed, began: time.Now(), keys: map[string]crypto.Signer{}, records: map[string]string{}, kinds: kinds(), ledger: newLedger(),
 		rules: startingWith(0), clocks: startingWith(time.Duration(0)), dnsFails: startingWith(false), short: startingWith(false),
 	}
 	for _, sub := range []string{"keys", "rules", "log"} {
@@ -80,7 +78,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.writeRules(t, 0)
 	w.write(t, "dkimd.toml", w.config(0))
 	w.findMetrics(t)
-	w.daemon = startDaemon(t, w.binary, w.path("dkimd.toml"), w.path("m"))
+	w.daemon = startDaemon(t, w.binary, w.path("dkimd.toml"), w.path("m"), w.tcp, w.path("x"))
 	if w.clock, err = takeClock(w.daemon.pid()); err != nil {
 		missing(t, "the clock stays right: "+err.Error())
 	}
@@ -132,7 +130,7 @@ directory = "%[1]s/rules"
 output = "%[1]s/log/log"
 `, w.dir, w.dns.address, 2000+n%2*500, w.tcp)
 	if w.metrics != "" {
-		text += fmt.Sprintf("[metrics]\nlisten = [%q]\n", "unix:"+w.path("p"))
+		text += fmt.Sprintf("[metrics]\nlisten = [%q]\n", "unix:"+w.metrics)
 	}
 	return text
 }
@@ -241,42 +239,38 @@ func (w *world) mountDisk(t *testing.T) {
 // findMetrics has dkimd serve metrics if this dkimd can.
 func (w *world) findMetrics(t *testing.T) {
 	t.Helper()
-	w.metrics = "http://dkimd/metrics"
-	w.write(t, "with-metrics.toml", w.config(0))
-	if err := exec.Command(w.binary, "check", "--config", w.path("with-metrics.toml")).Run(); err != nil {
-		w.metrics = ""
-		t.Log("left out: goroutines are not counted: this dkimd has no [metrics]")
-		return
-	}
+	w.metrics = w.path("p")
 	w.write(t, "dkimd.toml", w.config(0))
+	if err := exec.Command(w.binary, "check", "--config", w.path("dkimd.toml")).Run(); err != nil {
+		w.metrics = ""
+		w.write(t, "dkimd.toml", w.config(0))
+		t.Log("left out: goroutines are not counted: this dkimd has no [metrics]")
+	}
 }
 
 var goGoroutines = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
 
-// goroutines is what a daemon's metrics say, -1 without metrics.
-func goroutines(url string) (int, error) {
-	if url == "" {
+// goroutines is what the metrics at a unix socket say, -1 without metrics.
+func goroutines(socket string) (int, error) {
+	if socket == "" {
 		return -1, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		return 0, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(conn, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
+		return 0, err
+	}
+	text, err := io.ReadAll(conn)
 	if err != nil {
 		return 0, err
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0, err
-	}
-	m := goGoroutines.FindStringSubmatch(string(text))
+	m := goGoroutines.FindSubmatch(text)
 	if m == nil {
 		return 0, fmt.Errorf("no go_goroutines in %.200q", text)
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(m[1]))
-	return n, err
+	return strconv.Atoi(string(m[1]))
 }
