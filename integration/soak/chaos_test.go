@@ -30,6 +30,7 @@ type tally struct {
 // reloading changes rules and keys once a second and sends SIGHUP. Every fourth time what is on
 // disk is broken: dkimd must refuse it. It reads the log in between, and rotates it.
 func (w *world) reloading(ctx context.Context, t *testing.T, r *rand.Rand, log *logReader, done *tally) {
+	t.Helper()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	reading := time.NewTicker(50 * time.Millisecond)
@@ -172,7 +173,7 @@ func fill(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for size := 1 << 20; size > 0; {
 		n, err := f.Write(make([]byte, size))
 		if err != nil && size == 1 {

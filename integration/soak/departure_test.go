@@ -30,7 +30,7 @@ func (w *world) leaveMilter(_ context.Context, r *rand.Rand) {
 		w.ledger.fault("connect, to leave: %v", err)
 		return
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	m := w.newMessage(w.anyKind(r), r)
 	mail := m.mail()
 	steps := []func() (client.Result, error){
@@ -64,7 +64,7 @@ func (w *world) leaveHalfPacket(ctx context.Context, r *rand.Rand) {
 		w.ledger.fault("connect, to leave: %v", err)
 		return
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	packet := append(binary.BigEndian.AppendUint32(nil, uint32(r.IntN(1<<21))), "Lnot all of it"...)
 	_, _ = s.Conn().Write(packet[:1+r.IntN(len(packet)-1)])
 	pause(ctx, time.Duration(r.IntN(1000))*time.Millisecond)
@@ -77,7 +77,7 @@ func (w *world) neverRead(ctx context.Context, r *rand.Rand) {
 		w.ledger.fault("connect, to leave: %v", err)
 		return
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	_ = s.Conn().SetWriteDeadline(time.Now().Add(time.Second))
 	for range 1 + r.IntN(50) {
 		m := w.newMessage(&w.kinds[r.IntN(len(w.kinds))], r)
@@ -86,8 +86,12 @@ func (w *world) neverRead(ctx context.Context, r *rand.Rand) {
 			code byte
 			text string
 		}{
-			{'M', "<" + m.sender + ">\x00"}, {'R', "<reader@soak.test>\x00"}, {'T', ""},
-			{'L', "From\x00 somebody@" + m.kind.domain + "\x00"}, {'N', ""}, {'E', ""},
+			{'M', "<" + m.sender + ">\x00"},
+			{'R', "<reader@soak.test>\x00"},
+			{'T', ""},
+			{'L', "From\x00 somebody@" + m.kind.domain + "\x00"},
+			{'N', ""},
+			{'E', ""},
 		} {
 			b = append(binary.BigEndian.AppendUint32(b, uint32(1+len(p.text))), p.code)
 			b = append(b, p.text...)
@@ -110,7 +114,7 @@ func (w *world) leaveExim(ctx context.Context, r *rand.Rand) {
 		w.ledger.fault("connect, to leave: %v", err)
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
 	if _, err := io.Copy(conn, strings.NewReader(request[:r.IntN(len(request)+1)])); err != nil {
 		w.ledger.fault("a request to be left: %v", err)

@@ -62,7 +62,7 @@ func (w *world) sendExim(m *message, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(answerTime))
 	if _, err := io.WriteString(conn, request); err != nil {
 		return err

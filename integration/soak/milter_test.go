@@ -65,7 +65,7 @@ func (w *world) patientWorker(ctx context.Context, r *rand.Rand) {
 		w.ledger.fault("connect: %v", err)
 		return
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	for ctx.Err() == nil {
 		pause(ctx, time.Duration(5000+r.IntN(25000))*time.Millisecond)
 		if err := w.sendMilter(s, mta, w.anyKind(r), r); err != nil {

@@ -105,7 +105,7 @@ func (w *world) fillCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	for i := range w.kinds {
 		if err := w.sendMilter(s, mta, &w.kinds[i], w.rng(3)); err != nil {
 			t.Fatal(err)

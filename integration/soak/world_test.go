@@ -142,7 +142,7 @@ func freeAddress(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	return listener.Addr().String()
 }
 
@@ -175,8 +175,13 @@ func (w *world) makeKeys(t *testing.T) {
 	t.Helper()
 	type key struct{ word, domain, kind string }
 	list := []key{
-		{"r1", "rsa.test", "rsa"}, {"e1", "ed.test", "ed25519"}, {"r1", "both.test", "rsa"}, {"e1", "both.test", "ed25519"},
-		{"hot", "gmail.com", "rsa"}, {"cold", "gmail.com", "ed25519"}, {"hot", "stable.test", "ed25519"},
+		{"r1", "rsa.test", "rsa"},
+		{"e1", "ed.test", "ed25519"},
+		{"r1", "both.test", "rsa"},
+		{"e1", "both.test", "ed25519"},
+		{"hot", "gmail.com", "rsa"},
+		{"cold", "gmail.com", "ed25519"},
+		{"hot", "stable.test", "ed25519"},
 	}
 	for n := range rotations {
 		list = append(list, key{rotation(n), "rotating.test", "ed25519"})
@@ -259,7 +264,7 @@ func goroutines(socket string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(conn, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
 		return 0, err
