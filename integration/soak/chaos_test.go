@@ -43,7 +43,7 @@ func (w *world) reloading(ctx context.Context, t *testing.T, r *rand.Rand, log *
 		case <-reading.C:
 			log.read()
 		case <-ticker.C:
-			if w.disk == "" || r.IntN(3) == 0 {
+			if w.seesFiles && r.IntN(2) == 0 {
 				log.rotate()
 				done.rotations++
 			}

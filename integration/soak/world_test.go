@@ -38,12 +38,14 @@ type world struct {
 	dns     *nameServer
 	daemon  *daemon
 	clock   *wallClock // nil: not to be had
-	metrics string     // its unix socket; empty: this dkimd has none
-	disk    string     // a small file system for the log; empty: not to be had
-	kinds   []kind
-	corpus  corpus
-	ledger  *ledger
-	number  int // of the newest rules
+	// seesFiles: what dkimd has open can be seen.
+	seesFiles bool
+	metrics   string // its unix socket; empty: this dkimd has none
+	disk      string // a small file system for the log; empty: not to be had
+	kinds     []kind
+	corpus    corpus
+	ledger    *ledger
+	number    int // of the newest rules
 
 	// What is in force.
 	rules  *timeline[int]           // the number of the rules and of the key of rotating.test
@@ -79,6 +81,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.write(t, "dkimd.toml", w.config(0))
 	w.findMetrics(t)
 	w.daemon = startDaemon(t, w.binary, w.path("dkimd.toml"), w.path("m"), w.tcp, w.path("x"))
+	if w.seesFiles = w.daemon.descriptors() > 0; !w.seesFiles {
+		missing(t, "descriptors are not counted, nor is the log rotated: only root sees what dkimd has open")
+	}
 	if w.clock, err = takeClock(w.daemon.pid()); err != nil {
 		missing(t, "the clock stays right: "+err.Error())
 	}
