@@ -209,6 +209,7 @@ func (l *Log) take(written batch, out *output) (batch, *output, bool) {
 	taken := l.pending
 	l.pending = batch{buf: written.buf[:0], ends: written.ends[:0]}
 	if l.next != nil {
+		l.next.follows(out)
 		_ = out.close()
 		out, l.opened, l.next = l.next, l.next, nil
 	}

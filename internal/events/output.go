@@ -52,6 +52,19 @@ func endsTorn(path string) bool {
 	return err == nil && last[0] != '\n'
 }
 
+// follows takes over from an output that was written to until now. Where it is the same
+// file, who opened it may have seen half of a line that was just being written.
+func (o *output) follows(before *output) {
+	if before.file == nil || o.file == nil {
+		return
+	}
+	now, err := o.file.Stat()
+	then, thenErr := before.file.Stat()
+	if err == nil && thenErr == nil && os.SameFile(now, then) {
+		o.torn = before.torn
+	}
+}
+
 // write writes whole lines and returns how many bytes of them got through. A
 // torn line before them is ended first, so that no record is joined to half of another.
 func (o *output) write(p []byte) (int, error) {
