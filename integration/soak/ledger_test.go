@@ -151,6 +151,9 @@ func (l *ledger) line(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
+	case len(line) == 0:
+		l.complain("an empty line in the log")
+		return
 	case err != nil:
 		l.torn++
 		return
