@@ -5,14 +5,17 @@ LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 FUZZTIME ?= 20s
 # RSA keys sign through OpenSSL 3 where its headers are; else, and with TAGS=, through crypto/rsa.
+# How long make soak lasts after its warm-up. make test takes SOAK=60s.
+SOAK ?= 10m
 TAGS ?= $(shell pkg-config --exists 'libcrypto >= 3' 2>/dev/null && echo libcrypto)
 
-.PHONY: build test deps unit race integration check lint fmt fuzz cover bench microbench clean
+.PHONY: build test deps unit race integration soak check lint fmt fuzz cover bench microbench clean
 
 build: ## the dkimd binary in bin/
 	$(GO) build -trimpath -tags "$(TAGS)" -ldflags "-X main.version=$(VERSION)" -o bin/dkimd ./cmd/dkimd
 
 test: deps unit integration ## every test; installs what they need with apt
+	$(MAKE) soak SOAK=60s
 
 deps: ## Postfix, OpenDKIM and the other programs the tests run against
 	scripts/install-test-deps
@@ -25,6 +28,9 @@ race: unit
 
 integration: ## real Postfix, real verifiers
 	$(GO) test -tags integration -shuffle=on -count=1 -timeout 20m ./integration/...
+
+soak: ## dkimd under load while everything around it goes wrong, for SOAK=10m; by itself, as others mind its load
+	DKIMD_SOAK=$(SOAK) $(GO) test -tags integration -count=1 -timeout 2h -v -run '^TestSoak$$' ./integration/soak
 
 lint: ## golangci-lint, pinned here and not in go.mod
 	$(LINT) run ./...

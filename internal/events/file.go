@@ -42,6 +42,20 @@ func endsTorn(path string) bool {
 	return err == nil && last[0] != '\n'
 }
 
+// follows takes over from an output that was written to until now. Where it is the same
+// file, who opened it may have seen half of a line that was just being written.
+func (o *lineSink) follows(before sink) {
+	old, ok := before.(*lineSink)
+	if !ok || old.file == nil || o.file == nil {
+		return
+	}
+	now, err := o.file.Stat()
+	then, thenErr := old.file.Stat()
+	if err == nil && thenErr == nil && os.SameFile(now, then) {
+		o.torn = old.torn
+	}
+}
+
 // write writes whole lines. A torn line before them is ended first, so that no
 // record is joined to half of another.
 func (o *lineSink) write(p []byte, ends []int) (int, error) {

@@ -230,3 +230,38 @@ func TestPartOfABatchIsCounted(t *testing.T) {
 		}
 	})
 }
+
+// A reopened file may show half of a line that is still being written; no line may be ended for that.
+func TestReopenOfABusyFileAddsNoEmptyLine(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	synctest.Test(t, func(t *testing.T) {
+		l, err := events.Open(events.Config{Outputs: []string{path}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Write(numbered(1))
+		synctest.Wait()
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, int64(len(whole)/2)); err != nil { // so far
+			t.Fatal(err)
+		}
+		if err := l.Reopen(); err != nil {
+			t.Error(err)
+		}
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l.Write(numbered(2))
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		text, _ := os.ReadFile(path)
+		if bytes.Contains(text, []byte("\n\n")) || bytes.Count(text, []byte("\n")) != 2 {
+			t.Errorf("the log is\n%s", text)
+		}
+	})
+}

@@ -191,6 +191,9 @@ func (s *stream) take(written batch, out sink) (batch, sink, bool) {
 	taken := s.pending
 	s.pending = batch{buf: written.buf[:0], ends: written.ends[:0]}
 	if s.next != nil {
+		if file, ok := s.next.(*lineSink); ok {
+			file.follows(out)
+		}
 		_ = out.close()
 		out, s.opened, s.next = s.next, s.next, nil
 	}

@@ -91,7 +91,8 @@ type Server struct {
 	stopping chan struct{} // closed when no more connections are taken
 	stop     sync.Once
 
-	fullLogged atomic.Int64 // when the cap was last logged, Unix seconds
+	opened     time.Time
+	fullLogged atomic.Int64 // how long after opened the cap was last logged; 0: never
 
 	mu      sync.Mutex
 	stopped bool
@@ -136,6 +137,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg:       cfg,
+		opened:    time.Now(),
 		listeners: listeners,
 		slots:     make(chan struct{}, cfg.MaxConnections),
 		stopping:  make(chan struct{}),
@@ -173,6 +175,8 @@ func (s *Server) Serve() error {
 const (
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
+	// fullEvery is the least time between two lines about the cap of connections.
+	fullEvery = time.Minute
 )
 
 // accept takes connections from one socket, and only while a slot is free: the
@@ -218,8 +222,9 @@ func (s *Server) acquire() bool {
 	default:
 	}
 	s.cfg.Meter.Connection(socket.Held)
-	now := time.Now().Unix()
-	if last := s.fullLogged.Load(); now-last >= 60 && s.fullLogged.CompareAndSwap(last, now) {
+	// Not the time of day: where that is set back, nothing would be logged until it has come again.
+	now := max(int64(time.Since(s.opened)), 1)
+	if last := s.fullLogged.Load(); (last == 0 || now-last >= int64(fullEvery)) && s.fullLogged.CompareAndSwap(last, now) {
 		s.cfg.Logger.Warn("as many connections of Exim as allowed are open, the next one waits", "max_connections", s.cfg.MaxConnections)
 	}
 	select {

@@ -285,3 +285,21 @@ func TestCancelledMessageDefers(t *testing.T) {
 		}
 	}
 }
+
+// An MTA that leaves while its message is being signed is no fault of ours.
+func TestMTAThatLeavesIsNoFault(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := from(inside)
+	for cause, fault := range map[error]bool{errors.New("too slow"): true, pipeline.GoneError{Cause: errors.New("it quit")}: false} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		msg := begin(w.pipeline(), m)
+		msg.EndOfHeader(ctx)
+		msg.Body([]byte(m.body))
+		cancel(cause)
+		msg.Finish(ctx)
+		if e := w.records[len(w.records)-1]; (e.Error != "") != fault {
+			t.Errorf("%v: mode %q, error %q", cause, e.Mode, e.Error)
+		}
+	}
+}
