@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -47,7 +46,7 @@ func (w *Verification) judgeKey(c *check, answered bool) {
 		return
 	}
 	c.keys = keys
-	w.describeKey(c, keys[0])
+	w.describeKey(c, keys[0].KeyRecord)
 }
 
 func (w *Verification) describeKey(c *check, key *dkim.KeyRecord) {
@@ -88,19 +87,19 @@ func lookupFault(l *lookup) error {
 // section 3.6.2.2 leaves the outcome open: what is no key is passed over, since
 // wildcards put SPF and other records there, and each usable key is tried. If none is, the
 // refused record that says most about why comes with the error.
-func (v *Verifier) usable(records []string, sig *dkim.Signature) (keys []*dkim.KeyRecord, refused *dkim.KeyRecord, err error) {
+func (v *Verifier) usable(records []string, sig *dkim.Signature) (keys []*key, refused *dkim.KeyRecord, err error) {
 	for _, txt := range records[:min(len(records), maxRecords)] {
-		key, fault := dkim.ParseKeyRecord(txt)
-		fault = v.refuse(key, fault, sig)
+		one := v.keys.read(txt)
+		fault := v.refuse(one.KeyRecord, one.err, sig)
 		if fault == nil {
-			keys = append(keys, key)
+			keys = append(keys, one)
 			if len(keys) == maxCandidates {
 				break
 			}
 			continue
 		}
 		if err == nil || weight(fault) > weight(err) {
-			refused, err = key, fault
+			refused, err = one.KeyRecord, fault
 		}
 	}
 	return keys, refused, err
@@ -178,7 +177,7 @@ func (w *Verification) judgeHashes(c *check) {
 		w.concludeAll(c, Fail, because(ErrSignature, "signature did not verify"))
 		return
 	}
-	w.describeKey(c, key)
+	w.describeKey(c, key.KeyRecord)
 	// Only a signature that holds gets as far as its dates and l=.
 	if err := w.disqualified(c); err != nil {
 		w.concludeAll(c, Policy, err)
@@ -200,17 +199,10 @@ func (w *Verification) brokenBody(c *check) error {
 }
 
 // verifiedBy is the key that verifies the signature over the header, or nil.
-func (c *check) verifiedBy() *dkim.KeyRecord {
+func (c *check) verifiedBy() *key {
 	for _, key := range c.keys {
-		switch public := key.PublicKey.(type) {
-		case *rsa.PublicKey:
-			if rsa.VerifyPKCS1v15(public, crypto.SHA256, c.headerHash[:], c.sig.Value) == nil {
-				return key
-			}
-		case ed25519.PublicKey: // RFC 8463 section 3: what is signed is the SHA-256 hash
-			if ed25519.Verify(public, c.headerHash[:], c.sig.Value) {
-				return key
-			}
+		if key.verifies(&c.headerHash, c.sig.Value) {
+			return key
 		}
 	}
 	return nil

@@ -47,7 +47,7 @@ type check struct {
 	lookup     *lookup
 	headerHash [32]byte
 	body       *dkim.BodyHash
-	keys       []*dkim.KeyRecord // usable keys, once the lookup is judged
+	keys       []*key // usable keys, once the lookup is judged
 	decided    bool
 }
 

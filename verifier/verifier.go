@@ -58,7 +58,10 @@ type Config struct {
 }
 
 // Verifier verifies messages. It is safe for concurrent use.
-type Verifier struct{ cfg Config }
+type Verifier struct {
+	cfg  Config
+	keys *keyring
+}
 
 // New checks a configuration. The error joins every fault; each names the key
 // of dkimd.toml it is about.
@@ -103,5 +106,9 @@ func New(cfg Config) (*Verifier, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	return &Verifier{cfg: cfg}, nil
+	keys, err := newKeyring()
+	if err != nil {
+		return nil, fmt.Errorf("verifier: %w", err)
+	}
+	return &Verifier{cfg: cfg, keys: keys}, nil
 }
