@@ -29,7 +29,7 @@ func (d *daemon) openDoors(c *config.Config) error {
 			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().pipeline.Begin(env) },
 		})
 		if err != nil {
-			return mend{err, "see [milter] listen in " + d.path}
+			return atKey(c, err)
 		}
 		d.metrics.Milter.Limit(c.Milter.MaxConnections)
 		d.doors = append(d.doors, server)
@@ -42,7 +42,7 @@ func (d *daemon) openDoors(c *config.Config) error {
 		})
 		if err != nil {
 			_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
-			return mend{err, "see [exim] listen in " + d.path}
+			return atKey(c, err)
 		}
 		d.metrics.Exim.Limit(c.Exim.MaxConnections)
 		d.doors = append(d.doors, server)

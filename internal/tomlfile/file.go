@@ -10,9 +10,9 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
-	"unicode/utf8"
 )
 
 // MaxBytes is the size of the largest file that is read.
@@ -41,7 +41,11 @@ func Read(path string) (*File, error) {
 	}
 	if !info.Mode().IsRegular() {
 		file := empty(path)
-		file.fail(Fault{Got: "something that is no regular file", Want: "a TOML file"})
+		fault := Fault{Got: "something that is no regular file", Want: "a TOML file"}
+		if info.IsDir() {
+			fault.Got, fault.Hint = "a directory", "name the file in it"
+		}
+		file.fail(fault)
 		return file, nil
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
@@ -55,13 +59,13 @@ func Read(path string) (*File, error) {
 func Parse(path string, data []byte) *File {
 	file := empty(path)
 	if len(data) > MaxBytes {
-		file.fail(Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB"})
+		file.fail(Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB", Hint: "is this the file you mean?"})
 		return file
 	}
 	// Windows editors write a byte order mark, which TOML does not allow.
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	if !utf8.Valid(data) {
-		file.fail(notUTF8(data))
+	if fault, ok := notText(data); ok {
+		file.fail(fault)
 		return file
 	}
 	if fault, ok := syntaxFault(data); ok {
@@ -105,6 +109,32 @@ func (f *File) Faults() Faults {
 	homes := map[string][]string{}
 	f.root.homes(homes)
 	return f.root.unknown(slices.Clone(f.faults), homes).sorted()
+}
+
+// LineOf is the line of a key, written as faults name it: milter.listen[2]. It is
+// 0 where the file does not have the key.
+func (f *File) LineOf(key string) int {
+	t, name := f.root, key
+	for {
+		table, rest, deeper := strings.Cut(name, ".")
+		if !deeper {
+			break
+		}
+		v := t.entries[table]
+		if v == nil || v.table == nil {
+			return 0
+		}
+		t, name = v.table, rest
+	}
+	name, index, _ := strings.Cut(strings.TrimSuffix(name, "]"), "[")
+	v := t.entries[name]
+	if v == nil {
+		return 0
+	}
+	if i, err := strconv.Atoi(index); err == nil && 0 < i && i <= len(v.items) {
+		return v.items[i-1].line
+	}
+	return v.line
 }
 
 // homes collects in which tables each key is known.
