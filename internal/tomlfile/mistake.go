@@ -54,7 +54,7 @@ func sentence(message, text string, column int) string {
 		}
 		return at + hint
 	}
-	if hint := habit(text, text[upTo:]); hint != "" {
+	if hint := habit(message, text, text[upTo:]); hint != "" {
 		return at + hint
 	}
 	for _, known := range []struct{ part, hint string }{
@@ -65,6 +65,7 @@ func sentence(message, text string, column int) string {
 		{"array is incomplete", "a comma or the ] that ends the list is missing here or on a line above"},
 		{"'=' after key", "a line is KEY = VALUE, [TABLE] or # COMMENT"},
 		{"invalid escape", `\ begins an escape: write \\, or the string in 'single quotes'`},
+		{"expected newline", "the line ends here: nothing but a comment, which begins with #, may follow"},
 		{"control characters", "a character that cannot be seen: remove it"},
 	} {
 		if strings.Contains(message, known.part) {
@@ -81,20 +82,20 @@ func assignment(message, text string) string {
 	if !assigns || !wholeKey.MatchString(key) {
 		return ""
 	}
-	switch bare := wholeBare.MatchString(val); {
+	switch lower := strings.ToLower(val); {
 	case val == "" && strings.Contains(message, "start of value"), strings.HasPrefix(val, "#") && strings.Contains(message, "start of value"):
 		return "the value is missing"
 	case val == "True" || val == "False" || val == "TRUE" || val == "FALSE":
 		return "write it in lower case: " + strings.ToLower(val)
-	case val == "yes" || val == "on":
+	case lower == "yes" || lower == "on":
 		return "write true, or a string in quotes"
-	case val == "no" || val == "off":
+	case lower == "no" || lower == "off":
 		return "write false, or a string in quotes"
 	case digits.MatchString(val) && val[0] != '0':
 		return "the number is too large"
 	case digits.MatchString(val):
 		return "a number has no 0 in front: " + cmp.Or(strings.TrimLeft(val, "0"), "0") + "; a string is written in quotes: " + quote(val)
-	case bare:
+	case wholeBare.MatchString(val):
 		return "strings are written in quotes: " + strings.TrimSpace(key) + " = " + quote(val)
 	}
 	return ""
@@ -102,7 +103,7 @@ func assignment(message, text string) string {
 
 // habit knows what other formats, and other editors, have instead; rest is the
 // line from where it stops being TOML.
-func habit(text, rest string) string {
+func habit(message, text, rest string) string {
 	begins := func(starts ...string) bool {
 		for _, start := range starts {
 			if strings.HasPrefix(rest, start) {
@@ -124,6 +125,10 @@ func habit(text, rest string) string {
 		return "a line is KEY = VALUE, [TABLE] or # COMMENT, and not JSON"
 	case begins("=") && strings.HasPrefix(strings.TrimSpace(text), "="):
 		return "the key is missing"
+	case begins(">"):
+		return "a line is KEY = VALUE, [TABLE] or # COMMENT"
+	case begins(",") && strings.Contains(message, "newline"):
+		return `a list is written in brackets: ["one", "two"]`
 	case begins("\r"):
 		return "lines end in CR alone here: convert the file: tr '\\r' '\\n'"
 	}

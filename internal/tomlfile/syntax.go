@@ -31,7 +31,9 @@ func syntaxFault(data []byte) (Fault, bool) {
 			f.Key = path
 			f.Got += " (the first is on line " + strconv.Itoa(first) + ")"
 		}
-		f.Hint = "remove one of the two"
+		if f.Hint = "remove one of the two"; !strings.Contains(f.Got, "the first") {
+			f.Hint += "; a line " + f.Key + ".KEY = VALUE makes the table, too"
+		}
 		return f, true
 	}
 	text := lineOf(data, line)
