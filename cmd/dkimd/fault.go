@@ -14,12 +14,17 @@ import (
 )
 
 // atKey gives faults that only show when a configuration is put to use their
-// place in the file. Another error is returned as it is.
-func atKey(c *config.Config, err error) error {
-	if faults, ok := errors.AsType[tomlfile.Faults](err); ok {
-		return c.Locate(faults)
+// place in the file. Where there is another error among them, it is that.
+func atKey(c *config.Config, errs ...error) error {
+	var all tomlfile.Faults
+	for _, err := range errs {
+		faults, ok := errors.AsType[tomlfile.Faults](err)
+		if !ok {
+			return err
+		}
+		all = append(all, faults...)
 	}
-	return err
+	return c.Locate(all)
 }
 
 // outputFaults say why outputs of the log stream cannot be opened: one each.

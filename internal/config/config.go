@@ -151,12 +151,12 @@ func Default() *Config {
 // file and, where the file sets the key, the line.
 func (c *Config) Locate(faults tomlfile.Faults) tomlfile.Faults {
 	file, err := tomlfile.Read(c.Path)
-	located := slices.Clone(faults)
-	for i := range located {
-		located[i].Path = c.Path
-		if err == nil {
-			located[i].Line = file.LineOf(located[i].Key)
-		}
+	if err != nil {
+		file = tomlfile.Parse(c.Path, nil) // all are defaults
+	}
+	located := make(tomlfile.Faults, len(faults))
+	for i, fault := range faults {
+		located[i] = file.Place(fault)
 	}
 	return located
 }

@@ -56,11 +56,7 @@ func Listen(cfg Config) ([]net.Listener, error) {
 	for i, address := range cfg.Listen {
 		ln, err := listen(address, cfg)
 		if err != nil {
-			key := cfg.Name + ".listen"
-			if len(cfg.Listen) > 1 {
-				key += "[" + strconv.Itoa(i+1) + "]"
-			}
-			faults = append(faults, faultOf(err, key, address))
+			faults = append(faults, faultOf(err, cfg.Name+".listen["+strconv.Itoa(i+1)+"]", address))
 			continue
 		}
 		listeners = append(listeners, ln)

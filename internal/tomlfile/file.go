@@ -111,10 +111,11 @@ func (f *File) Faults() Faults {
 	return f.root.unknown(slices.Clone(f.faults), homes).sorted()
 }
 
-// LineOf is the line of a key, written as faults name it: milter.listen[2]. It is
-// 0 where the file does not have the key.
-func (f *File) LineOf(key string) int {
-	t, name := f.root, key
+// Place gives a fault that came to light later the file, and the line of its key
+// where the file has it. An index is left out of a key that holds a single value.
+func (f *File) Place(fault Fault) Fault {
+	fault.Path = f.path
+	t, name := f.root, fault.Key
 	for {
 		table, rest, deeper := strings.Cut(name, ".")
 		if !deeper {
@@ -122,19 +123,22 @@ func (f *File) LineOf(key string) int {
 		}
 		v := t.entries[table]
 		if v == nil || v.table == nil {
-			return 0
+			break
 		}
 		t, name = v.table, rest
 	}
-	name, index, _ := strings.Cut(strings.TrimSuffix(name, "]"), "[")
+	name, index, indexed := strings.Cut(strings.TrimSuffix(name, "]"), "[")
 	v := t.entries[name]
-	if v == nil {
-		return 0
+	if v == nil || v.kind != kindList {
+		fault.Key, _, _ = strings.Cut(fault.Key, "[")
 	}
-	if i, err := strconv.Atoi(index); err == nil && 0 < i && i <= len(v.items) {
-		return v.items[i-1].line
+	if v != nil {
+		fault.Line = v.line
+		if i, err := strconv.Atoi(index); indexed && err == nil && 0 < i && i <= len(v.items) {
+			fault.Line = v.items[i-1].line
+		}
 	}
-	return v.line
+	return fault
 }
 
 // homes collects in which tables each key is known.
