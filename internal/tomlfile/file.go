@@ -143,9 +143,13 @@ func (f *File) Place(fault Fault) Fault {
 
 // homes collects in which tables each key is known.
 func (t *Table) homes(into map[string][]string) {
+	home := t.path
+	if array, _, element := strings.Cut(home, "["); element {
+		home = "[" + array + "]" // all elements are one home, [[array]]
+	}
 	for key := range t.known {
-		if len(into[key]) < 2 && !slices.Contains(into[key], t.path) { // one home is worth a hint, more are not
-			into[key] = append(into[key], t.path)
+		if len(into[key]) < 2 && !slices.Contains(into[key], home) { // one home is worth a hint, more are not
+			into[key] = append(into[key], home)
 		}
 	}
 	for _, sub := range t.subtables() {
@@ -169,7 +173,7 @@ func (t *Table) unknown(all Faults, homes map[string][]string) Faults {
 		case len(homes[key]) == 1 && homes[key][0] == "":
 			f.Want, f.Hint = "a known one", key+" belongs above the first [table]"
 		case len(homes[key]) == 1:
-			f.Want, f.Hint = "a known one", key+" belongs in ["+strings.TrimSuffix(homes[key][0], "]")+"]"
+			f.Want, f.Hint = "a known one", key+" belongs in ["+homes[key][0]+"]"
 		case len(known) == 0:
 			f.Want = "none here"
 		default:
