@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,12 @@ func TestScripts(t *testing.T) {
 			"status": status,
 			"faults": faults,
 			"dns":    addZone,
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, errors.New("no such condition: " + name)
 		},
 		Setup: prepareScript,
 	})

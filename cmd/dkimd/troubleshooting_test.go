@@ -83,18 +83,16 @@ func (m message) section() string {
 		return "Front doors"
 	case in("internal/events"):
 		return "Log stream"
-	case m.kind == logLine && in("cmd"):
-		return "Start, reload, stop"
-	case m.kind == logLine:
+	case m.kind == logLine && in("internal/pipeline", "verifier"):
 		return "Faults of dkimd"
+	case in("internal/dkim", "verifier"):
+		return "Why a signature does not pass"
 	case in("signer", "internal/pipeline"):
 		return "Why mail is not signed, or not verified"
 	case in("policy") && m.text[0] == '(':
 		return "Decisions of dkimd itself"
-	case in("policy"):
-		return "Start, reload, stop"
 	}
-	return "Why a signature does not pass"
+	return "Start, reload, stop"
 }
 
 // rowsOf is, for each message that the page explains, the sections it stands in:
