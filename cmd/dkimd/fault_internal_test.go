@@ -96,7 +96,7 @@ func TestNameServersThatAreNone(t *testing.T) {
 }
 
 // What cannot be staged in an archive: a disk that is read-only, one that fails.
-func TestOutputFault(t *testing.T) {
+func TestOutputFaults(t *testing.T) {
 	t.Parallel()
 	for cause, want := range map[error]string{
 		syscall.EROFS: "its file system is read-only for dkimd: ReadWritePaths=/var/log in the unit, or name another file",
@@ -104,8 +104,8 @@ func TestOutputFault(t *testing.T) {
 		syscall.EPERM: "namei -l /var/log/dkimd.json shows who may; the file, or where there is none its directory, has to belong to dkimd's user",
 	} {
 		err := fmt.Errorf("log.output: %w", &fs.PathError{Op: "open", Path: "/var/log/dkimd.json", Err: cause})
-		faults := outputFault("/var/log/dkimd.json", err)
-		if len(faults) != 1 || faults[0].Key != "log.output" || faults[0].Got != `"/var/log/dkimd.json"` || faults[0].Hint != want {
+		faults := outputFaults([]string{"stdout", "/var/log/dkimd.json"}, errors.Join(err, errors.New("another")))
+		if len(faults) != 2 || faults[0].Key != "log.output[2]" || faults[1].Hint != "another" || faults[0].Got != `"/var/log/dkimd.json"` || faults[0].Hint != want {
 			t.Errorf("%v: %v", cause, faults)
 		}
 	}
