@@ -92,7 +92,7 @@ func TestCheck(t *testing.T) {
 			"", &zone{records: map[string][]string{served: nil}}, keys.Absent, false,
 			"DNS has no TXT record at s1._domainkey.example.org; publish it, and give resolvers that have remembered its absence some minutes",
 		},
-		"a broken key": {"junk", serving(ours), keys.Unusable, false, "DIR/example.org/s1.pem: got no PEM block; want one RSA or Ed25519 private key as PEM"},
+		"a broken key": {"junk", serving(ours), keys.Unusable, false, "DIR/example.org/s1.pem: got no PEM block; want one RSA or Ed25519 private key as PEM (hint: move it away; dkimd key generate example.org makes a new key)"},
 	}
 	for what, test := range tests {
 		t.Run(what, func(t *testing.T) {

@@ -24,7 +24,10 @@ func pkcs8(oid asn1.ObjectIdentifier, key []byte) []byte {
 	}{0, pkix.AlgorithmIdentifier{Algorithm: oid}, key}))
 }
 
-const keyWant = "want one RSA or Ed25519 private key as PEM"
+const (
+	keyWant  = "want one RSA or Ed25519 private key as PEM"
+	moveAway = " (hint: move it away; dkimd key generate example.org makes a new key)"
+)
 
 // Each case breaks one thing in a directory whose example.org has two keys, s1 and s2.
 func TestFaults(t *testing.T) {
@@ -162,50 +165,50 @@ func TestFaults(t *testing.T) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(os.Symlink("s1.pem", w.path("example.org/s1.pem")))
 			},
-			"example.org/s1.pem: got too many levels of symbolic links", one,
+			"example.org/s1.pem: got a link that leads in a circle; want a file (hint: rm DIR/example.org/s1.pem)", one,
 		},
 		"a pipe": {
 			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(syscall.Mkfifo(w.path("example.org/s1.pem"), 0o600))
 			},
-			"example.org/s1.pem: got a named pipe; want a key file", one,
+			"example.org/s1.pem: got a named pipe; want a key file (hint: move it away; dkimd key generate example.org makes a new key)", one,
 		},
 		"a directory": {
 			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(os.Mkdir(w.path("example.org/s1.pem"), 0o700))
 			},
-			"example.org/s1.pem: got a directory; want a key file", one,
+			"example.org/s1.pem: got a directory; want a key file (hint: move it away; dkimd key generate example.org makes a new key)", one,
 		},
 		"a device": {
 			func(w *world) {
 				w.check(os.Remove(w.path("example.org/s1.pem")))
 				w.check(os.Symlink("/dev/zero", w.path("example.org/s1.pem")))
 			},
-			"example.org/s1.pem: got a device; want a key file", one,
+			"example.org/s1.pem: got a device; want a key file (hint: move it away; dkimd key generate example.org makes a new key)", one,
 		},
 
 		// Content.
-		"empty":      {s1(""), "example.org/s1.pem: got an empty file; " + keyWant, one},
-		"only blank": {s1("\n \n"), "example.org/s1.pem: got an empty file; " + keyWant, one},
-		"too large":  {s1(rsaPEM() + strings.Repeat("#", 64<<10)), "example.org/s1.pem: got more than 64 KiB; want a file of at most 64 KiB", one},
-		"no PEM":     {s1("hello"), "example.org/s1.pem: got no PEM block; " + keyWant, one},
+		"empty":      {s1(""), "example.org/s1.pem: got an empty file; " + keyWant + moveAway, one},
+		"only blank": {s1("\n \n"), "example.org/s1.pem: got an empty file; " + keyWant + moveAway, one},
+		"too large":  {s1(rsaPEM() + strings.Repeat("#", 64<<10)), "example.org/s1.pem: got more than 64 KiB; want a file of at most 64 KiB (hint: is this the file you mean?)", one},
+		"no PEM":     {s1("hello"), "example.org/s1.pem: got no PEM block; " + keyWant + moveAway, one},
 		"DER": {
 			s1(string(pkcs1)),
 			"example.org/s1.pem: got something binary, perhaps DER; " + keyWant + " (hint: openssl pkey -inform DER -in DIR/example.org/s1.pem -out DIR/example.org/s1.pem.new && mv DIR/example.org/s1.pem.new DIR/example.org/s1.pem)", one,
 		},
-		"no END line":       {s1(rsaPEM()[:800]), "example.org/s1.pem: got damaged PEM: a BEGIN line without its END line, or no base64 between them; " + keyWant, one},
-		"no base64":         {s1("-----BEGIN PRIVATE KEY-----\n!!!\n-----END PRIVATE KEY-----\n"), "example.org/s1.pem: got damaged PEM: a BEGIN line without its END line, or no base64 between them; " + keyWant, one},
+		"no END line":       {s1(rsaPEM()[:800]), "example.org/s1.pem: got damaged PEM: a BEGIN line without its END line, or no base64 between them; " + keyWant + " (hint: copy the whole file anew, or make a new key)", one},
+		"no base64":         {s1("-----BEGIN PRIVATE KEY-----\n!!!\n-----END PRIVATE KEY-----\n"), "example.org/s1.pem: got damaged PEM: a BEGIN line without its END line, or no base64 between them; " + keyWant + " (hint: copy the whole file anew, or make a new key)", one},
 		"two keys":          {s1(rsaPEM() + rfc8463PEM), "example.org/s1.pem: got 2 PEM blocks (private key, private key); " + keyWant + " (hint: move all but the private key into another file)", one},
 		"a certificate too": {s1(rsaPEM() + pemOf("CERTIFICATE", pkcs1)), "example.org/s1.pem: got 2 PEM blocks (private key, certificate); " + keyWant + " (hint: move all but the private key into another file)", one},
 		"five blocks":       {s1(strings.Repeat(rfc8463PEM, 5)), "example.org/s1.pem: got 5 PEM blocks (private key, private key, private key, private key, ...); " + keyWant + " (hint: move all but the private key into another file)", one},
-		"a public key":      {s1(pemOf("PUBLIC KEY", publicDER)), "example.org/s1.pem: got a public key; " + keyWant, one},
-		"an RSA public key": {s1(pemOf("RSA PUBLIC KEY", publicDER)), "example.org/s1.pem: got a public key; " + keyWant, one},
-		"a certificate":     {s1(pemOf("CERTIFICATE", publicDER)), "example.org/s1.pem: got a certificate; " + keyWant, one},
-		"a request":         {s1(pemOf("CERTIFICATE REQUEST", publicDER)), "example.org/s1.pem: got a certificate request; " + keyWant, one},
-		"an OpenSSH key":    {s1(pemOf("OPENSSH PRIVATE KEY", publicDER)), "example.org/s1.pem: got an OpenSSH private key; " + keyWant, one},
-		"something else":    {s1(pemOf("PGP MESSAGE", publicDER)), "example.org/s1.pem: got a PEM block of type PGP MESSAGE; " + keyWant, one},
+		"a public key":      {s1(pemOf("PUBLIC KEY", publicDER)), "example.org/s1.pem: got a public key; " + keyWant + " (hint: the public key goes into DNS; its private one belongs here)", one},
+		"an RSA public key": {s1(pemOf("RSA PUBLIC KEY", publicDER)), "example.org/s1.pem: got a public key; " + keyWant + " (hint: the public key goes into DNS; its private one belongs here)", one},
+		"a certificate":     {s1(pemOf("CERTIFICATE", publicDER)), "example.org/s1.pem: got a certificate; " + keyWant + moveAway, one},
+		"a request":         {s1(pemOf("CERTIFICATE REQUEST", publicDER)), "example.org/s1.pem: got a certificate request; " + keyWant + moveAway, one},
+		"an OpenSSH key":    {s1(pemOf("OPENSSH PRIVATE KEY", publicDER)), "example.org/s1.pem: got an OpenSSH private key; " + keyWant + moveAway, one},
+		"something else":    {s1(pemOf("PGP MESSAGE", publicDER)), "example.org/s1.pem: got a PEM block of type PGP MESSAGE; " + keyWant + moveAway, one},
 		"encrypted PKCS 8": {
 			s1(pemOf("ENCRYPTED PRIVATE KEY", pkcs1)),
 			"example.org/s1.pem: got an encrypted private key; want a private key without passphrase (hint: openssl pkey -in DIR/example.org/s1.pem -out DIR/example.org/s1.pem.new && mv DIR/example.org/s1.pem.new DIR/example.org/s1.pem)", one,
@@ -214,33 +217,33 @@ func TestFaults(t *testing.T) {
 			s1("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"),
 			"example.org/s1.pem: got an encrypted private key; want a private key without passphrase (hint: openssl pkey -in DIR/example.org/s1.pem -out DIR/example.org/s1.pem.new && mv DIR/example.org/s1.pem.new DIR/example.org/s1.pem)", one,
 		},
-		"an EC key": {s1(pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ecKey())))), "example.org/s1.pem: got an EC key; " + keyWant, one},
+		"an EC key": {s1(pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ecKey())))), "example.org/s1.pem: got an EC key; " + keyWant + moveAway, one},
 		"an EC key as openssl ecparam writes it": {
 			s1(pemOf("EC PARAMETERS", []byte{6, 0}) + pemOf("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ecKey())))),
-			"example.org/s1.pem: got an EC key; " + keyWant, one,
+			"example.org/s1.pem: got an EC key; " + keyWant + moveAway, one,
 		},
-		"an EC key as PKCS 8": {s1(pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ecKey())))), "example.org/s1.pem: got an EC key; " + keyWant, one},
-		"a DSA key":           {s1(pemOf("DSA PRIVATE KEY", pkcs1)), "example.org/s1.pem: got a DSA key; " + keyWant, one},
-		"a DSA key as PKCS 8": {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 2, 840, 10040, 4, 1}, nil))), "example.org/s1.pem: got a DSA key; " + keyWant, one},
+		"an EC key as PKCS 8": {s1(pemOf("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ecKey())))), "example.org/s1.pem: got an EC key; " + keyWant + moveAway, one},
+		"a DSA key":           {s1(pemOf("DSA PRIVATE KEY", pkcs1)), "example.org/s1.pem: got a DSA key; " + keyWant + moveAway, one},
+		"a DSA key as PKCS 8": {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 2, 840, 10040, 4, 1}, nil))), "example.org/s1.pem: got a DSA key; " + keyWant + moveAway, one},
 		"an RSA-PSS key": {
 			s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 10}, pkcs1))),
-			"example.org/s1.pem: got an RSA key for PSS signatures only, which DKIM does not use (RFC 6376 section 3.3); " + keyWant, one,
+			"example.org/s1.pem: got an RSA key for PSS signatures only, which DKIM does not use (RFC 6376 section 3.3); " + keyWant + moveAway, one,
 		},
-		"an X25519 key":   {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 3, 101, 110}, nil))), "example.org/s1.pem: got a key for key agreement (X25519 or X448); " + keyWant, one},
-		"an Ed448 key":    {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 3, 101, 113}, nil))), "example.org/s1.pem: got an Ed448 key; " + keyWant, one},
-		"an unknown key":  {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 2, 3}, nil))), "example.org/s1.pem: got a key of the unknown type 1.2.3; " + keyWant, one},
+		"an X25519 key":   {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 3, 101, 110}, nil))), "example.org/s1.pem: got a key for key agreement (X25519 or X448); " + keyWant + moveAway, one},
+		"an Ed448 key":    {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 3, 101, 113}, nil))), "example.org/s1.pem: got an Ed448 key; " + keyWant + moveAway, one},
+		"an unknown key":  {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 2, 3}, nil))), "example.org/s1.pem: got a key of the unknown type 1.2.3; " + keyWant + moveAway, one},
 		"a short Ed25519": {s1(pemOf("PRIVATE KEY", pkcs8(asn1.ObjectIdentifier{1, 3, 101, 112}, []byte{4, 1, 0}))), "example.org/s1.pem: got a damaged Ed25519 key; " + keyWant + check, one},
 		"wrong halves": {
 			s1(base64.StdEncoding.EncodeToString(append(make([]byte, 32), seedKey()[32:]...))),
-			"example.org/s1.pem: got an Ed25519 key whose two halves do not belong together; " + keyWant, one,
+			"example.org/s1.pem: got an Ed25519 key whose two halves do not belong together; " + keyWant + moveAway, one,
 		},
-		"RSA of 512 bits":                  {s1(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fakeRSA(512)))), "example.org/s1.pem: got an RSA key of 512 bits; want 1024 to 4096 bits (RFC 8301 section 3.2)", one},
-		"RSA of 1023 bits":                 {s1(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fakeRSA(1023)))), "example.org/s1.pem: got an RSA key of 1023 bits; want 1024 to 4096 bits (RFC 8301 section 3.2)", one},
-		"RSA of 8192 bits":                 {s1(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fakeRSA(8192)))), "example.org/s1.pem: got an RSA key of 8192 bits; want 1024 to 4096 bits (RFC 8301 section 3.2)", one},
+		"RSA of 512 bits":                  {s1(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fakeRSA(512)))), "example.org/s1.pem: got an RSA key of 512 bits; want 1024 to 4096 bits (RFC 8301 section 3.2) (hint: move it away; dkimd key generate example.org makes a new key)", one},
+		"RSA of 1023 bits":                 {s1(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fakeRSA(1023)))), "example.org/s1.pem: got an RSA key of 1023 bits; want 1024 to 4096 bits (RFC 8301 section 3.2) (hint: move it away; dkimd key generate example.org makes a new key)", one},
+		"RSA of 8192 bits":                 {s1(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(fakeRSA(8192)))), "example.org/s1.pem: got an RSA key of 8192 bits; want 1024 to 4096 bits (RFC 8301 section 3.2) (hint: move it away; dkimd key generate example.org makes a new key)", one},
 		"RSA with numbers that do not fit": {s1(pemOf("RSA PRIVATE KEY", broken())), "example.org/s1.pem: got a damaged RSA key; " + keyWant + check, one},
 		"RSA cut off":                      {s1(pemOf("RSA PRIVATE KEY", pkcs1[:600])), "example.org/s1.pem: got a damaged private key; " + keyWant + check, one},
 		"RSA with bytes after it":          {s1(pemOf("RSA PRIVATE KEY", append(slices.Clip(pkcs1), 0))), "example.org/s1.pem: got a damaged private key; " + keyWant + check, one},
-		"a very long key":                  {s1(pemOf("PRIVATE KEY", make([]byte, 10000))), "example.org/s1.pem: got a private key of 10000 bytes; " + keyWant, one},
+		"a very long key":                  {s1(pemOf("PRIVATE KEY", make([]byte, 10000))), "example.org/s1.pem: got a private key of 10000 bytes; " + keyWant + moveAway, one},
 
 		// Names.
 		"two files for a selector": {
@@ -249,19 +252,19 @@ func TestFaults(t *testing.T) {
 		},
 		"no selector": {
 			func(w *world) { w.write("example.org/a b.pem", rsaPEM()) },
-			"example.org/a b.pem: got a file whose name is no selector: it has a character that no domain has; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR", usable,
+			"example.org/a b.pem: got a file whose name is no selector: it has a character that no domain has; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR (hint: rename it to the selector that its record in DNS has)", usable,
 		},
 		"a selector too long for DNS": {
 			func(w *world) { w.write("example.org/"+strings.Repeat("a123456.", 29)+"b.pem", rsaPEM()) },
-			"example.org/" + strings.Repeat("a123456.", 29) + "b.pem: got a file whose name is no selector: with the domain it is too long for a DNS name; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR", usable,
+			"example.org/" + strings.Repeat("a123456.", 29) + "b.pem: got a file whose name is no selector: with the domain it is too long for a DNS name; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR (hint: rename it to the selector that its record in DNS has)", usable,
 		},
 		"no domain": {
 			func(w *world) { w.write("example..com/s1.pem", rsaPEM()) },
-			"example..com: got a directory whose name is no domain: it has an empty label; want a directory named after the domain", usable,
+			"example..com: got a directory whose name is no domain: it has an empty label; want a directory named after the domain (hint: rename or remove it)", usable,
 		},
 		"forged lines in a name": {
 			func(w *world) { w.write("a\nb\x1b[2J/s1.pem", rsaPEM()) },
-			`a\nb\x1b[2J: got a directory whose name is no domain: it has a character that no domain has; want a directory named after the domain`, usable,
+			`a\nb\x1b[2J: got a directory whose name is no domain: it has a character that no domain has; want a directory named after the domain (hint: rename or remove it)`, usable,
 		},
 		"two directories": {
 			func(w *world) { w.write("Example.ORG/s9.pem", rsaPEM()) },
@@ -328,8 +331,8 @@ func TestFaults(t *testing.T) {
 		}, "example.org/domain.toml: got owner 4711; want root as the owner (hint: chown root:0 DIR/example.org/domain.toml && chmod 0640 DIR/example.org/domain.toml)", none},
 		"domain.toml is a pipe": {func(w *world) {
 			w.check(syscall.Mkfifo(w.path("example.org/domain.toml"), 0o600))
-		}, "example.org/domain.toml: got a named pipe; want a TOML file", none},
-		"domain.toml is large": {toml(strings.Repeat("#", 70<<10)), "example.org/domain.toml: got more than 64 KiB; want a file of at most 64 KiB", none},
+		}, "example.org/domain.toml: got a named pipe; want a TOML file (hint: move it away)", none},
+		"domain.toml is large": {toml(strings.Repeat("#", 70<<10)), "example.org/domain.toml: got more than 64 KiB; want a file of at most 64 KiB (hint: is this the file you mean?)", none},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -372,7 +375,7 @@ func signing(t *testing.T, d *keys.Domain) string {
 func TestFaultsAboveTheDomains(t *testing.T) {
 	t.Parallel()
 	file := newWorld(t).write("file", "")
-	if s, faults := keys.Open(keys.Config{Directory: file}); len(faults) != 1 || faults[0].Error() != file+": got a file; want the directory of the keys" {
+	if s, faults := keys.Open(keys.Config{Directory: file}); len(faults) != 1 || faults[0].Error() != file+": got a file; want the directory of the keys (hint: move it away)" {
 		t.Errorf("a file as the directory: %v", faults)
 	} else if s.Lookup("example.org") != nil {
 		t.Error("a file has domains")

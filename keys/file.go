@@ -76,7 +76,7 @@ func (r *rules) checkKey(path string, p fingerprint) *tomlfile.Fault {
 	mode := "mode " + octal(p.mode)
 	switch {
 	case !p.regular():
-		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a key file"}
+		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a key file", Hint: notKey(path)}
 	case p.mode&0o002 != 0:
 		return &tomlfile.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: r.mend(path, p)}
 	case p.mode&0o004 != 0:
@@ -86,7 +86,7 @@ func (r *rules) checkKey(path string, p fingerprint) *tomlfile.Fault {
 	case !r.owns(p.uid):
 		return r.foreign(path, p)
 	case p.size == 0:
-		return &tomlfile.Fault{Path: path, Got: "an empty file", Want: wantPrivate}
+		return otherType(path, "an empty file")
 	case p.size > maxFileBytes:
 		return tooLarge(path)
 	}
@@ -120,7 +120,7 @@ func (r *rules) owner() string { return "root:" + id(r.group) }
 func (r *rules) checkOptions(path string, p fingerprint) *tomlfile.Fault {
 	switch {
 	case !p.regular():
-		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a TOML file"}
+		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a TOML file", Hint: "move it away"}
 	case p.mode&0o022 != 0:
 		return &tomlfile.Fault{
 			Path: path, Got: "mode " + octal(p.mode) + ", with which others than its owner can write it",
@@ -153,7 +153,7 @@ func checkDirectory(path string, p fingerprint) *tomlfile.Fault {
 }
 
 func tooLarge(path string) *tomlfile.Fault {
-	return &tomlfile.Fault{Path: path, Got: "more than 64 KiB", Want: "a file of at most 64 KiB"}
+	return &tomlfile.Fault{Path: path, Got: "more than 64 KiB", Want: "a file of at most 64 KiB", Hint: "is this the file you mean?"}
 }
 
 // read opens a file, lets check judge what was really opened, and reads it. A
@@ -195,6 +195,8 @@ func unreadable(path string, err error) *tomlfile.Fault {
 	fault := &tomlfile.Fault{Path: path, Got: reason(err)}
 	var st unix.Stat_t
 	switch {
+	case errors.Is(err, unix.ELOOP):
+		fault.Got, fault.Want, fault.Hint = "a link that leads in a circle", "a file", "rm "+quote(path)
 	case errors.Is(err, fs.ErrNotExist):
 		fault.Want = "a file"
 		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -215,20 +217,32 @@ func unreadable(path string, err error) *tomlfile.Fault {
 		}
 		fault.Got += fmt.Sprintf(" (mode %s, owner %d:%d)", octal(p.mode), p.uid, p.gid)
 		fault.Hint = fmt.Sprintf("chgrp %d %s && chmod %s %s", os.Getegid(), quote(closed), mode, quote(closed))
+	default:
+		fault.Want, fault.Hint = "a file that dkimd can read", "namei -l "+quote(path)+" shows what is there"
 	}
 	return fault
 }
 
-// nearest is the path or the directory above it that keeps us from getting there.
+// nearest is the path, or the directory on the way to it or to where it links,
+// that keeps us from getting there.
 func nearest(path string) (p fingerprint, at string) {
-	for {
+	for range 100 { // more than any path that the system follows
 		p, err := stat(path)
 		parent := filepath.Dir(path)
 		if err == nil || parent == path {
 			return p, path
 		}
-		path = parent
+		target, err := os.Readlink(path)
+		switch {
+		case err != nil:
+			path = parent
+		case filepath.IsAbs(target):
+			path = target
+		default:
+			path = filepath.Join(parent, target)
+		}
 	}
+	return p, path
 }
 
 // reason is the system's words without the path, which the fault names itself.

@@ -270,7 +270,7 @@ func TestActivateRefuses(t *testing.T) {
 		"none waits":           {func(w *world) { w.write("example.org/x", "") }, &zone{}, "", true, "activate: example.org: no key waits in DIR/example.org"},
 		"several wait":         {func(w *world) { waits(w); w.write("example.org/s2.pem.new", rsaPEM()) }, &zone{}, "", true, "activate: example.org: several keys wait, name the selector of one: s1, s2"},
 		"no domain":            {func(*world) {}, &zone{}, "s1", true, "activate: no keys for example.org: there is no DIR/example.org"},
-		"a broken key":         {func(w *world) { w.write("example.org/s1.pem.new", "junk") }, serving(published), "s1", true, "activate example.org/s1: DIR/example.org/s1.pem.new: got no PEM block; want one RSA or Ed25519 private key as PEM"},
+		"a broken key":         {func(w *world) { w.write("example.org/s1.pem.new", "junk") }, serving(published), "s1", true, "activate example.org/s1: DIR/example.org/s1.pem.new: got no PEM block; want one RSA or Ed25519 private key as PEM (hint: move it away; dkimd key generate example.org makes a new key)"},
 		"an open key": {
 			func(w *world) { waits(w); w.check(os.Chmod(w.path("example.org/s1.pem.new"), 0o644)) }, serving(published), "s1", true,
 			"activate example.org/s1: DIR/example.org/s1.pem.new: got mode 0644, with which everybody can read the key; want a key file that others cannot read and only its owner can write (hint: chmod 0640 DIR/example.org/s1.pem.new)",

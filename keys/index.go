@@ -64,7 +64,7 @@ func (s *Store) enter(directory string, entry fs.DirEntry) {
 	case reason != "" && err != nil:
 		s.fault(unreadable(path, err))
 	case reason != "":
-		s.fault(&tomlfile.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain"})
+		s.fault(&tomlfile.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain", Hint: "rename or remove it"})
 	default:
 		s.add(newDomain(name, path), file)
 	}
@@ -97,7 +97,7 @@ func noDirectory(path string, err error, want string) *tomlfile.Fault {
 	if statErr != nil || p.directory() {
 		return unreadable(path, err)
 	}
-	return &tomlfile.Fault{Path: path, Got: p.kind(), Want: want}
+	return &tomlfile.Fault{Path: path, Got: p.kind(), Want: want, Hint: "move it away"}
 }
 
 // ignored reports names that are no keys and no domains on purpose: hidden files

@@ -152,7 +152,7 @@ func (k *Key) parse(why purpose) (o *outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.reader.log.Error("panic in parsing a key", "path", k.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			o = &outcome{checked: true, fault: &tomlfile.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate}}
+			o = &outcome{checked: true, fault: &tomlfile.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate, Hint: "report it with the stack in the log"}}
 		}
 	}()
 	data, file, fault := k.reader.rules.read(k.Path, k.reader.rules.checkKey)

@@ -157,7 +157,7 @@ func TestPanicInADomainIsAFault(t *testing.T) {
 	var log bytes.Buffer
 	dir := t.TempDir()
 	d := newDomain("example.org", dir).load(&reader{log: slog.New(slog.NewTextHandler(&log, nil))}) // without rules
-	if !d.signs || d.Usable() || len(d.Faults()) != 1 || d.Faults()[0].Error() != dir+": got a directory that makes dkimd fail" {
+	if !d.signs || d.Usable() || len(d.Faults()) != 1 || d.Faults()[0].Error() != dir+": got a directory that makes dkimd fail; want the keys of a domain (hint: report it with the stack in the log)" {
 		t.Errorf("signs: %v, faults: %v", d.signs, d.Faults().Err())
 	}
 	if text := log.String(); !strings.Contains(text, "panic in reading a domain") || !strings.Contains(text, "stack=") {
@@ -175,7 +175,7 @@ func TestPanicIsAFault(t *testing.T) {
 	}
 	k := newKey("example.org", "s1", path, fingerprint{}, &reader{log: slog.New(slog.NewTextHandler(&log, nil))})
 	_, err := k.Load(t.Context()) // without rules
-	if err == nil || err.Error() != path+": got a key that makes the parser fail; want one RSA or Ed25519 private key as PEM" {
+	if err == nil || err.Error() != path+": got a key that makes the parser fail; want one RSA or Ed25519 private key as PEM (hint: report it with the stack in the log)" {
 		t.Errorf("%v", err)
 	}
 	if text := log.String(); !strings.Contains(text, "panic in parsing a key") || !strings.Contains(text, "stack=") || !strings.Contains(text, "key cannot be used") {

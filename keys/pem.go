@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"math/big"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -37,7 +38,7 @@ func parse(path string, data []byte) (*Private, *tomlfile.Fault) {
 	defer clear(data)
 	content := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 	if len(content) == 0 {
-		return nil, &tomlfile.Fault{Path: path, Got: "an empty file", Want: wantPrivate}
+		return nil, otherType(path, "an empty file")
 	}
 	marks := bytes.Count(content, []byte("-----BEGIN "))
 	if marks == 0 {
@@ -58,7 +59,10 @@ func parse(path string, data []byte) (*Private, *tomlfile.Fault) {
 	}
 	switch {
 	case len(blocks) < marks:
-		return nil, &tomlfile.Fault{Path: path, Got: "damaged PEM: a BEGIN line without its END line, or no base64 between them", Want: wantPrivate}
+		return nil, &tomlfile.Fault{
+			Path: path, Got: "damaged PEM: a BEGIN line without its END line, or no base64 between them", Want: wantPrivate,
+			Hint: "copy the whole file anew, or make a new key",
+		}
 	case len(blocks) == 2 && blocks[0].Type == "EC PARAMETERS":
 		return parseBlock(path, blocks[1])
 	case len(blocks) > 1:
@@ -98,7 +102,7 @@ func parseBlock(path string, block *pem.Block) (*Private, *tomlfile.Fault) {
 	case "OPENSSH PRIVATE KEY":
 		return nil, otherType(path, "an OpenSSH private key")
 	case "PUBLIC KEY", "RSA PUBLIC KEY":
-		return nil, otherType(path, "a public key")
+		return nil, &tomlfile.Fault{Path: path, Got: "a public key", Want: wantPrivate, Hint: "the public key goes into DNS; its private one belongs here"}
 	case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 		return nil, otherType(path, "a certificate")
 	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
@@ -108,14 +112,19 @@ func parseBlock(path string, block *pem.Block) (*Private, *tomlfile.Fault) {
 }
 
 func otherType(path, got string) *tomlfile.Fault {
-	return &tomlfile.Fault{Path: path, Got: got, Want: wantPrivate}
+	return &tomlfile.Fault{Path: path, Got: got, Want: wantPrivate, Hint: notKey(path)}
+}
+
+// notKey is what to do about a file that never was a key to sign with.
+func notKey(path string) string {
+	return "move it away; dkimd key generate " + quote(filepath.Base(filepath.Dir(path))) + " makes a new key"
 }
 
 // parseDER tells the forms apart by what they contain, not by the label: some
 // tools write PKCS #8 under the label of PKCS #1.
 func parseDER(path string, der []byte) (*Private, *tomlfile.Fault) {
 	if len(der) > maxDER {
-		return nil, &tomlfile.Fault{Path: path, Got: "a private key of " + strconv.Itoa(len(der)) + " bytes", Want: wantPrivate}
+		return nil, &tomlfile.Fault{Path: path, Got: "a private key of " + strconv.Itoa(len(der)) + " bytes", Want: wantPrivate, Hint: notKey(path)}
 	}
 	if len(der) == ed25519.SeedSize {
 		return privateEd25519(ed25519.NewKeyFromSeed(der)), nil
@@ -173,7 +182,7 @@ func parseRSA(path string, der []byte) (*Private, *tomlfile.Fault) {
 	if bits < MinRSABits || bits > MaxRSABits {
 		return nil, &tomlfile.Fault{
 			Path: path, Got: "an RSA key of " + strconv.Itoa(bits) + " bits",
-			Want: "1024 to 4096 bits (RFC 8301 section 3.2)",
+			Want: "1024 to 4096 bits (RFC 8301 section 3.2)", Hint: notKey(path),
 		}
 	}
 	// Parsing validates the numbers and computes what makes signing fast.
@@ -199,7 +208,7 @@ func parseBare(path string, content []byte) (*Private, *tomlfile.Fault) {
 		case ed25519.PrivateKeySize:
 			key := ed25519.NewKeyFromSeed(raw[:ed25519.SeedSize])
 			if !bytes.Equal(key, raw[:n]) {
-				return nil, &tomlfile.Fault{Path: path, Got: "an Ed25519 key whose two halves do not belong together", Want: wantPrivate}
+				return nil, &tomlfile.Fault{Path: path, Got: "an Ed25519 key whose two halves do not belong together", Want: wantPrivate, Hint: notKey(path)}
 			}
 			return privateEd25519(key), nil
 		}
@@ -211,7 +220,10 @@ func parseBare(path string, content []byte) (*Private, *tomlfile.Fault) {
 			Hint: "openssl pkey -inform DER -in " + quote(path) + " -out " + pemFile + " && mv " + pemFile + " " + quote(path),
 		}
 	}
-	return nil, &tomlfile.Fault{Path: path, Got: "no PEM block", Want: wantPrivate}
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return nil, &tomlfile.Fault{Path: path, Got: "UTF-16 text", Want: wantPrivate, Hint: "convert the file: iconv -f utf-16 -t utf-8"}
+	}
+	return nil, otherType(path, "no PEM block")
 }
 
 // short keeps what a file says from filling the screen; the fault escapes it.

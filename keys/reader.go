@@ -64,7 +64,7 @@ func (r *reader) readDomain(d *Domain) {
 		if p := recover(); p != nil {
 			r.log.Error("panic in reading a domain", "path", d.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			d.signs, d.Keys = true, nil
-			d.faults = append(d.faults, tomlfile.Fault{Path: d.Path, Got: "a directory that makes dkimd fail"})
+			d.faults = append(d.faults, tomlfile.Fault{Path: d.Path, Got: "a directory that makes dkimd fail", Want: "the keys of a domain", Hint: "report it with the stack in the log"})
 		}
 	}()
 	dir, err := openDirectory(d.Path)
@@ -134,6 +134,7 @@ func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 	if reason != "" {
 		d.faults = append(d.faults, tomlfile.Fault{
 			Path: path, Got: "a file whose name is no selector: " + reason, Want: "SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR",
+			Hint: "rename it to the selector that its record in DNS has",
 		})
 		return nil
 	}

@@ -233,7 +233,7 @@ func TestFind(t *testing.T) {
 		"xn--bcher-kva.example": "",
 		"Bücher.example.":       "",
 		"example.org":           "no keys for example.org: there is no DIR/example.org",
-		"file.example":          "DIR/file.example: got a file; want the directory of the domain's keys",
+		"file.example":          "DIR/file.example: got a file; want the directory of the domain's keys (hint: move it away)",
 		"a b":                   `domain "a b": it has a character that no domain has`,
 	} {
 		d, err := keys.Find(keys.Config{Directory: w.dir}, domain)

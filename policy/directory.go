@@ -88,11 +88,11 @@ func (l *loader) unreadable(dir string, err error) {
 	l.rules.defaultBroken = true
 	l.rules.fallback = deferring(defaultName, "", false)
 	l.rules.stops = true
-	l.fault(dir, reason(err), "a directory that dkimd can read", "check its owner and mode, and those of the directories above it")
+	l.fault(dir, reason(err), "a directory that dkimd can read", "namei -l "+dir+" shows who may")
 }
 
 func (l *loader) unreadableFile(path string, err error) {
-	hint := "check its owner and mode"
+	hint := "namei -l " + path + " shows who may"
 	switch {
 	case errors.Is(err, errTooLarge):
 		hint = "give it fewer rules, signers and networks"

@@ -99,14 +99,14 @@ func (r reply) of(action Action, c circumstances) string {
 	if action != Reject && action != TempFail {
 		return ""
 	}
-	code, enhanced, text := "451", "4.7.5", ""
+	var code, enhanced, text string
 	mail := "this message"
 	if c.sender != "" {
 		mail = "this message from " + safeDomain(c.sender)
 	}
 	switch {
 	case action == TempFail:
-		text = mail + " is not acceptable for now, try again later"
+		code, enhanced, text = "451", "4.7.5", mail+" is not acceptable for now, try again later"
 	case !c.signed:
 		code, enhanced, text = "550", "5.7.20", mail+" has no DKIM signature, and local policy asks for one"
 	case !c.passes:

@@ -20,34 +20,37 @@ type door interface {
 // doors are all front doors of the process, as one.
 type doors []door
 
-// openDoors opens every socket of the configuration.
+// openDoors opens every socket of the configuration, or none. The error holds all faults.
 func (d *daemon) openDoors(c *config.Config) error {
+	var faults []error
+	open := func(server door, err error) {
+		if err != nil {
+			faults = append(faults, err)
+			return
+		}
+		d.doors = append(d.doors, server)
+	}
 	if len(c.Milter.Listen) > 0 {
-		server, err := milter.New(milter.Config{
+		open(milter.New(milter.Config{
 			Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup,
 			MaxConnections: c.Milter.MaxConnections, Logger: d.log, Meter: d.metrics.Milter,
 			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().pipeline.Begin(env) },
-		})
-		if err != nil {
-			return mend{err, "see [milter] listen in " + d.path}
-		}
+		}))
 		d.metrics.Milter.Limit(c.Milter.MaxConnections)
-		d.doors = append(d.doors, server)
 	}
 	if len(c.Exim.Listen) > 0 {
-		server, err := exim.New(exim.Config{
+		open(exim.New(exim.Config{
 			Listen: c.Exim.Listen, SocketMode: c.Exim.SocketMode, SocketGroup: c.Exim.SocketGroup,
 			MaxConnections: c.Exim.MaxConnections, Logger: d.log, Meter: d.metrics.Exim,
 			Begin: func(env *message.Envelope) exim.Message { return d.current.Load().pipeline.Begin(env) },
-		})
-		if err != nil {
-			_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
-			return mend{err, "see [exim] listen in " + d.path}
-		}
+		}))
 		d.metrics.Exim.Limit(c.Exim.MaxConnections)
-		d.doors = append(d.doors, server)
 	}
-	return nil
+	if faults == nil {
+		return nil
+	}
+	_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
+	return atKey(c, faults...)
 }
 
 // Serve serves until Shutdown.

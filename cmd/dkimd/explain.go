@@ -19,7 +19,7 @@ func explainMessage(cmd *cobra.Command, w io.Writer, m rawMessage) error {
 	}
 	config := resolverConfig(c)
 	config.Logger = slog.New(slog.DiscardHandler)
-	dns, err := openResolver(config)
+	dns, err := openResolver(c, config)
 	if err != nil {
 		return err
 	}

@@ -203,7 +203,7 @@ func withDNS(cmd *cobra.Command) (*config.Config, *resolver.Resolver, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := openResolver(resolverConfig(cfg))
+	r, err := openResolver(cfg, resolverConfig(cfg))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -67,9 +67,12 @@ Exit status: 0 every key can be used, 1 not so, 2 something to mend first.`,
 }
 
 func listKeys(ctx context.Context, std stdio, directory, domain string) error {
-	domains, _, err := domainsToCheck(directory, domain)
-	if err != nil {
+	domains, faults, err := domainsToCheck(directory, domain)
+	switch {
+	case err != nil:
 		return err
+	case len(domains) == 0 && len(faults) > 0:
+		return faults
 	}
 	rows := [][]string{{"domain", "selector", "type", "bits", "state", "file", "fault"}}
 	failed := false

@@ -25,7 +25,7 @@ func (d *daemon) openMonitor(c *config.Config) (err error) {
 	d.monitor, err = metrics.Listen(metrics.ServerConfig{Listen: c.Metrics.Listen, Metrics: d.metrics, Health: d.health, Logger: d.log})
 	if err != nil {
 		_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
-		return mend{err, "see [metrics] listen in " + d.path}
+		return atKey(c, err)
 	}
 	d.monitor.Start()
 	return nil

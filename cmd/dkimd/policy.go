@@ -131,7 +131,7 @@ func verified(ctx context.Context, c *config.Config, header *message.Header, bod
 	log := slog.New(slog.DiscardHandler)
 	dnsConfig := resolverConfig(c)
 	dnsConfig.Logger = log
-	dns, err := openResolver(dnsConfig)
+	dns, err := openResolver(c, dnsConfig)
 	if err != nil {
 		return nil, err
 	}

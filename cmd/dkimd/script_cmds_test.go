@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,7 +69,8 @@ func faults(ts *testscript.TestScript, neg bool, args []string) {
 type dnsKey struct{}
 
 // prepareScript starts a DNS server for the script and fills in, in every file
-// of its archive, @WORK@ (the work directory) and @DNS@ (the server's address).
+// of its archive, @WORK@ (the work directory), @DNS@ (the server's address), @DNSPORT@
+// (its port), @UID@ and @GID@ (who the test runs as).
 func prepareScript(env *testscript.Env) error {
 	server, err := dnstest.Start("127.0.0.1:0")
 	if err != nil {
@@ -76,7 +78,12 @@ func prepareScript(env *testscript.Env) error {
 	}
 	env.Defer(server.Close)
 	env.Values[dnsKey{}] = server
-	fill := strings.NewReplacer("@WORK@", env.WorkDir, "@DNS@", server.Addr())
+	_, port, err := net.SplitHostPort(server.Addr())
+	if err != nil {
+		return err
+	}
+	fill := strings.NewReplacer("@WORK@", env.WorkDir, "@DNS@", server.Addr(), "@DNSPORT@", port,
+		"@UID@", strconv.Itoa(os.Geteuid()), "@GID@", strconv.Itoa(os.Getegid()))
 	return filepath.WalkDir(env.WorkDir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return errors.Join(err, os.Chmod(path, 0o755))

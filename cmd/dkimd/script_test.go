@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,12 @@ func TestScripts(t *testing.T) {
 			"status": status,
 			"faults": faults,
 			"dns":    addZone,
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, errors.New("no such condition: " + name)
 		},
 		Setup: prepareScript,
 	})
@@ -75,5 +82,39 @@ func TestEveryKeyHasItsFault(t *testing.T) {
 	}
 	if len(wanted) < 50 {
 		t.Errorf("only %d keys found", len(wanted))
+	}
+}
+
+// Every fault that the archives pin names the file, what is there and what belongs there; there
+// are plenty of each kind.
+func TestFaultsHaveOneForm(t *testing.T) {
+	t.Parallel()
+	form := regexp.MustCompile(`^dkimd: (warning: )?\S.*?(:\d+)?: (\S+: )?got .+; want .+$`)
+	for pattern, least := range map[string]int{"config-*": 200, "keys-[dft]*": 90, "rules-*": 110, "serve-*": 12} {
+		archives, err := filepath.Glob(filepath.Join("testdata", "script", pattern+".txtar"))
+		if err != nil || len(archives) == 0 {
+			t.Fatal("no archives", pattern, err)
+		}
+		pinned := map[string]bool{}
+		for _, archive := range archives {
+			text, err := os.ReadFile(archive)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(text)) {
+				line = strings.TrimSuffix(line, "\n")
+				switch {
+				case !strings.HasPrefix(line, "dkimd: "), strings.HasPrefix(line, "dkimd: serve: "): // the last: a wrong call
+				case form.MatchString(line):
+					pinned[line] = true
+				default:
+					t.Errorf("%s: no FILE:LINE: KEY: got VALUE; want WHAT: %s", archive, line)
+				}
+			}
+		}
+		if len(pinned) < least {
+			t.Errorf("%s: only %d faults are pinned", pattern, len(pinned))
+		}
+		t.Logf("%s: %d faults", pattern, len(pinned))
 	}
 }

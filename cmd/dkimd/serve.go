@@ -116,7 +116,7 @@ func (d *daemon) start(c *config.Config, std stdio) (err error) {
 		Format: c.Log.Format, Outputs: c.Log.Output, Stdout: std.out, Stderr: std.err, Logger: d.log,
 	})
 	if err != nil {
-		return mend{err, "name a file that dkimd may write, or stdout, in dkimd.toml: [log] output"}
+		return atKey(c, outputFaults(c.Log.Output, err))
 	}
 	s, err := build(c, nil, d.observers())
 	if err != nil {

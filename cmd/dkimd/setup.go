@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"dkimd/internal/config"
@@ -115,7 +116,7 @@ func (s *setup) connect(previous *setup, o observers) (err error) {
 	if previous != nil {
 		resolverConfig.Previous = previous.resolver
 	}
-	if s.resolver, err = openResolver(resolverConfig); err != nil {
+	if s.resolver, err = openResolver(s.config, resolverConfig); err != nil {
 		return err
 	}
 	s.pipeline, err = s.wire(o.recorder, o.log)
@@ -126,10 +127,14 @@ func resolverConfig(c *config.Config) resolver.Config {
 	return resolver.Config{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, CacheEntries: c.DNS.CacheEntries}
 }
 
-func openResolver(c resolver.Config) (*resolver.Resolver, error) {
-	r, err := resolver.New(c)
+// openResolver opens the resolver of a configuration; without servers in it, those of /etc/resolv.conf.
+func openResolver(c *config.Config, rc resolver.Config) (*resolver.Resolver, error) {
+	r, err := resolver.New(rc)
 	if err != nil {
-		return nil, mend{fmt.Errorf("dns: %w", err), `name the DNS servers in dkimd.toml: [dns] servers = ["127.0.0.1"]`}
+		return nil, atKey(c, tomlfile.Faults{{
+			Key: "dns.servers", Got: "nothing, and " + strings.TrimPrefix(err.Error(), "servers: "),
+			Want: "the address of a name server", Hint: `[dns] servers = ["127.0.0.1"]`,
+		}})
 	}
 	return r, nil
 }
@@ -174,11 +179,16 @@ func (s *setup) vanished(next *config.Config) error {
 		_, err := os.Stat(dir)
 		return errors.Is(err, fs.ErrNotExist)
 	}
+	const hint = "put it back, or stop and start dkimd"
 	switch {
 	case len(s.keys.Domains()) > 0 && gone(next.Sign.Directory):
-		return fmt.Errorf("sign.directory: %s was there and is gone; put it back, or stop and start dkimd", next.Sign.Directory)
+		return atKey(next, tomlfile.Faults{{
+			Key: "sign.directory", Got: "a directory that was there and is gone", Want: next.Sign.Directory, Hint: hint,
+		}})
 	case !s.rules.Empty() && gone(next.Policy.Directory):
-		return fmt.Errorf("policy.directory: %s was there and is gone; put it back, or stop and start dkimd", next.Policy.Directory)
+		return atKey(next, tomlfile.Faults{{
+			Key: "policy.directory", Got: "a directory that was there and is gone", Want: next.Policy.Directory, Hint: hint,
+		}})
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func TestReloadRefusesAVanishedDirectory(t *testing.T) {
 		if err := os.Rename(w.path(name), w.path("elsewhere")); err != nil {
 			t.Fatal(err)
 		}
-		if err := old.vanished(c); err == nil || !strings.Contains(err.Error(), w.path(name)+" was there and is gone") {
+		if err := old.vanished(c); err == nil || !strings.Contains(err.Error(), "got a directory that was there and is gone; want "+w.path(name)+" (hint: put it back") {
 			t.Errorf("%s is gone: %v", name, err)
 		}
 		empty, err := build(c, nil, observers{recorder: discard{}, log: slog.New(slog.DiscardHandler)})

@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"dkimd/internal/tomlfile"
 )
 
 // DefaultPath is where dkimd.toml is looked for when no --config names one.
@@ -16,6 +18,7 @@ const DefaultPath = "/etc/dkimd/dkimd.toml"
 // Config is dkimd.toml with its defaults filled in. docs/configuration.md
 // describes each key.
 type Config struct {
+	Path     string // the file, for faults that come to light later
 	Hostname string // authserv-id, RFC 8601 section 2.5; empty: the MTA's name, else the host's
 	Milter   Milter
 	Exim     Exim
@@ -97,6 +100,7 @@ type Metrics struct {
 // Default is the configuration of an empty file.
 func Default() *Config {
 	return &Config{
+		Path: DefaultPath,
 		Milter: Milter{
 			Listen:         []string{"inet:127.0.0.1:8891"},
 			SocketMode:     0o660,
@@ -141,6 +145,20 @@ func Default() *Config {
 		Log:     Log{Format: "json", Output: []string{"stdout"}},
 		Metrics: Metrics{Listen: []string{}},
 	}
+}
+
+// Locate gives faults that came to light when a configuration was put to use the
+// file and, where the file sets the key, the line.
+func (c *Config) Locate(faults tomlfile.Faults) tomlfile.Faults {
+	file, err := tomlfile.Read(c.Path)
+	if err != nil {
+		file = tomlfile.Parse(c.Path, nil) // all are defaults
+	}
+	located := make(tomlfile.Faults, len(faults))
+	for i, fault := range faults {
+		located[i] = file.Place(fault)
+	}
+	return located
 }
 
 // NeedsRestart names the keys in which c differs from the configuration in

@@ -31,21 +31,33 @@ const (
 // is set: then the operator asked for this very file. With faults the
 // Config still holds what could be read, and defaults for the rest; never nil.
 func Load(path string, named bool) (*Config, tomlfile.Faults) {
+	c, faults := load(path, named)
+	c.Path = path
+	return c, faults
+}
+
+func load(path string, named bool) (*Config, tomlfile.Faults) {
 	file, err := tomlfile.Read(path)
+	if err == nil {
+		c, faults := read(file)
+		return c, otherProgram(path, faults)
+	}
 	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
-	switch {
+	fault := tomlfile.Fault{Path: path, Got: reason(err), Want: "the configuration file"}
+	switch _, link := os.Readlink(path); {
+	case absent && link == nil:
+		fault.Got, fault.Hint = "a link that leads nowhere", "readlink "+path+" shows where to"
 	case absent && !named:
 		return Default(), nil
 	case absent:
-		return Default(), tomlfile.Faults{{
-			Path: path, Got: "no such file", Want: "the configuration file", Hint: "name it with --config, or leave that out to use the defaults",
-		}}
-	case err != nil:
-		return Default(), tomlfile.Faults{{
-			Path: path, Got: reason(err), Want: "a file that dkimd can read", Hint: "ls -l " + path,
-		}}
+		fault.Got, fault.Hint = "no such file", "name it with --config, or leave that out to use the defaults"
+	case errors.Is(err, fs.ErrPermission):
+		fault.Want = "a file that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can read"
+		fault.Hint = "namei -l " + path + " shows who may"
+	default:
+		fault.Want, fault.Hint = "a file that dkimd can read", "namei -l "+path+" shows what is there"
 	}
-	return read(file)
+	return Default(), tomlfile.Faults{fault}
 }
 
 // reason is the cause of a file error, without the path that is named anyway.

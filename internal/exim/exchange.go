@@ -167,11 +167,12 @@ func (x *exchange) takeSized(req *request, m *mail) error {
 	return nil
 }
 
+const cutHeader = "Exim cut the header at 65536 bytes"
+
 // refuseCutHeader answers for a header of which Exim kept a part to itself.
 func (x *exchange) refuseCutHeader(req *request) error {
-	const why = "Exim cut the header at 65536 bytes"
-	x.log(slog.LevelWarn, why, "hint", "set header_maxsize = 60000 in Exim")
-	x.msg.Abort(why)
+	x.log(slog.LevelWarn, cutHeader, "hint", "set header_maxsize = 60000 in Exim")
+	x.msg.Abort(cutHeader)
 	x.msg = nil
 	return x.reply(report(req, answer{action: "defer", reply: "451 4.7.5 The header of this message is too long to be checked"}))
 }

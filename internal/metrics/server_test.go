@@ -126,7 +126,7 @@ func TestListenNamesEachFault(t *testing.T) {
 	_, err := metrics.Listen(metrics.ServerConfig{
 		Listen: []string{"inet:127.0.0.1:0", "unix:/absent/x", "inet:192.0.2.1:9891"}, Metrics: benchmarked(), Logger: slog.New(slog.DiscardHandler),
 	})
-	for _, want := range []string{`metrics.listen "unix:/absent/x": the directory /absent does not exist`, `metrics.listen "inet:192.0.2.1:9891": this host has no such address`} {
+	for _, want := range []string{`metrics.listen[2]: got "unix:/absent/x"; want a socket in a directory that exists`, `metrics.listen[3]: got "inet:192.0.2.1:9891"; want an address of this host`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v; want %s", err, want)
 		}

@@ -81,7 +81,7 @@ func readFile(path string) (string, error) {
 		return "", err
 	}
 	if info.Size() > maxResolvConf {
-		return "", fmt.Errorf("%s: %d octets; want at most %d", path, info.Size(), maxResolvConf)
+		return "", fmt.Errorf("%s has %d octets, more than %d", path, info.Size(), maxResolvConf)
 	}
 	data, err := os.ReadFile(path) //nolint:gosec // the administrator names the file
 	return string(data), err

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"dkimd/internal/tomlfile"
 )
 
 // maxSocketPath is what fits into a sockaddr_un (108 bytes with its NUL), less
@@ -41,20 +43,20 @@ type Config struct {
 }
 
 // Listen opens every socket of the configuration, or none. All faults are
-// reported, joined.
+// reported, as tomlfile.Faults without file and line.
 func Listen(cfg Config) ([]net.Listener, error) {
 	if len(cfg.Listen) == 0 {
-		return nil, fmt.Errorf("%s.listen: no address to listen on", cfg.Name)
+		return nil, tomlfile.Faults{{Key: cfg.Name + ".listen", Got: "no address", Want: "one to listen on"}}
 	}
 	if cfg.Mode == 0 {
 		cfg.Mode = DefaultMode
 	}
 	var listeners []net.Listener
-	var faults []error
-	for _, address := range cfg.Listen {
+	var faults tomlfile.Faults
+	for i, address := range cfg.Listen {
 		ln, err := listen(address, cfg)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s.listen %q: %w", cfg.Name, address, err))
+			faults = append(faults, faultOf(err, cfg.Name+".listen["+strconv.Itoa(i+1)+"]", address))
 			continue
 		}
 		listeners = append(listeners, ln)
@@ -65,7 +67,7 @@ func Listen(cfg Config) ([]net.Listener, error) {
 	for _, ln := range listeners {
 		_ = ln.Close()
 	}
-	return nil, errors.Join(faults...)
+	return nil, faults
 }
 
 // Local is the address of our end of a connection, without the name under which
@@ -73,6 +75,26 @@ func Listen(cfg Config) ([]net.Listener, error) {
 func Local(conn net.Conn) string {
 	return strings.TrimSuffix(conn.LocalAddr().String(), nursery+"/s")
 }
+
+// faultOf is the fault of one address.
+func faultOf(err error, key, address string) tomlfile.Fault {
+	f := tomlfile.Fault{Key: key, Got: strconv.Quote(address)}
+	if known, ok := errors.AsType[*refusal](err); ok {
+		f.Want, f.Hint = known.want, known.hint
+		return f
+	}
+	f.Want, f.Hint = "a socket that can be opened", err.Error()
+	return f
+}
+
+// refusal is why a socket cannot be opened, in an administrator's words.
+type refusal struct{ want, hint string }
+
+func (r *refusal) Error() string { return "want " + r.want + " (hint: " + r.hint + ")" }
+
+func refuse(want, hint string) error { return &refusal{want, hint} }
+
+const wantAddress = "inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH"
 
 func listen(address string, cfg Config) (net.Listener, error) {
 	scheme, rest, _ := strings.Cut(address, ":")
@@ -82,26 +104,30 @@ func listen(address string, cfg Config) (net.Listener, error) {
 	case "unix":
 		return listenUnix(rest, cfg)
 	}
-	return nil, errors.New("want inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH")
+	return nil, refuse(wantAddress, `write it like "inet:127.0.0.1:8891"`)
 }
 
 func listenTCP(network, hostport string) (net.Listener, error) {
 	if strings.Contains(hostport, "@") {
 		port, host, _ := strings.Cut(hostport, "@")
-		return nil, fmt.Errorf("want inet:HOST:PORT (hint: here a host comes first: inet:%s)", net.JoinHostPort(host, port))
+		return nil, refuse("inet:HOST:PORT", "here a host comes first: inet:"+net.JoinHostPort(host, port))
 	}
-	if _, _, err := net.SplitHostPort(hostport); err != nil {
-		return nil, fmt.Errorf("want inet:HOST:PORT or inet6:[HOST]:PORT: %w", err)
+	_, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return nil, refuse("inet:HOST:PORT or inet6:[HOST]:PORT", `write it like "inet:127.0.0.1:8891"`)
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(context.Background(), network, hostport)
+	var dnsErr *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("another process listens there (hint: stop it, or choose another port): %w", err)
+		return nil, refuse("an address at which no other process listens", "ss -ltnp sport = :"+port+" names it: stop it, or choose another port")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("this host has no such address: %w", err)
+		return nil, refuse("an address of this host", "ip address lists them; when dkimd starts before the network is up, its unit needs After=network-online.target")
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("ports below 1024 are for root (hint: choose another port): %w", err)
+		return nil, refuse("a port above 1023", "those below are for root")
+	case errors.As(err, &dnsErr):
+		return nil, refuse("a name that this host can look up", "write the address itself; "+dnsErr.Error())
 	case err != nil:
 		return nil, err
 	}
@@ -113,10 +139,10 @@ func listenTCP(network, hostport string) (net.Listener, error) {
 // at no moment can someone connect who may not.
 func listenUnix(path string, cfg Config) (net.Listener, error) {
 	if !filepath.IsAbs(path) {
-		return nil, errors.New("want unix:/PATH, an absolute path")
+		return nil, refuse("unix:/PATH, an absolute path", "begin it with /")
 	}
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("the path has %d bytes, a socket's path at most %d (hint: choose a shorter one)", len(path), maxSocketPath)
+		return nil, refuse("a path of at most "+strconv.Itoa(maxSocketPath)+" bytes", "the system allows no longer one for a socket")
 	}
 	gid := -1
 	if cfg.Group != "" {
@@ -136,7 +162,7 @@ func listenUnix(path string, cfg Config) (net.Listener, error) {
 	_ = os.Remove(filepath.Join(dir, "s"))
 	_ = os.Remove(dir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the directory must be writable for dkimd (hint: chown it to dkimd's user): %w", err)
+		return nil, notWritable(filepath.Dir(path), err)
 	}
 	defer func() { _ = os.Remove(dir) }()
 	born := filepath.Join(dir, "s")
@@ -167,7 +193,7 @@ func groupID(name string) (int, error) {
 	}
 	group, err := user.LookupGroup(name)
 	if err != nil {
-		return 0, fmt.Errorf("socket_group: no group %q on this host (hint: groupadd it, or name the MTA's group)", name)
+		return 0, refuse("a socket_group that this host has", fmt.Sprintf("there is no group %q: groupadd it, or name the MTA's group", name))
 	}
 	id, err := strconv.Atoi(group.Gid)
 	if err != nil {
@@ -180,13 +206,27 @@ func checkParent(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the directory %s does not exist (hint: create it, owned by dkimd's user)", dir)
+		return refuse("a socket in a directory that exists", "mkdir "+dir+", and let dkimd's user own it")
+	case errors.Is(err, fs.ErrPermission):
+		return notWritable(dir, err)
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("%s is not a directory", dir)
+		return refuse("a socket in a directory", dir+" is none")
 	}
 	return nil
+}
+
+// notWritable is the refusal of a directory in which dkimd can make nothing.
+func notWritable(dir string, err error) error {
+	want := "a socket in a directory that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can write"
+	if errors.Is(err, fs.ErrPermission) {
+		return refuse(want, "namei -l "+dir+" shows who may; chown "+strconv.Itoa(os.Geteuid())+" "+dir)
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	return refuse(want, dir+": "+err.Error())
 }
 
 // checkVacant reports why a socket may not be put at path. A socket that
@@ -200,7 +240,7 @@ func checkVacant(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is something else than a socket at this path (hint: move it away, or choose another path)")
+		return refuse("a path at which there is nothing but a socket", "move away what is there, or choose another path")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -208,12 +248,12 @@ func checkVacant(path string) error {
 	conn, err := d.DialContext(ctx, "unix", path)
 	if err == nil {
 		_ = conn.Close()
-		return errors.New("another process serves this socket (hint: stop it, or choose another path)")
+		return refuse("a socket that no other process serves", "ss -lxp src "+path+" names it: stop it, or choose another path")
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return fmt.Errorf("there is a socket at this path, and it cannot be told whether a process serves it (hint: remove it if none does): %w", err)
+	return refuse("a path at which no socket is in use", "whether a process serves the one that is there cannot be told ("+err.Error()+"): remove it if none does")
 }
 
 // socketListener is a unix listener that knows the path its socket was renamed to.
@@ -229,7 +269,8 @@ func (l *socketListener) settle(born string, mode os.FileMode, gid int, group st
 	// The group first: changing it may clear mode bits.
 	if gid >= 0 {
 		if err := os.Lchown(born, -1, gid); err != nil {
-			return fmt.Errorf("socket_group: the socket cannot be given to %q (hint: make dkimd's user a member of that group): %w", group, err)
+			return refuse("a socket_group that dkimd's user is a member of",
+				fmt.Sprintf("the socket cannot be given to %q (%v): usermod -aG GROUP USER, then start dkimd anew", group, errors.Unwrap(err)))
 		}
 	}
 	if err := os.Chmod(born, mode.Perm()); err != nil {

@@ -10,9 +10,9 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
-	"unicode/utf8"
 )
 
 // MaxBytes is the size of the largest file that is read.
@@ -41,7 +41,11 @@ func Read(path string) (*File, error) {
 	}
 	if !info.Mode().IsRegular() {
 		file := empty(path)
-		file.fail(Fault{Got: "something that is no regular file", Want: "a TOML file"})
+		fault := Fault{Got: "something that is no regular file", Want: "a TOML file"}
+		if info.IsDir() {
+			fault.Got, fault.Hint = "a directory", "name the file in it"
+		}
+		file.fail(fault)
 		return file, nil
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
@@ -55,13 +59,13 @@ func Read(path string) (*File, error) {
 func Parse(path string, data []byte) *File {
 	file := empty(path)
 	if len(data) > MaxBytes {
-		file.fail(Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB"})
+		file.fail(Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB", Hint: "is this the file you mean?"})
 		return file
 	}
 	// Windows editors write a byte order mark, which TOML does not allow.
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	if !utf8.Valid(data) {
-		file.fail(notUTF8(data))
+	if fault, ok := notText(data); ok {
+		file.fail(fault)
 		return file
 	}
 	if fault, ok := syntaxFault(data); ok {
@@ -107,11 +111,45 @@ func (f *File) Faults() Faults {
 	return f.root.unknown(slices.Clone(f.faults), homes).sorted()
 }
 
+// Place gives a fault that came to light later the file, and the line of its key
+// where the file has it. An index is left out of a key that holds a single value.
+func (f *File) Place(fault Fault) Fault {
+	fault.Path = f.path
+	t, name := f.root, fault.Key
+	for {
+		table, rest, deeper := strings.Cut(name, ".")
+		if !deeper {
+			break
+		}
+		v := t.entries[table]
+		if v == nil || v.table == nil {
+			break
+		}
+		t, name = v.table, rest
+	}
+	name, index, indexed := strings.Cut(strings.TrimSuffix(name, "]"), "[")
+	v := t.entries[name]
+	if v == nil || v.kind != kindList {
+		fault.Key, _, _ = strings.Cut(fault.Key, "[")
+	}
+	if v != nil {
+		fault.Line = v.line
+		if i, err := strconv.Atoi(index); indexed && err == nil && 0 < i && i <= len(v.items) {
+			fault.Line = v.items[i-1].line
+		}
+	}
+	return fault
+}
+
 // homes collects in which tables each key is known.
 func (t *Table) homes(into map[string][]string) {
+	home := t.path
+	if array, _, element := strings.Cut(home, "["); element {
+		home = "[" + array + "]" // all elements are one home, [[array]]
+	}
 	for key := range t.known {
-		if len(into[key]) < 2 && !slices.Contains(into[key], t.path) { // one home is worth a hint, more are not
-			into[key] = append(into[key], t.path)
+		if len(into[key]) < 2 && !slices.Contains(into[key], home) { // one home is worth a hint, more are not
+			into[key] = append(into[key], home)
 		}
 	}
 	for _, sub := range t.subtables() {
@@ -135,7 +173,7 @@ func (t *Table) unknown(all Faults, homes map[string][]string) Faults {
 		case len(homes[key]) == 1 && homes[key][0] == "":
 			f.Want, f.Hint = "a known one", key+" belongs above the first [table]"
 		case len(homes[key]) == 1:
-			f.Want, f.Hint = "a known one", key+" belongs in ["+strings.TrimSuffix(homes[key][0], "]")+"]"
+			f.Want, f.Hint = "a known one", key+" belongs in ["+homes[key][0]+"]"
 		case len(known) == 0:
 			f.Want = "none here"
 		default:

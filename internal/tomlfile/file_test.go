@@ -113,7 +113,7 @@ func TestFaults(t *testing.T) {
 		"escape":                              {"hostname = \"\\d\"", []string{`f.toml:1: got "hostname = \"\\d\""; want TOML (hint: column 13: \ begins an escape: write \\, or the string in 'single quotes')`}},
 		"invalid UTF-8":                       {"# caf\xe9\n\nhostname = 1", []string{`f.toml:1: got the byte 0xe9; want UTF-8 text (hint: convert the file: iconv -f latin1 -t utf-8)`}},
 		"one fault when not TOML":             {"[sign]\nauthenticated = 1\n[[[", []string{`f.toml:3: got "[[["; want TOML (hint: column 3: invalid character at start of key: U+005B '[')`}},
-		"too large":                           {strings.Repeat("#", 1<<20+1), []string{`f.toml: got more than 1 MiB; want a file of at most 1 MiB`}},
+		"too large":                           {strings.Repeat("#", 1<<20+1), []string{`f.toml: got more than 1 MiB; want a file of at most 1 MiB (hint: is this the file you mean?)`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

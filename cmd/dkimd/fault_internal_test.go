@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"dkimd/internal/config"
+	"dkimd/internal/resolver"
+	"dkimd/internal/tomlfile"
+)
+
+// The daemon serves with a broken part, and its log has the very line that check prints.
+func TestServeTellsWhatCheckTells(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("keys/readable.example/s1.pem", "no key")
+	if err := os.Chmod(w.path("keys/readable.example/s1.pem"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.write("keys/garbage.example/s1.pem", "no key")
+	w.write("keys/options.example/s1.pem", "")
+	w.write("keys/options.example/domain.toml", "subdomain = true\n")
+	w.write("keys/no domain/s1.pem", "")
+	w.write("keys/stray.pem", "no key")
+	w.write("rules/reply.example.toml", "[[rule]]\naction = \"reject\"\nreply = \"451 4.7.1 no\"\n")
+	w.write("rules/text.example.toml", "mode: enforce\n")
+	w.write("rules/warned.example.toml", "[[rule]]\naction = \"accept\"\n")
+	told := newLines()
+	if status := run(t.Context(), []string{"check", "--config", w.path("dkimd.toml")}, stdio{out: newLines(), err: told}); status != exitMend {
+		t.Fatalf("check ends with %d: %s", status, told)
+	}
+	w.start()
+	w.err.wait(t, 1, `msg="keys checked"`)
+	faults := 0
+	for line := range strings.Lines(told.String()) {
+		text := strings.TrimSuffix(strings.TrimPrefix(line, "dkimd: "), "\n")
+		key := "fault="
+		if warning, ok := strings.CutPrefix(text, "warning: "); ok {
+			text, key = warning, "warning="
+		}
+		faults++
+		if !strings.Contains(w.err.String(), key+strconv.Quote(text)) {
+			t.Errorf("the daemon does not say: %s\nbut:\n%s", text, w.err)
+		}
+	}
+	if faults != 8 {
+		t.Errorf("check tells %d faults and warnings:\n%s", faults, told)
+	}
+	if got := w.send("x@reply.example", "Q").Reply; got != "451 4.7.5 local policy for reply.example is broken, try again later" {
+		t.Errorf("reply %q", got)
+	}
+	w.stop()
+}
+
+// Where dkimd.toml names no server, those of resolv.conf are asked; what is wrong with it is told as a fault of dns.servers.
+func TestNameServersThatAreNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, test := range map[string]struct {
+		resolvConf, toml string
+		want             string
+	}{
+		"a name": {
+			"nameserver dns.example.org\n", "[dns]\ntimeout = \"1s\"\n",
+			`dns.servers: got nothing, and DIR has no nameserver line with an IP address; want the address of a name server (hint: [dns] servers = ["127.0.0.1"])`,
+		},
+		"a file that is none": {
+			strings.Repeat("#", 1<<20+1), "",
+			`dns.servers: got nothing, and DIR has 1048577 octets, more than 1048576; want the address of a name server (hint: [dns] servers = ["127.0.0.1"])`,
+		},
+	} {
+		w.write("resolv.conf", test.resolvConf)
+		w.write("dns.toml", test.toml)
+		c, faults := config.Load(w.path("dns.toml"), true)
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		rc := resolverConfig(c)
+		rc.ResolvConf = w.path("resolv.conf")
+		_, err := openResolver(c, rc)
+		want := w.path("dns.toml") + ": " + strings.ReplaceAll(test.want, "DIR", rc.ResolvConf)
+		if err == nil || err.Error() != want || exitStatus(err, newLines()) != exitMend {
+			t.Errorf("%s: got  %v\nwant %s", name, err, want)
+		}
+	}
+	if _, err := openResolver(config.Default(), resolver.Config{ResolvConf: w.path("absent")}); err != nil {
+		t.Errorf("no resolv.conf is one without servers: %v", err)
+	}
+}
+
+// What cannot be staged in an archive: a disk that is read-only, one that fails.
+func TestOutputFaults(t *testing.T) {
+	t.Parallel()
+	for cause, want := range map[error]string{
+		syscall.EROFS: "its file system is read-only for dkimd: ReadWritePaths=/var/log in the unit, or name another file",
+		syscall.EIO:   "input/output error",
+		syscall.EPERM: "namei -l /var/log/dkimd.json shows who may; the file, or where there is none its directory, has to belong to dkimd's user",
+	} {
+		err := fmt.Errorf("log.output: %w", &fs.PathError{Op: "open", Path: "/var/log/dkimd.json", Err: cause})
+		faults := outputFaults([]string{"stdout", "/var/log/dkimd.json"}, errors.Join(err, errors.New("another")))
+		if len(faults) != 2 || faults[0].Key != "log.output[2]" || faults[1].Hint != "another" || faults[0].Got != `"/var/log/dkimd.json"` || faults[0].Hint != want {
+			t.Errorf("%v: %v", cause, faults)
+		}
+	}
+}
+
+func TestFaultsAreLocated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("a.toml", "\n[milter]\nlisten = [\n  \"a\",\n  \"b\",\n]\n[exim]\nlisten = \"c\"\n")
+	c := config.Default()
+	c.Path = w.path("a.toml")
+	var got []string
+	keys := []string{"milter.listen[2]", "milter.listen[9]", "exim.listen[1]", "log.output", "milter.socket_mode[1]", "hostname", "milter.listen.x"}
+	for _, key := range keys {
+		f := c.Locate(tomlfile.Faults{{Key: key}})[0]
+		got = append(got, f.Key+":"+strconv.Itoa(f.Line))
+	}
+	want := []string{"milter.listen[2]:5", "milter.listen[9]:3", "exim.listen:8", "log.output:0", "milter.socket_mode:0", "hostname:0", "milter.listen.x:0"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	c.Path = w.path("absent.toml")
+	if f := c.Locate(tomlfile.Faults{{Key: "milter.listen[1]", Got: "x"}})[0]; f.Error() != w.path("absent.toml")+": milter.listen: got x" {
+		t.Errorf("all are defaults: %v", f)
+	}
+	other := errors.New("something else")
+	if err := atKey(c, tomlfile.Faults{{Key: "hostname"}}, other); !errors.Is(err, other) {
+		t.Errorf("got %v", err)
+	}
+}
