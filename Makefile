@@ -4,9 +4,9 @@ GO ?= go
 LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 FUZZTIME ?= 20s
-# RSA keys sign through OpenSSL 3 where its headers are; else, and with TAGS=, through crypto/rsa.
 # How long make soak lasts after its warm-up. make test takes SOAK=60s.
 SOAK ?= 10m
+# RSA goes through OpenSSL 3 where its headers are; else, and with TAGS=, through crypto/rsa.
 TAGS ?= $(shell pkg-config --exists 'libcrypto >= 3' 2>/dev/null && echo libcrypto)
 
 .PHONY: build test deps unit race integration soak check lint fmt fuzz cover bench microbench clean
@@ -22,7 +22,7 @@ deps: ## Postfix, OpenDKIM and the other programs the tests run against
 
 unit: ## tests that need nothing but Go and a C compiler
 	$(GO) test -race -shuffle=on ./...
-	test -z "$(TAGS)" || $(GO) test -race -shuffle=on -tags "$(TAGS)" ./keys/... ./signer/...
+	test -z "$(TAGS)" || $(GO) test -race -shuffle=on -tags "$(TAGS)" ./keys/... ./signer/... ./verifier/...
 
 race: unit
 
