@@ -60,6 +60,7 @@ check: deps lint build
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	DKIMD_REQUIRE_ALL=1 $(MAKE) test
+	scripts/fuzz $(FUZZTIME)
 	git diff --exit-code
 
 clean:

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,6 +102,7 @@ type Server struct {
 	symbols   map[gomilter.Stage][]string // the macros to ask for; never changed
 	listeners []net.Listener
 	slots     chan struct{} // one for each connection being served
+	newcomers chan struct{} // one for each connection before the end of its first message
 
 	base     context.Context // ends when connections are cut
 	cut      context.CancelFunc
@@ -149,6 +151,7 @@ func New(cfg Config) (*Server, error) {
 		symbols:   symbols(),
 		listeners: listeners,
 		slots:     make(chan struct{}, cfg.MaxConnections),
+		newcomers: make(chan struct{}, newcomersPerCore*runtime.GOMAXPROCS(0)),
 		stopping:  make(chan struct{}),
 		sessions:  make(map[*session]struct{}),
 	}
@@ -192,6 +195,13 @@ func (s *Server) Serve() error {
 const (
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
+
+	// Of a crowd that arrives at once, as after an outage, so many are taken at a time; the
+	// next when one has brought its first message, or after a moment: most connections
+	// wait for their SMTP client. Or a message of an old connection would have to wait
+	// until each of the crowd had its turn.
+	newcomersPerCore = 4
+	newcomerDelay    = time.Millisecond
 	// fullEvery is the least time between two lines about the cap of connections.
 	fullEvery = time.Minute
 )
@@ -255,13 +265,33 @@ func (s *Server) acquire() bool {
 	}
 }
 
+// admit waits for a newcomer's place, but not for long: who brings nothing
+// must not keep out those who do. It reports whether there was one.
+func (s *Server) admit() bool {
+	select {
+	case s.newcomers <- struct{}{}:
+		return true
+	default:
+	}
+	delay := time.NewTimer(newcomerDelay)
+	defer delay.Stop()
+	select {
+	case s.newcomers <- struct{}{}:
+		return true
+	case <-delay.C:
+		return false
+	}
+}
+
 // serveConn starts serving a connection that holds a slot.
 func (s *Server) serveConn(conn net.Conn) {
 	c := newSession(s, conn)
+	c.newcomer = s.admit()
 	s.mu.Lock()
 	if s.draining.Load() {
 		s.mu.Unlock()
 		c.cancel(errStopping)
+		c.settle()
 		_ = conn.Close()
 		<-s.slots
 		return

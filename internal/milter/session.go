@@ -44,6 +44,7 @@ type session struct {
 	cancel context.CancelCauseFunc
 
 	grant    grant
+	newcomer bool   // holds one of Server.newcomers
 	answered bool   // the offer
 	pending  []byte // what go-milter has still to read
 	frame    [64]byte
@@ -89,6 +90,14 @@ func (s *session) run() {
 	handed = true
 	// Returns at once: the session runs on a goroutine that go-milter starts.
 	_ = server.Serve(&oneShot{conn: link{s.wire.conn, s}})
+}
+
+// settle makes room for the next newcomer.
+func (s *session) settle() {
+	if s.newcomer {
+		s.newcomer = false
+		<-s.server.newcomers
+	}
 }
 
 // readOffer reads the MTA's offer before go-milter, which does not look at it.
@@ -219,6 +228,7 @@ func (s *session) end() {
 			s.wire.dead = errClosed
 		}
 		s.abandon(s.wire.dead.Error())
+		s.settle()
 		s.cancel(s.wire.dead)
 	})
 }
