@@ -14,7 +14,7 @@ import (
 	"dkimd/internal/dkim"
 )
 
-func rsaRecord(t testing.TB, public *rsa.PublicKey) string {
+func rsaRecord(t *testing.T, public *rsa.PublicKey) string {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
@@ -23,7 +23,7 @@ func rsaRecord(t testing.TB, public *rsa.PublicKey) string {
 	return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der)
 }
 
-func newRSA(t testing.TB, bits int) *rsa.PrivateKey {
+func newRSA(t *testing.T, bits int) *rsa.PrivateKey {
 	t.Helper()
 	private, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {

@@ -22,8 +22,8 @@ var benchMessage = []byte("Received: from relay.example.net (relay.example.net [
 	strings.Repeat("Words that people write to each other, every day.  They go on\r\nfor some lines, and then they end.\r\n", 35))
 
 // BenchmarkDaemon is the whole way of a message of 4 KiB with an RSA and an
-// Ed25519 signature: socket, log and the MTA's side included. `make pgo` takes
-// from it the profile by which dkimd is compiled.
+// Ed25519 signature: socket, log and the MTA's side included. For profiles; what a daemon costs by
+// itself `make bench` measures.
 func BenchmarkDaemon(b *testing.B) {
 	socket := benchDaemon(b)
 	outgoing := benchMail("127.0.0.1", benchMessage)
@@ -69,7 +69,7 @@ func benchDaemon(b *testing.B) (socket string) {
 	go func() {
 		ended <- serve(ctx, filepath.Join(dir, "dkimd.toml"), true, nil, st.std, func(*daemon) { close(ready) })
 	}()
-	b.Cleanup(func() { stop(); <-ended })
+	b.Cleanup(func() { stop(); _ = <-ended })
 	select {
 	case <-ready:
 	case err := <-ended:

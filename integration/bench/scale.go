@@ -179,8 +179,10 @@ func (w *world) largeMessages(ctx context.Context) ([]scaleLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	mail := client.Mail{Peer: stranger(), Helo: "client.example.net", Sender: "sender@" + rsaDomain(0),
-		Recipients: []string{"someone@example.net"}, QueueID: "4QLARGE", Raw: raw}
+	mail := client.Mail{
+		Peer: stranger(), Helo: "client.example.net", Sender: "sender@" + rsaDomain(0),
+		Recipients: []string{"someone@example.net"}, QueueID: "4QLARGE", Raw: raw,
+	}
 	s.forgetPeak()
 	var all sync.WaitGroup
 	faults := make([]error, 64)

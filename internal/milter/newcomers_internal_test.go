@@ -43,7 +43,7 @@ func TestNewcomersGiveTheirPlaceBack(t *testing.T) {
 			if time.Now().After(end) {
 				t.Fatalf("%d places are taken, not %d", len(s.newcomers), want)
 			}
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 	}
 	silent := dial()
