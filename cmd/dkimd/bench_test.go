@@ -69,10 +69,16 @@ func benchDaemon(b *testing.B) (socket string) {
 	go func() {
 		ended <- serve(ctx, filepath.Join(dir, "dkimd.toml"), true, nil, st.std, func(*daemon) { close(ready) })
 	}()
-	b.Cleanup(func() { stop(); _ = <-ended })
+	b.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	})
 	select {
 	case <-ready:
 	case err := <-ended:
+		ended <- err
 		b.Fatal(err)
 	}
 	return st.socket
