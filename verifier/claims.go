@@ -19,15 +19,15 @@ import (
 // result where no reading makes sense of that. With onlyDKIM the field must also
 // hold a result of the method dkim, or be too odd to tell.
 func ClaimsAuthserv(value []byte, authservID string, onlyDKIM bool) bool {
-	id := hostName(authservID)
-	if id == "" {
+	our := ourName{id: hostName(authservID)}
+	if our.id == "" {
 		return false
 	}
-	if name, ok := simpleHead(value); ok && !names(name, id) {
+	if name, ok := simpleHead(value); ok && !our.is(name) {
 		return false
 	}
 	readings := readingsOf(value)
-	claims := slices.ContainsFunc(readings, func(r reading) bool { return r.claims(value, id) })
+	claims := slices.ContainsFunc(readings, func(r reading) bool { return r.claims(value, &our) })
 	return claims && (!onlyDKIM || slices.ContainsFunc(readings, func(r reading) bool { return r.hasDKIM(value) }))
 }
 
@@ -175,18 +175,18 @@ func isControl(c rune, size int) bool {
 }
 
 // claims looks at what stands in front of the first result.
-func (r reading) claims(value []byte, id string) bool {
+func (r reading) claims(value []byte, our *ourName) bool {
 	text, whole := r.plain(value, true)
-	if strings.EqualFold(strings.Trim(text, " ."), id) {
+	if strings.EqualFold(strings.Trim(text, " ."), our.id) {
 		return true
 	}
 	// As written first: the space after a dot at the end of a name may be what
 	// separates it from a version.
-	if words := split(text); len(words) > 0 && names(words[0], id) {
+	if our.is(firstWord(text)) {
 		return true
 	}
 	words, method := idWords(text)
-	if len(words) > 0 && names(words[0], id) {
+	if len(words) > 0 && our.is(words[0]) {
 		return true
 	}
 	if r.comments != nested {
@@ -208,12 +208,12 @@ func (r reading) claims(value []byte, id string) bool {
 	if !odd {
 		return false
 	}
-	if anyNames(words, id) {
+	if our.isAnyOf(words) {
 		return true
 	}
 	// Nothing to go by: whatever is in front of the first semicolon, in comments too.
 	text, _ = reading{unknown, r.joins}.plain(value, true)
-	return anyNames(split(text), id)
+	return our.isAnyOf(split(text))
 }
 
 // idWords are the words of text that may be an authserv-id: those before the
@@ -263,6 +263,15 @@ func split(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return !inWord(c) })
 }
 
+// firstWord is the first word of text, empty if there is none.
+func firstWord(text string) string {
+	text = strings.TrimLeftFunc(text, func(c rune) bool { return !inWord(c) })
+	if end := strings.IndexFunc(text, func(c rune) bool { return !inWord(c) }); end >= 0 {
+		return text[:end]
+	}
+	return text
+}
+
 func inWord(c rune) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
@@ -283,10 +292,31 @@ const (
 	maxWords = 64
 )
 
-func names(word, id string) bool { return len(word) <= maxWord && hostName(word) == id }
+// ourName is what words of a field are compared with. Most readings find the same
+// words, and a word in U-labels is compared once.
+type ourName struct {
+	id     string
+	others map[string]bool // words in U-labels that are not our name
+}
 
-func anyNames(words []string, id string) bool {
-	return slices.ContainsFunc(words[:min(len(words), maxWords)], func(w string) bool { return names(w, id) })
+func (o *ourName) is(word string) bool {
+	if len(word) > maxWord || o.others[word] {
+		return false
+	}
+	if hostName(word) == o.id {
+		return true
+	}
+	if strings.ContainsFunc(word, func(c rune) bool { return c > unicode.MaxASCII }) {
+		if o.others == nil {
+			o.others = make(map[string]bool)
+		}
+		o.others[word] = true
+	}
+	return false
+}
+
+func (o *ourName) isAnyOf(words []string) bool {
+	return slices.ContainsFunc(words[:min(len(words), maxWords)], o.is)
 }
 
 // hostName brings a name into the form for comparison: case, trailing dots,

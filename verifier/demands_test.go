@@ -161,9 +161,9 @@ func TestLimits(t *testing.T) {
 			t.Errorf("11 signatures: %v", count)
 		}
 	})
-	t.Run("32 records", func(t *testing.T) {
+	t.Run("16 records", func(t *testing.T) {
 		t.Parallel()
-		for n, want := range map[int]verifier.Status{31: verifier.Pass, 32: verifier.PermError} {
+		for n, want := range map[int]verifier.Status{15: verifier.Pass, 16: verifier.PermError} {
 			w := newWorld()
 			var records []string
 			for range n {

@@ -88,7 +88,7 @@ func lookupFault(l *lookup) error {
 // wildcards put SPF and other records there, and each usable key is tried. If none is, the
 // refused record that says most about why comes with the error.
 func (v *Verifier) usable(records []string, sig *dkim.Signature) (keys []*key, refused *dkim.KeyRecord, err error) {
-	for _, txt := range records[:min(len(records), maxRecords)] {
+	for _, txt := range records[:min(len(records), resolver.MaxRecords)] {
 		one := v.keys.read(txt)
 		fault := v.refuse(one.KeyRecord, one.err, sig)
 		if fault == nil {

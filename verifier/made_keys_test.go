@@ -65,6 +65,7 @@ func madeKeys() []making {
 		head, tail := "v=DKIM1; k=rsa; n=", "; p="+p
 		return head + strings.Repeat("x", n-len(head)-len(tail)) + tail
 	}
+	filler := func(s string) string { return "v=spf1 " + strings.Repeat("include:"+s+".example.net ", 60) + "-all" }
 	sized := func(key string, bits int) making {
 		return making{
 			name: "key-of-" + key, sign: one(func(s *stamp) { s.key = key }), zone: []string{txtLine(madeKeyName, testRecord(key))},
@@ -144,6 +145,9 @@ func madeKeys() []making {
 
 		zoned("several-keys", passes(), txtLine(madeKeyName, testRecord("other")), txtLine(madeKeyName, good)),
 		zoned("several-keys-none-good", fails(), txtLine(madeKeyName, testRecord("other")), txtLine(madeKeyName, "v=spf1 -all")),
+		// Over UDP such an answer comes cut (TC): it is asked for over TCP.
+		zoned("truncated", passes(), txtLine(madeKeyName, filler("a")), txtLine(madeKeyName, filler("b")), txtLine(madeKeyName, filler("c")), txtLine(madeKeyName, good)),
+		zoned("truncated-without-key", permanent("the TXT record is not a DKIM key"), txtLine(madeKeyName, filler("a")), txtLine(madeKeyName, filler("b"))),
 		zoned("several-no-key", permanent("the TXT record is not a DKIM key"), txtLine(madeKeyName, "v=spf1 -all"), txtLine(madeKeyName, "v=DMARC1; p=none")),
 		zoned("wildcard", passes(), "*.example.org. 300 IN TXT \"v=spf1 -all\"", txtLine(madeKeyName, good)),
 		zoned("chain-of-aliases", passes(), alias(madeKeyName, "a.example.net"), alias("a.example.net", "b.example.net"), alias("b.example.net", "c.example.com"), txtLine("c.example.com", good)),

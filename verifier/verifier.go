@@ -26,7 +26,6 @@ type Resolver interface {
 // Limits and defaults.
 const (
 	maxLooked      = 100 // DKIM-Signature fields looked at
-	maxRecords     = 32  // TXT records at one name that are read
 	maxCandidates  = 4   // usable keys at one name that are tried
 	maxNameLength  = 253 // RFC 1035 section 2.3.4, as text
 	minAnyRSABits  = 1024

@@ -74,6 +74,14 @@ func (r source) flip(b []byte) {
 	}
 }
 
+var startOfB = regexp.MustCompile(`(?:^|;)[ \t\r\n]*b=`)
+
+// spanOfB is where the value of b= is in a signature, which has one.
+func spanOfB(s string) (start, end int) {
+	start = startOfB.FindStringIndex(s)[1]
+	return start, start + strings.IndexByte(s[start:]+";", ';')
+}
+
 // flipCase changes the case of one letter.
 func flipCase(s string) string {
 	if s == strings.ToUpper(s) {
@@ -190,8 +198,7 @@ var damages = []damage{
 	}},
 	{"b= folded elsewhere", func(r source, v *victim) {
 		v.value(v.signature(r), func(s string) string {
-			at := strings.LastIndex(s, "b=") + 2
-			end := at + strings.IndexByte(s[at:]+";", ';')
+			at, end := spanOfB(s)
 			b := unspaced(s[at:end])
 			n := r.IntN(len(b)-1) + 1
 			return s[:at] + r.of("", " ", "\r\n ") + b[:n] + r.of("\r\n\t", " ", "\r\n  ") + b[n:] + r.of("", " ") + s[end:]
@@ -222,8 +229,8 @@ var damages = []damage{
 	}},
 	{"b= changed", func(r source, v *victim) {
 		v.value(v.signature(r), func(s string) string {
-			at := strings.LastIndex(s, "b=") + 2
-			return s[:at] + r.somewhere(s[at:], `[A-Za-z0-9+/=]`, func(string) string { return r.of("A", "/", "=", "", "AA", "*") })
+			at, end := spanOfB(s)
+			return s[:at] + r.somewhere(s[at:end], `[A-Za-z0-9+/=]`, func(string) string { return r.of("A", "/", "=", "", "AA", "*") }) + s[end:]
 		})
 	}},
 	{"l= added", func(r source, v *victim) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dkimd/internal/dkim/dkimtest"
 )
 
 // plain reports whether a body is one that everybody canonicalizes alike.
@@ -73,7 +75,20 @@ func foreignSigners(t *testing.T) []foreign {
 		openDKIM("relaxed/simple", signRSA),
 		openDKIM("simple/simple", signRSA), // what 2.11 signs with Ed25519 under simple not even it verifies
 		openDKIM("relaxed/relaxed", signEd),
+		{"any order", signAnyOrder},
 	}
+}
+
+// signAnyOrder signs with the tags in any order, as section 3.2 of RFC 6376 allows: the programs above write b= last.
+func signAnyOrder(t *testing.T, r source, d draft) []byte {
+	t.Helper()
+	w := r.write("example.org")
+	r.Shuffle(len(w.tags), func(i, j int) { w.tags[i], w.tags[j] = w.tags[j], w.tags[i] })
+	raw, err := dkimtest.Sign(d.raw(), w.field(func() string { return r.of(" ", "\r\n\t", "") }), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw[:len(raw)-len(d.raw())]
 }
 
 const openDKIMSigner = "Mode s\nInternalHosts 0.0.0.0/0\nMultipleSignatures yes\nBodyLengthDB csl:length@example.net\nSubDomains yes\n"

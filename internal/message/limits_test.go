@@ -1,6 +1,8 @@
 package message_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +54,48 @@ func TestLimits(t *testing.T) {
 			addresses, ok := message.ReadAddresses([]byte(strings.TrimSuffix(strings.Repeat("a@b.example,", n), ",")))
 			if ok != want || len(addresses) != 1000 {
 				t.Errorf("%d addresses: %d read, %v", n, len(addresses), ok)
+			}
+		}
+	})
+	// Past the limits of a header, From is kept within limits of its own.
+	late := func(values ...string) message.Originator {
+		var h message.Header
+		for range message.MaxFields + 1 {
+			h.Add("X", " y")
+		}
+		for _, v := range values {
+			h.Add("From", v)
+		}
+		return message.ReadFrom(&h)
+	}
+	t.Run("512 KiB of late From", func(t *testing.T) {
+		t.Parallel()
+		const author = "a@b.example"
+		for n, lost := range map[int]bool{512 << 10: false, 512<<10 + 1: true} {
+			if got := late(strings.Repeat(" ", n-1000), strings.Repeat(" ", 1000-len(author))+author); got.Incomplete != lost {
+				t.Errorf("%d bytes: lost is %v", n, got.Incomplete)
+			}
+		}
+	})
+	t.Run("64 late From fields", func(t *testing.T) {
+		t.Parallel()
+		for n, lost := range map[int]bool{64: false, 65: true} {
+			if got := late(slices.Repeat([]string{" a@b.example"}, n)...); got.Incomplete != lost {
+				t.Errorf("%d fields: lost is %v", n, got.Incomplete)
+			}
+		}
+	})
+	t.Run("1000 domains of a From", func(t *testing.T) {
+		t.Parallel()
+		for n, lost := range map[int]bool{1000: false, 1001: true} {
+			var value strings.Builder
+			for i := range n {
+				fmt.Fprintf(&value, " a@d%d.example", i)
+			}
+			var h message.Header
+			h.Add("From", value.String())
+			if got := message.ReadFrom(&h); len(got.Claimed) != min(n, 1000) || got.Incomplete != lost {
+				t.Errorf("%d domains: %d claimed, lost is %v", n, len(got.Claimed), got.Incomplete)
 			}
 		}
 	})

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,4 +133,39 @@ func TestListenNamesEachFault(t *testing.T) {
 			t.Errorf("got %v; want %s", err, want)
 		}
 	}
+}
+
+// Four scrapes at once are answered, the fifth is told to come again.
+func TestScrapesAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	under, release := make(chan struct{}, 4), make(chan struct{})
+	var running atomic.Int32
+	w.state = func() metrics.State {
+		if running.Add(1) <= 4 {
+			under <- struct{}{}
+			<-release
+		}
+		return metrics.State{}
+	}
+	var scrapes sync.WaitGroup
+	for range 4 {
+		scrapes.Go(func() {
+			if status, _ := w.ask(http.MethodGet, "/metrics"); status != http.StatusOK {
+				t.Errorf("one of four: status %d", status)
+			}
+		})
+	}
+	for range 4 {
+		select {
+		case <-under:
+		case <-time.After(10 * time.Second):
+			t.Error("four scrapes do not run at once")
+		}
+	}
+	if status, _ := w.ask(http.MethodGet, "/metrics"); status != http.StatusServiceUnavailable {
+		t.Errorf("the fifth: status %d", status)
+	}
+	close(release)
+	scrapes.Wait()
 }
