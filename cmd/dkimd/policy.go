@@ -229,6 +229,12 @@ Exit status: 0 all cases come out as they say, 2 something to mend.`,
 		Args: arguments("[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
+				if !strings.HasSuffix(args[0], ".test.toml") {
+					return mend{
+						fmt.Errorf("%s is no file of test cases: the names of those end in .test.toml", args[0]),
+						"dkimd policy test " + strings.TrimSuffix(args[0], ".toml") + ".test.toml",
+					}
+				}
 				rules, faults := policy.Load(filepath.Dir(args[0]))
 				return testRules(std.out, rules, faults, args)
 			}
