@@ -126,6 +126,9 @@ func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio) error {
 			return mend{fmt.Errorf("read the log: %w", err), ""}
 		}
 		defer f.Close() //nolint:errcheck // only read
+		if compressed(f) {
+			return mend{fmt.Errorf("read the log: %s is compressed", file), "zcat " + file + " | dkimd log -"}
+		}
 		in = f
 		if q.follow {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -139,6 +142,13 @@ func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio) error {
 		}
 	}
 	return q.show(in, std)
+}
+
+// compressed reports whether logrotate has been there. A pipe is not asked: what is read from it is gone.
+func compressed(f io.ReaderAt) bool {
+	magic := make([]byte, 2)
+	n, _ := f.ReadAt(magic, 0)
+	return n == len(magic) && magic[0] == 0x1f && magic[1] == 0x8b
 }
 
 // logFile is where the stream is.
