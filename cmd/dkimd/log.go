@@ -162,6 +162,12 @@ func logFile(cmd *cobra.Command, args []string) (string, error) {
 		return "", faults
 	}
 	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
+		if c.Log.Format != "json" {
+			return "", mend{
+				fmt.Errorf("the log stream in %s has format %s, and only json can be read", c.Log.Output[i], c.Log.Format),
+				"where older records in it are JSON: dkimd log " + c.Log.Output[i],
+			}
+		}
 		return c.Log.Output[i], nil
 	}
 	hint := "name the file it ends up in, or: journalctl -u dkimd -o cat | dkimd log -"
