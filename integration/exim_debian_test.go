@@ -41,7 +41,7 @@ cat >/etc/exim4/update-exim4.conf.conf <<-END
 	dc_localdelivery='mail_spool'
 END
 # From here on it is docs/exim.md.
-install -m 0755 %[5]s /usr/bin/dkimd
+install -m 0755 %[5]s /usr/local/bin/dkimd
 mkdir -p /etc/exim4/dkimd
 cp %[4]s/dkimd/* /etc/exim4/dkimd/
 if [ %[3]s = true ]; then

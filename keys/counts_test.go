@@ -19,11 +19,13 @@ func TestCounts(t *testing.T) {
 	w.write("options.example/domain.toml", "expiry = 7")
 	w.write("waiting.example/s1.pem.new", rfc8463PEM) // does not sign yet
 	w.write("empty.example/domain.toml", "")
+	w.write("s1.pem", rfc8463PEM)
+	w.write("no..domain/s1.pem", rfc8463PEM)
 	s, _ := w.open()
 	if err := s.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	want := keys.Counts{Keys: 3, UnusableKeys: 2, Domains: 2, UnusableDomains: 2}
+	want := keys.Counts{Keys: 3, UnusableKeys: 2, Domains: 2, UnusableDomains: 2, Strays: 2}
 	if got := s.Counts(); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

@@ -37,6 +37,12 @@ func (s *Store) index(directory string, top fingerprint) {
 
 func (s *Store) fault(f *tomlfile.Fault) { s.faults = append(s.faults, *f) }
 
+// stray is the fault of what belongs to no domain: no mail is ours because of it.
+func (s *Store) stray(f *tomlfile.Fault) {
+	s.fault(f)
+	s.strays++
+}
+
 // enter takes in one entry of the directory of keys.
 func (s *Store) enter(directory string, entry fs.DirEntry) {
 	file := entry.Name()
@@ -56,15 +62,15 @@ func (s *Store) enter(directory string, entry fs.DirEntry) {
 	switch {
 	case !isDirectory && strings.HasSuffix(file, ".pem"):
 		home := filepath.Join(directory, "DOMAIN")
-		s.fault(&tomlfile.Fault{
+		s.stray(&tomlfile.Fault{
 			Path: path, Got: "a key that belongs to no domain", Want: "it in a directory named after the domain",
 			Hint: "mkdir -m 0750 " + quote(home) + " && mv " + quote(path) + " " + quote(filepath.Join(home, file)),
 		})
 	case !isDirectory:
 	case reason != "" && err != nil:
-		s.fault(unreadable(path, err))
+		s.stray(unreadable(path, err))
 	case reason != "":
-		s.fault(&tomlfile.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain", Hint: "rename or remove it"})
+		s.stray(&tomlfile.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain", Hint: "rename or remove it"})
 	default:
 		s.add(newDomain(name, path), file)
 	}

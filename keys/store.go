@@ -64,6 +64,7 @@ type Store struct {
 	domains []*Domain          // all, by name
 	named   map[string]*Domain // the same
 	faults  tomlfile.Faults    // that belong to no domain
+	strays  int                // how many of them are of files and directories that do not either
 	reader  *reader
 
 	opened  time.Time
@@ -208,11 +209,12 @@ type Counts struct {
 	Keys, UnusableKeys       int // those that can sign; those that cannot
 	Domains, UnusableDomains int // those with a key that can sign; those of which no key can
 	Unread                   int // domains whose directory is not read yet, and counts for nothing else
+	Strays                   int // faults of what lies beside the domains, and makes no mail ours to sign
 }
 
 // Counts is what is known by now: a key that is not read yet counts as one that can sign.
 func (s *Store) Counts() Counts {
-	var c Counts
+	c := Counts{Strays: s.strays}
 	for _, d := range s.domains {
 		if !d.reading.done.Load() {
 			c.Unread++

@@ -67,6 +67,7 @@ func benchDaemon(b *testing.B) (socket string) {
 	ctx, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
+		defer close(ended)
 		ended <- serve(ctx, filepath.Join(dir, "dkimd.toml"), true, nil, st.std, func(*daemon) { close(ready) })
 	}()
 	b.Cleanup(func() {

@@ -97,12 +97,7 @@ func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.L
 	if err != nil {
 		return err
 	}
-	for _, d := range domains {
-		// What is wrong with a key its result says.
-		faults = slices.DeleteFunc(faults, func(f tomlfile.Fault) bool {
-			return slices.ContainsFunc(d.Keys, func(k *keys.Key) bool { return k.Path == f.Path })
-		})
-	}
+	faults = besidesKeys(faults, domains) // what is wrong with a key its result says
 	failed, found := len(faults) > 0, false
 	for _, f := range faults {
 		report(std.err, f)
@@ -139,6 +134,16 @@ func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.L
 		return mend{fmt.Errorf("there is no key in %s", cfg.Sign.Directory), "dkimd key generate DOMAIN"}
 	}
 	return nil
+}
+
+// besidesKeys are the faults without those of single keys.
+func besidesKeys(faults tomlfile.Faults, domains []*keys.Domain) tomlfile.Faults {
+	for _, d := range domains {
+		faults = slices.DeleteFunc(faults, func(f tomlfile.Fault) bool {
+			return slices.ContainsFunc(d.Keys, func(k *keys.Key) bool { return k.Path == f.Path })
+		})
+	}
+	return faults
 }
 
 // domainsToCheck are one domain, or all, and what is wrong with them.

@@ -96,7 +96,11 @@ func listKeys(ctx context.Context, std stdio, directory, domain string) error {
 			failed = true
 			report(std.err, f)
 		}
-		if len(all) == 0 {
+		switch {
+		case len(all) > 0:
+		case len(own) > 0: // there may be keys: nobody can know
+			rows = append(rows, []string{d.Name, "-", "-", "-", "fault", d.Path, "see above"})
+		default:
 			rows = append(rows, []string{d.Name, "-", "-", "-", "no key", d.Path})
 		}
 	}

@@ -49,12 +49,17 @@ What it prints by default, and in zone and line, can go into a zone file as it i
 }
 
 func showKeys(ctx context.Context, std stdio, directory, domain, selector, form string) error {
-	domains, _, err := domainsToCheck(directory, domain)
+	domains, faults, err := domainsToCheck(directory, domain)
 	if err != nil {
 		return err
 	}
 	d := domains[0]
-	found, failed := false, false
+	// With a broken domain.toml nobody knows which keys there are: those below are not all.
+	faults = besidesKeys(faults, domains)
+	for _, f := range faults {
+		report(std.err, f)
+	}
+	found, shown, failed := false, false, len(faults) > 0
 	for _, k := range slices.Concat(d.Keys, d.Pending) {
 		if selector != "" && k.Selector != selector {
 			continue
@@ -70,6 +75,7 @@ func showKeys(ctx context.Context, std stdio, directory, domain, selector, form 
 		if err != nil {
 			return err
 		}
+		shown = true
 		switch form {
 		case formZone:
 			fmt.Fprintln(std.out, record)
@@ -83,12 +89,14 @@ func showKeys(ctx context.Context, std stdio, directory, domain, selector, form 
 		}
 	}
 	switch {
+	case !found && len(faults) > 0:
+		return errQuiet
 	case !found && selector != "":
 		return mend{fmt.Errorf("%s has no key with selector %q", d.Name, selector), "dkimd key list " + d.Name}
 	case !found:
 		return mend{fmt.Errorf("%s has no key", d.Name), "dkimd key generate " + d.Name}
 	}
-	if form == formAll {
+	if form == formAll && shown {
 		_, err = fmt.Fprintf(std.out, history, d.Name, d.Name)
 	}
 	if failed && err == nil {

@@ -126,6 +126,9 @@ func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio) error {
 			return mend{fmt.Errorf("read the log: %w", err), ""}
 		}
 		defer f.Close() //nolint:errcheck // only read
+		if compressed(f) {
+			return mend{fmt.Errorf("read the log: %s is compressed", file), "zcat " + file + " | dkimd log -"}
+		}
 		in = f
 		if q.follow {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -141,6 +144,13 @@ func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio) error {
 	return q.show(in, std)
 }
 
+// compressed reports whether logrotate has been there. A pipe is not asked: what is read from it is gone.
+func compressed(f io.ReaderAt) bool {
+	magic := make([]byte, 2)
+	n, _ := f.ReadAt(magic, 0)
+	return n == len(magic) && magic[0] == 0x1f && magic[1] == 0x8b
+}
+
 // logFile is where the stream is.
 func logFile(cmd *cobra.Command, args []string) (string, error) {
 	if len(args) > 0 {
@@ -152,6 +162,12 @@ func logFile(cmd *cobra.Command, args []string) (string, error) {
 		return "", faults
 	}
 	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
+		if c.Log.Format != "json" {
+			return "", mend{
+				fmt.Errorf("the log stream in %s has format %s, and only json can be read", c.Log.Output[i], c.Log.Format),
+				"where older records in it are JSON: dkimd log " + c.Log.Output[i],
+			}
+		}
 		return c.Log.Output[i], nil
 	}
 	hint := "name the file it ends up in, or: journalctl -u dkimd -o cat | dkimd log -"

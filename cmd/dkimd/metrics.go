@@ -47,7 +47,8 @@ func (d *daemon) state() metrics.State {
 
 // health says whether mail should come here. A domain whose keys or rules are
 // broken is a warning only: where its files are the same its mail fares no better, and
-// all other mail is handled as it should be. DNS that does not answer is none either:
+// all other mail is handled as it should be. So is what lies beside the domains: a host that
+// only verifies has no key that could sign. DNS that does not answer is none either:
 // every dkimd that asks the same servers would be out of use at the same time.
 func (d *daemon) health() metrics.Health {
 	var h metrics.Health
@@ -64,7 +65,7 @@ func (d *daemon) health() metrics.Health {
 	}
 	faults := s.allFaults()
 	keyFaults := s.keys.Faults()
-	if count := s.keys.Counts(); len(keyFaults) > 0 && count.Keys == 0 && count.Unread == 0 {
+	if count := s.keys.Counts(); len(keyFaults) > count.Strays && count.Keys == 0 && count.Unread == 0 {
 		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: mend what dkimd check prints, then send SIGHUP)")
 		h.Faults = append(h.Faults, texts(keyFaults)...)
 		faults = s.broken

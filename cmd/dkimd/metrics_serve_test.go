@@ -237,11 +237,15 @@ func TestReadinessWithoutAnyUsableKey(t *testing.T) {
 	}{
 		"the only key": {func(w *world) { w.write("keys/example.org/k1.pem", "junk") }, "k1.pem: got no PEM block"},
 		"the options":  {func(w *world) { w.write("keys/example.org/domain.toml", "expiry = 7") }, "domain.toml:1: expiry: got 7"},
-		"the directory": {func(w *world) {
-			if err := os.Rename(w.path("keys/example.org/k1.pem"), w.path("keys/k1.pem")); err != nil {
+		"the name": {func(w *world) {
+			if err := os.Rename(w.path("keys/example.org/k1.pem"), w.path("keys/example.org/k1.private")); err != nil {
 				w.t.Fatal(err)
 			}
-		}, "k1.pem: got a key that belongs to no domain"},
+		}, "k1.private: got a file that does not sign because of its name"},
+		"the only key, with a stray one": {func(w *world) {
+			w.write("keys/example.org/k1.pem", "junk")
+			w.write("keys/k2.pem", "junk")
+		}, "k1.pem: got no PEM block"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -254,6 +258,27 @@ func TestReadinessWithoutAnyUsableKey(t *testing.T) {
 			if strings.Count(body, test.fault) != 1 {
 				t.Errorf("said twice:\n%s", body)
 			}
+		})
+	}
+}
+
+// What lies beside the domains makes no mail ours to sign: who only verifies is ready.
+func TestReadinessWithAStrayKey(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ stray, warning string }{
+		"a key":       {"keys/k1.pem", "k1.pem: got a key that belongs to no domain"},
+		"a directory": {"keys/example..org/k1.pem", "example..org: got a directory whose name is no domain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := monitored(t)
+			if err := os.Rename(w.path("keys/example.org/k1.pem"), w.path("k1.pem")); err != nil {
+				t.Fatal(err)
+			}
+			w.write(test.stray, "junk")
+			w.start()
+			w.err.wait(t, 1, `msg="keys checked"`)
+			w.ready(200, "ready\nwarning: ", test.warning)
 		})
 	}
 }

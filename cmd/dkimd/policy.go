@@ -91,6 +91,8 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 		s.Sender = s.From[0]
 	}
 	switch {
+	case s.FromFields < 0 || s.FromFields > 100:
+		return m, nil, nil, usageError{fmt.Errorf("--from-fields: got %d; want a whole number from 0 to 100", s.FromFields), "policy explain --help"}
 	case len(args) == 0 && (described || bounce):
 		m, report, err = s.Message()
 		if err != nil {
@@ -102,7 +104,7 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	case described:
 		return m, nil, nil, usageError{errors.New("a message file has a From and signatures of its own"), "policy explain --help"}
 	case len(args) == 0:
-		return m, nil, nil, usageError{errors.New("explain: want a message file, or --from"), "policy explain --help"}
+		return m, nil, nil, usageError{errors.New("explain: want a message file, or --from or --sender"), "policy explain --help"}
 	}
 	raw, err := readMessage(args[0], std.in)
 	if err != nil {
@@ -155,7 +157,11 @@ func verified(ctx context.Context, c *config.Config, header *message.Header, bod
 }
 
 func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, list []policy.Explanation, v policy.Verdict) error {
-	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", cmp.Or(visible(strings.Join(m.From.Claimed, ", ")), "no domain"), visible(m.Sender), m.Client)
+	from := cmp.Or(visible(strings.Join(m.From.Claimed, ", ")), "no domain")
+	if m.From.Fields > 1 { // then no signature counts
+		from += fmt.Sprintf(", in %d fields", m.From.Fields)
+	}
+	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", from, visible(m.Sender), m.Client)
 	for i := range report.Results {
 		s := &report.Results[i]
 		fmt.Fprintf(w, "signature d=%s: %s", visible(s.Domain), s.Status)
@@ -192,8 +198,12 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 		}
 		fmt.Fprintln(w)
 	}
-	for _, domain := range unclaimed(m, list) {
+	left := unclaimed(m, list)
+	for _, domain := range left {
 		fmt.Fprintf(w, "\n%s: no file claims it\n", visible(domain))
+	}
+	if len(list) == 0 && len(left) == 0 {
+		fmt.Fprint(w, "\nno file judges mail that names no domain\n")
 	}
 	fmt.Fprintf(w, "\nverdict: %s\n", strings.TrimSpace(v.Action.String()+" "+v.Reply))
 	if enforced := v.Enforced(); enforced.Action != v.Action {
@@ -229,6 +239,12 @@ Exit status: 0 all cases come out as they say, 2 something to mend.`,
 		Args: arguments("[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
+				if !strings.HasSuffix(args[0], ".test.toml") {
+					return mend{
+						fmt.Errorf("%s is no file of test cases: the names of those end in .test.toml", args[0]),
+						"dkimd policy test " + strings.TrimSuffix(args[0], ".toml") + ".test.toml",
+					}
+				}
 				rules, faults := policy.Load(filepath.Dir(args[0]))
 				return testRules(std.out, rules, faults, args)
 			}

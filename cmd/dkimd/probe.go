@@ -156,9 +156,9 @@ func readMessage(file string, in io.Reader) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(in, maxStdin+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read the message: %w", err)
+		return nil, mend{fmt.Errorf("read the message: %w", err), ""}
 	case len(raw) > maxStdin:
-		return nil, fmt.Errorf("the message is larger than %d MiB", maxStdin>>20)
+		return nil, mend{fmt.Errorf("the message is larger than %d MiB", maxStdin>>20), ""}
 	case len(raw) == 0:
 		return nil, mend{fmt.Errorf("there is no message %s", where), ""}
 	}

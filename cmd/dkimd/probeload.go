@@ -27,9 +27,13 @@ func (p *probe) load(ctx context.Context, w io.Writer) error {
 	took := time.Since(began)
 
 	all := loaded{answers: map[string]int{}}
+	var faults []string
 	for _, o := range outcomes {
 		all.times = append(all.times, o.times...)
-		all.err = errors.Join(all.err, o.err)
+		if o.err != nil && !slices.Contains(faults, o.err.Error()) { // mostly all have the same
+			faults = append(faults, o.err.Error())
+			all.err = errors.Join(all.err, o.err)
+		}
 		all.refused = all.refused || o.refused
 		for answer, n := range o.answers {
 			all.answers[answer] += n

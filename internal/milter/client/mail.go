@@ -70,9 +70,9 @@ func (s *Session) transaction(m Mail) (r Result, ended bool, err error) {
 		do           func() (Result, error)
 	}{
 		{"data", "", NoData, NoReplyData, s.Data},
-		{"header", strconv.Itoa(len(fields)) + " fields", NoHeader, NoReplyHeader, func() (Result, error) { return s.header(fields) }},
+		{"header", count(len(fields), "field"), NoHeader, NoReplyHeader, func() (Result, error) { return s.header(fields) }},
 		{"end of header", "", NoEOH, NoReplyEOH, s.EndOfHeader},
-		{"body", strconv.Itoa(len(body)) + " bytes", NoBody, NoReplyBody, func() (Result, error) { return s.Body(body) }},
+		{"body", count(len(body), "byte"), NoBody, NoReplyBody, func() (Result, error) { return s.Body(body) }},
 	} {
 		if r, err = s.step(next.name, next.detail, next.no, next.noReply, next.do); err != nil || r.Action != Continue {
 			return r, false, err
@@ -143,4 +143,11 @@ func split(raw []byte) ([]field, []byte) {
 		raw = rest
 	}
 	return fields, nil
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
 }
