@@ -200,7 +200,7 @@ const (
 	// next when one has brought its first message, or after a moment: most connections
 	// wait for their SMTP client. Or a message of an old connection would have to wait
 	// until each of the crowd had its turn.
-	newcomersPerCore = 4
+	newcomersPerCore = 2
 	newcomerDelay    = time.Millisecond
 	// fullEvery is the least time between two lines about the cap of connections.
 	fullEvery = time.Minute
