@@ -49,7 +49,8 @@ func (r *keyring) read(txt string) *key {
 	}
 	k := &key{}
 	k.KeyRecord, k.err = dkim.ParseKeyRecord(txt)
-	if public, ok := k.PublicKey.(*rsa.PublicKey); ok && k.err == nil {
+	// Keys of other sizes are refused, or rare: nothing of them reaches OpenSSL.
+	if public, ok := k.PublicKey.(*rsa.PublicKey); ok && k.err == nil && k.Bits >= minAnyRSABits && k.Bits <= defaultRSABits {
 		k.fast = newFastVerify(public)
 	}
 	r.kept.Set(txt, k)
