@@ -139,7 +139,7 @@ func TestOnlyUsualKeysReachLibcrypto(t *testing.T) {
 		t.Fatal(err)
 	}
 	for bits, want := range map[int]bool{1016: false, 1024: true, 4096: true, 4104: false, 16384: false} {
-		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1)) //nolint:gosec // from the table
+		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 		k := ring.read(rsaRecord(t, &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}))
 		if k.err != nil || (k.fast != nil) != want {
 			t.Errorf("%d bits: fast %v, want %v; %v", bits, k.fast != nil, want, k.err)
