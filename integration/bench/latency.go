@@ -176,7 +176,7 @@ func unfoldable(head string) string {
 // disturbed measures the messages of others while something happens.
 func (w *world) disturbed(ctx context.Context, socket string, mails []client.Mail, add func(string, string, []time.Duration, error) error) error {
 	const within = "3 times the p99 before"
-	if err := linkKeys(filepath.Join(w.dir, "flat", rsaDomain(0)+".pem"), filepath.Join(w.dir, "keys"), manyKeys); err != nil {
+	if err := w.linkKeys(filepath.Join(w.dir, "keys"), manyKeys); err != nil {
 		return err
 	}
 	daemon := w.servers[subjectDkimd][verifyOne]
@@ -196,7 +196,8 @@ func (w *world) disturbed(ctx context.Context, socket string, mails []client.Mai
 }
 
 // linkKeys makes directories of n domains that share one key, which is linked.
-func linkKeys(key, dir string, n int) error {
+func (w *world) linkKeys(dir string, n int) error {
+	key := filepath.Join(w.dir, "flat", rsaDomain(0)+".pem")
 	for i := range n {
 		domain := filepath.Join(dir, manyDomain(i))
 		if err := os.Mkdir(domain, 0o700); err != nil {

@@ -268,7 +268,7 @@ func (w *world) signers(dir string, n int) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	return linkKeys(filepath.Join(w.dir, "flat", rsaDomain(0)+".pem"), dir, n)
+	return w.linkKeys(dir, n)
 }
 
 // signing has each of the first n domains of a daemon sign a message, and is how long each took.
