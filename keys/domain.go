@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 )
 
 // Domain is one directory of keys. What a Store or Find hands out has been read and changes no more.
@@ -20,7 +20,7 @@ type Domain struct {
 	Pending []*Key
 
 	signs  bool // has a .pem, usable or not: mail of this domain is ours to sign
-	faults tomlfile.Faults
+	faults fault.Faults
 
 	reading *reading
 }
@@ -55,7 +55,7 @@ func (d *Domain) Usable() bool {
 
 // Faults is all that is wrong with this domain as far as is known: keys that are
 // not checked yet have none. See Store.Wait.
-func (d *Domain) Faults() tomlfile.Faults {
+func (d *Domain) Faults() fault.Faults {
 	if !d.reading.done.Load() {
 		return nil
 	}

@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"dkimd/internal/fault"
 
-	"dkimd/internal/tomlfile"
+	"golang.org/x/sys/unix"
 )
 
 // maxFileBytes is the size of the largest key file and the largest domain.toml that is read.
@@ -71,18 +71,18 @@ func newRules(directory fingerprint, more []int) *rules {
 func (r *rules) owns(uid uint32) bool { return slices.Contains(r.owners, uid) }
 
 // checkKey is the fault that keeps a key file from being opened, or nil.
-func (r *rules) checkKey(path string, p fingerprint) *tomlfile.Fault {
+func (r *rules) checkKey(path string, p fingerprint) *fault.Fault {
 	const want = "a key file that others cannot read and only its owner can write"
 	mode := "mode " + octal(p.mode)
 	switch {
 	case !p.regular():
-		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a key file", Hint: notKey(path)}
+		return &fault.Fault{Path: path, Got: p.kind(), Want: "a key file", Hint: notKey(path)}
 	case p.mode&0o002 != 0:
-		return &tomlfile.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: r.mend(path, p)}
+		return &fault.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: r.mend(path, p)}
 	case p.mode&0o004 != 0:
-		return &tomlfile.Fault{Path: path, Got: mode + ", with which everybody can read the key", Want: want, Hint: r.mend(path, p)}
+		return &fault.Fault{Path: path, Got: mode + ", with which everybody can read the key", Want: want, Hint: r.mend(path, p)}
 	case p.mode&0o020 != 0:
-		return &tomlfile.Fault{Path: path, Got: mode + ", with which the group can write the key", Want: want, Hint: r.mend(path, p)}
+		return &fault.Fault{Path: path, Got: mode + ", with which the group can write the key", Want: want, Hint: r.mend(path, p)}
 	case !r.owns(p.uid):
 		return r.foreign(path, p)
 	case p.size == 0:
@@ -101,7 +101,7 @@ func (r *rules) mend(path string, p fingerprint) string {
 	return "chown " + r.owner() + " " + quote(path) + " && chmod 0640 " + quote(path)
 }
 
-func (r *rules) foreign(path string, p fingerprint) *tomlfile.Fault {
+func (r *rules) foreign(path string, p fingerprint) *fault.Fault {
 	want := "root as the owner"
 	if us := os.Geteuid(); us != 0 {
 		want += ", or the user dkimd runs as (" + strconv.Itoa(us) + ")"
@@ -110,19 +110,19 @@ func (r *rules) foreign(path string, p fingerprint) *tomlfile.Fault {
 	if p.regular() {
 		hint = r.mend(path, p)
 	}
-	return &tomlfile.Fault{Path: path, Got: "owner " + id(p.uid), Want: want, Hint: hint}
+	return &fault.Fault{Path: path, Got: "owner " + id(p.uid), Want: want, Hint: hint}
 }
 
 // owner is whom a file should belong to so that the daemon can read it at mode 0640.
 func (r *rules) owner() string { return "root:" + id(r.group) }
 
 // checkOptions is the fault that keeps a domain.toml from being believed: it says who may sign.
-func (r *rules) checkOptions(path string, p fingerprint) *tomlfile.Fault {
+func (r *rules) checkOptions(path string, p fingerprint) *fault.Fault {
 	switch {
 	case !p.regular():
-		return &tomlfile.Fault{Path: path, Got: p.kind(), Want: "a TOML file", Hint: "move it away"}
+		return &fault.Fault{Path: path, Got: p.kind(), Want: "a TOML file", Hint: "move it away"}
 	case p.mode&0o022 != 0:
-		return &tomlfile.Fault{
+		return &fault.Fault{
 			Path: path, Got: "mode " + octal(p.mode) + ", with which others than its owner can write it",
 			Want: "a file only its owner can write", Hint: "chmod go-w " + quote(path),
 		}
@@ -138,7 +138,7 @@ func (r *rules) checkOptions(path string, p fingerprint) *tomlfile.Fault {
 // signs: whoever can write in it can take keys away, but cannot bring any, since
 // the owner of each file is checked, and so not to sign would help nobody. A sticky bit
 // makes it fit: Kubernetes mounts secrets with mode 1777.
-func checkDirectory(path string, p fingerprint) *tomlfile.Fault {
+func checkDirectory(path string, p fingerprint) *fault.Fault {
 	if p.mode&0o022 == 0 || p.mode&unix.S_ISVTX != 0 {
 		return nil
 	}
@@ -146,19 +146,19 @@ func checkDirectory(path string, p fingerprint) *tomlfile.Fault {
 	if p.mode&0o002 != 0 {
 		who = "everybody"
 	}
-	return &tomlfile.Fault{
+	return &fault.Fault{
 		Path: path, Got: "mode " + octal(p.mode) + ", with which " + who + " can exchange the keys in it",
 		Want: "a directory only its owner can write", Hint: "chmod go-w " + quote(path),
 	}
 }
 
-func tooLarge(path string) *tomlfile.Fault {
-	return &tomlfile.Fault{Path: path, Got: "more than 64 KiB", Want: "a file of at most 64 KiB", Hint: "is this the file you mean?"}
+func tooLarge(path string) *fault.Fault {
+	return &fault.Fault{Path: path, Got: "more than 64 KiB", Want: "a file of at most 64 KiB", Hint: "is this the file you mean?"}
 }
 
 // read opens a file, lets check judge what was really opened, and reads it. A
 // pipe or device at the path neither blocks us nor is read. The caller clears what it gets.
-func (r *rules) read(path string, check func(string, fingerprint) *tomlfile.Fault) ([]byte, fingerprint, *tomlfile.Fault) {
+func (r *rules) read(path string, check func(string, fingerprint) *fault.Fault) ([]byte, fingerprint, *fault.Fault) {
 	// What is no regular file is not even opened: to open a device can act on it.
 	p, err := stat(path)
 	if err != nil {
@@ -191,8 +191,8 @@ func (r *rules) read(path string, check func(string, fingerprint) *tomlfile.Faul
 }
 
 // unreadable is the fault of a path that the system does not let us read.
-func unreadable(path string, err error) *tomlfile.Fault {
-	fault := &tomlfile.Fault{Path: path, Got: reason(err)}
+func unreadable(path string, err error) *fault.Fault {
+	fault := &fault.Fault{Path: path, Got: reason(err)}
 	var st unix.Stat_t
 	switch {
 	case errors.Is(err, unix.ELOOP):

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"dkimd/internal/fault"
 
-	"dkimd/internal/tomlfile"
+	"golang.org/x/sys/unix"
 )
 
 // index lists the domains of the directory. Their own directories are not opened
@@ -35,10 +35,10 @@ func (s *Store) index(directory string, top fingerprint) {
 	slices.SortFunc(s.domains, func(a, b *Domain) int { return strings.Compare(a.Name, b.Name) })
 }
 
-func (s *Store) fault(f *tomlfile.Fault) { s.faults = append(s.faults, *f) }
+func (s *Store) fault(f *fault.Fault) { s.faults = append(s.faults, *f) }
 
 // stray is the fault of what belongs to no domain: no mail is ours because of it.
-func (s *Store) stray(f *tomlfile.Fault) {
+func (s *Store) stray(f *fault.Fault) {
 	s.fault(f)
 	s.strays++
 }
@@ -62,7 +62,7 @@ func (s *Store) enter(directory string, entry fs.DirEntry) {
 	switch {
 	case !isDirectory && strings.HasSuffix(file, ".pem"):
 		home := filepath.Join(directory, "DOMAIN")
-		s.stray(&tomlfile.Fault{
+		s.stray(&fault.Fault{
 			Path: path, Got: "a key that belongs to no domain", Want: "it in a directory named after the domain",
 			Hint: "mkdir -m 0750 " + quote(home) + " && mv " + quote(path) + " " + quote(filepath.Join(home, file)),
 		})
@@ -70,7 +70,7 @@ func (s *Store) enter(directory string, entry fs.DirEntry) {
 	case reason != "" && err != nil:
 		s.stray(unreadable(path, err))
 	case reason != "":
-		s.stray(&tomlfile.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain", Hint: "rename or remove it"})
+		s.stray(&fault.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain", Hint: "rename or remove it"})
 	default:
 		s.add(newDomain(name, path), file)
 	}
@@ -91,19 +91,19 @@ func (s *Store) add(d *Domain, directory string) {
 		s.named[d.Name] = d
 		s.domains[slices.Index(s.domains, other)] = d
 	}
-	s.fault(&tomlfile.Fault{
+	s.fault(&fault.Fault{
 		Path: left.Path, Got: "a second directory for " + d.Name, Want: "one directory a domain",
 		Hint: "mv -n " + quote(left.Path) + "/* " + quote(kept.Path) + "/ && rmdir " + quote(left.Path),
 	})
 }
 
 // noDirectory is the fault of a path at which a directory should be.
-func noDirectory(path string, err error, want string) *tomlfile.Fault {
+func noDirectory(path string, err error, want string) *fault.Fault {
 	p, statErr := stat(path)
 	if statErr != nil || p.directory() {
 		return unreadable(path, err)
 	}
-	return &tomlfile.Fault{Path: path, Got: p.kind(), Want: want, Hint: "move it away"}
+	return &fault.Fault{Path: path, Got: p.kind(), Want: want, Hint: "move it away"}
 }
 
 // ignored reports names that are no keys and no domains on purpose: hidden files

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 )
 
 // pendingSuffix ends the names of key files that do not sign yet.
@@ -33,7 +33,7 @@ type outcome struct {
 	file    fingerprint // of the file in the index, or of that which was read
 	checked bool        // it was read, and is a key if there is no fault
 	private *Private    // nil while it is not kept
-	fault   *tomlfile.Fault
+	fault   *fault.Fault
 }
 
 // settled reports whether no reading is needed to say what Load returns.
@@ -75,7 +75,7 @@ func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error bel
 }
 
 // Load is the key. If it is not parsed it is read now; the wait ends with ctx,
-// the reading does not. A key that cannot be used is a tomlfile.Fault, the same at each
+// the reading does not. A key that cannot be used is a fault.Fault, the same at each
 // call: the file is not looked at again.
 func (k *Key) Load(ctx context.Context) (*Private, error) {
 	o := k.outcome.Load()
@@ -152,7 +152,7 @@ func (k *Key) parse(why purpose) (o *outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.reader.log.Error("panic in parsing a key", "path", k.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			o = &outcome{checked: true, fault: &tomlfile.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate, Hint: "report it with the stack in the log"}}
+			o = &outcome{checked: true, fault: &fault.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate, Hint: "report it with the stack in the log"}}
 		}
 	}()
 	data, file, fault := k.reader.rules.read(k.Path, k.reader.rules.checkKey)
@@ -177,7 +177,7 @@ func (k *Key) drop() {
 }
 
 // refuse settles a key that cannot be used.
-func (k *Key) refuse(file fingerprint, fault *tomlfile.Fault) *outcome {
+func (k *Key) refuse(file fingerprint, fault *fault.Fault) *outcome {
 	o := &outcome{file: file, checked: true, fault: fault}
 	k.outcome.Store(o)
 	k.reader.log.Warn("key cannot be used", "domain", k.Domain, "selector", k.Selector, "fault", fault.Error())
@@ -195,4 +195,4 @@ func (k *Key) fits(now fingerprint) bool {
 func (k *Key) usable() bool { return k.outcome.Load().fault == nil }
 
 // fault is what is wrong with the key as far as is known, or nil.
-func (k *Key) fault() *tomlfile.Fault { return k.outcome.Load().fault }
+func (k *Key) fault() *fault.Fault { return k.outcome.Load().fault }

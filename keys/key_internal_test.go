@@ -21,9 +21,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"dkimd/internal/fault"
 
-	"dkimd/internal/tomlfile"
+	"golang.org/x/sys/unix"
 )
 
 const seedPEM = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n"
@@ -105,7 +105,7 @@ func TestUnreadable(t *testing.T) {
 	us := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
 	group := os.Getegid()
 	r := newRules(fingerprint{}, nil)
-	var fault *tomlfile.Fault
+	var fault *fault.Fault
 	asNobody(t, func() { _, _, fault = r.read(dir+"/s1.pem", r.checkKey) })
 	want := fmt.Sprintf("%s/s1.pem: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s/s1.pem && chmod 0640 %s/s1.pem)", dir, us, us, group, dir, dir)
 	if fault == nil || fault.Error() != want {
@@ -192,7 +192,7 @@ func TestOnlyTheKeyIsOpened(t *testing.T) {
 	}
 	r := newRules(fingerprint{}, nil)
 	calls := 0
-	_, _, fault := r.read(path, func(path string, p fingerprint) *tomlfile.Fault {
+	_, _, fault := r.read(path, func(path string, p fingerprint) *fault.Fault {
 		if calls++; calls == 1 {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/internal/tomlfile"
 )
@@ -31,7 +32,7 @@ type Options struct {
 // readOptions reads what a domain.toml says about a domain. broken: it cannot be
 // told what the administrator wants, so nothing signs. A selector without key is
 // a fault too, but the others go on.
-func readOptions(d *Domain, path string, data []byte) (o Options, faults tomlfile.Faults, broken bool) {
+func readOptions(d *Domain, path string, data []byte) (o Options, faults fault.Faults, broken bool) {
 	file := tomlfile.Parse(path, data)
 	root := file.Root()
 	o.Subdomains = root.Bool("subdomains", false)

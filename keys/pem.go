@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"strings"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 )
 
 // The sizes of RSA keys that sign: RFC 8301 section 3.2 sets the lower bound, and
@@ -34,7 +34,7 @@ const wantPrivate = "one RSA or Ed25519 private key as PEM"
 // Three forms are read: PKCS #8 (RFC 5958), which Generate and openssl genpkey
 // write; PKCS #1 (RFC 8017 appendix A.1.2), from opendkim-genkey; and
 // an Ed25519 seed as one line of base64, alone (dkimpy's dknewkey) or followed by the public key (rspamadm dkim_keygen).
-func parse(path string, data []byte) (*Private, *tomlfile.Fault) {
+func parse(path string, data []byte) (*Private, *fault.Fault) {
 	defer clear(data)
 	content := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 	if len(content) == 0 {
@@ -59,14 +59,14 @@ func parse(path string, data []byte) (*Private, *tomlfile.Fault) {
 	}
 	switch {
 	case len(blocks) < marks:
-		return nil, &tomlfile.Fault{
+		return nil, &fault.Fault{
 			Path: path, Got: "damaged PEM: a BEGIN line without its END line, or no base64 between them", Want: wantPrivate,
 			Hint: "copy the whole file anew, or make a new key",
 		}
 	case len(blocks) == 2 && blocks[0].Type == "EC PARAMETERS":
 		return parseBlock(path, blocks[1])
 	case len(blocks) > 1:
-		return nil, &tomlfile.Fault{Path: path, Got: several(blocks), Want: wantPrivate, Hint: "move all but the private key into another file"}
+		return nil, &fault.Fault{Path: path, Got: several(blocks), Want: wantPrivate, Hint: "move all but the private key into another file"}
 	}
 	return parseBlock(path, blocks[0])
 }
@@ -84,10 +84,10 @@ func several(blocks []*pem.Block) string {
 }
 
 // parseBlock reads one PEM block (RFC 7468).
-func parseBlock(path string, block *pem.Block) (*Private, *tomlfile.Fault) {
+func parseBlock(path string, block *pem.Block) (*Private, *fault.Fault) {
 	if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
 		clearText := quote(path + ".new") // which never signs
-		return nil, &tomlfile.Fault{
+		return nil, &fault.Fault{
 			Path: path, Got: "an encrypted private key", Want: "a private key without passphrase",
 			Hint: "openssl pkey -in " + quote(path) + " -out " + clearText + " && mv " + clearText + " " + quote(path),
 		}
@@ -102,7 +102,7 @@ func parseBlock(path string, block *pem.Block) (*Private, *tomlfile.Fault) {
 	case "OPENSSH PRIVATE KEY":
 		return nil, otherType(path, "an OpenSSH private key")
 	case "PUBLIC KEY", "RSA PUBLIC KEY":
-		return nil, &tomlfile.Fault{Path: path, Got: "a public key", Want: wantPrivate, Hint: "the public key goes into DNS; its private one belongs here"}
+		return nil, &fault.Fault{Path: path, Got: "a public key", Want: wantPrivate, Hint: "the public key goes into DNS; its private one belongs here"}
 	case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 		return nil, otherType(path, "a certificate")
 	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
@@ -111,8 +111,8 @@ func parseBlock(path string, block *pem.Block) (*Private, *tomlfile.Fault) {
 	return nil, otherType(path, "a PEM block of type "+short(block.Type))
 }
 
-func otherType(path, got string) *tomlfile.Fault {
-	return &tomlfile.Fault{Path: path, Got: got, Want: wantPrivate, Hint: notKey(path)}
+func otherType(path, got string) *fault.Fault {
+	return &fault.Fault{Path: path, Got: got, Want: wantPrivate, Hint: notKey(path)}
 }
 
 // notKey is what to do about a file that never was a key to sign with.
@@ -122,9 +122,9 @@ func notKey(path string) string {
 
 // parseDER tells the forms apart by what they contain, not by the label: some
 // tools write PKCS #8 under the label of PKCS #1.
-func parseDER(path string, der []byte) (*Private, *tomlfile.Fault) {
+func parseDER(path string, der []byte) (*Private, *fault.Fault) {
 	if len(der) > maxDER {
-		return nil, &tomlfile.Fault{Path: path, Got: "a private key of " + strconv.Itoa(len(der)) + " bytes", Want: wantPrivate, Hint: notKey(path)}
+		return nil, &fault.Fault{Path: path, Got: "a private key of " + strconv.Itoa(len(der)) + " bytes", Want: wantPrivate, Hint: notKey(path)}
 	}
 	if len(der) == ed25519.SeedSize {
 		return privateEd25519(ed25519.NewKeyFromSeed(der)), nil
@@ -167,7 +167,7 @@ func parseDER(path string, der []byte) (*Private, *tomlfile.Fault) {
 
 // parseRSA reads an RSAPrivateKey (RFC 8017 appendix A.1.2). Its numbers are
 // measured before anything is computed with them.
-func parseRSA(path string, der []byte) (*Private, *tomlfile.Fault) {
+func parseRSA(path string, der []byte) (*Private, *fault.Fault) {
 	var size struct {
 		Version       int
 		N, E, D, P, Q *big.Int
@@ -180,7 +180,7 @@ func parseRSA(path string, der []byte) (*Private, *tomlfile.Fault) {
 		return nil, damaged(path, "RSA")
 	}
 	if bits < MinRSABits || bits > MaxRSABits {
-		return nil, &tomlfile.Fault{
+		return nil, &fault.Fault{
 			Path: path, Got: "an RSA key of " + strconv.Itoa(bits) + " bits",
 			Want: "1024 to 4096 bits (RFC 8301 section 3.2)", Hint: notKey(path),
 		}
@@ -193,12 +193,12 @@ func parseRSA(path string, der []byte) (*Private, *tomlfile.Fault) {
 	return privateRSA(key), nil
 }
 
-func damaged(path, what string) *tomlfile.Fault {
-	return &tomlfile.Fault{Path: path, Got: "a damaged " + what + " key", Want: wantPrivate, Hint: "openssl pkey -noout -check -in " + quote(path)}
+func damaged(path, what string) *fault.Fault {
+	return &fault.Fault{Path: path, Got: "a damaged " + what + " key", Want: wantPrivate, Hint: "openssl pkey -noout -check -in " + quote(path)}
 }
 
 // parseBare reads what has no BEGIN line.
-func parseBare(path string, content []byte) (*Private, *tomlfile.Fault) {
+func parseBare(path string, content []byte) (*Private, *fault.Fault) {
 	raw := make([]byte, base64.StdEncoding.DecodedLen(len(content)))
 	defer clear(raw)
 	if n, err := base64.StdEncoding.Decode(raw, content); err == nil {
@@ -208,20 +208,20 @@ func parseBare(path string, content []byte) (*Private, *tomlfile.Fault) {
 		case ed25519.PrivateKeySize:
 			key := ed25519.NewKeyFromSeed(raw[:ed25519.SeedSize])
 			if !bytes.Equal(key, raw[:n]) {
-				return nil, &tomlfile.Fault{Path: path, Got: "an Ed25519 key whose two halves do not belong together", Want: wantPrivate, Hint: notKey(path)}
+				return nil, &fault.Fault{Path: path, Got: "an Ed25519 key whose two halves do not belong together", Want: wantPrivate, Hint: notKey(path)}
 			}
 			return privateEd25519(key), nil
 		}
 	}
 	if content[0] == 0x30 && len(content) > 1 && content[1] >= 0x80 || content[0] == 0x30 && bytes.IndexByte(content, 0) >= 0 {
 		pemFile := quote(path + ".new")
-		return nil, &tomlfile.Fault{
+		return nil, &fault.Fault{
 			Path: path, Got: "something binary, perhaps DER", Want: wantPrivate,
 			Hint: "openssl pkey -inform DER -in " + quote(path) + " -out " + pemFile + " && mv " + pemFile + " " + quote(path),
 		}
 	}
 	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
-		return nil, &tomlfile.Fault{Path: path, Got: "UTF-16 text", Want: wantPrivate, Hint: "convert the file: iconv -f utf-16 -t utf-8"}
+		return nil, &fault.Fault{Path: path, Got: "UTF-16 text", Want: wantPrivate, Hint: "convert the file: iconv -f utf-16 -t utf-8"}
 	}
 	return nil, otherType(path, "no PEM block")
 }

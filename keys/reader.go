@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 )
 
 // reader reads the domains and keys of one store.
@@ -64,7 +64,7 @@ func (r *reader) readDomain(d *Domain) {
 		if p := recover(); p != nil {
 			r.log.Error("panic in reading a domain", "path", d.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			d.signs, d.Keys = true, nil
-			d.faults = append(d.faults, tomlfile.Fault{Path: d.Path, Got: "a directory that makes dkimd fail", Want: "the keys of a domain", Hint: "report it with the stack in the log"})
+			d.faults = append(d.faults, fault.Fault{Path: d.Path, Got: "a directory that makes dkimd fail", Want: "the keys of a domain", Hint: "report it with the stack in the log"})
 		}
 	}()
 	dir, err := openDirectory(d.Path)
@@ -73,7 +73,7 @@ func (r *reader) readDomain(d *Domain) {
 			return // since it was listed
 		}
 		// Its mail is ours to sign, only we cannot.
-		d.signs, d.faults = true, tomlfile.Faults{*unreadable(d.Path, err)}
+		d.signs, d.faults = true, fault.Faults{*unreadable(d.Path, err)}
 		return
 	}
 	defer dir.close()
@@ -84,7 +84,7 @@ func (r *reader) readDomain(d *Domain) {
 func (r *reader) readDirectory(d *Domain, dir *directory) {
 	if !r.rules.owns(dir.print.uid) {
 		// Everything in there is that user's doing, whoever owns the files: links, for one.
-		d.signs, d.faults = true, tomlfile.Faults{*r.rules.foreign(d.Path, dir.print)}
+		d.signs, d.faults = true, fault.Faults{*r.rules.foreign(d.Path, dir.print)}
 		return
 	}
 	if fault := checkDirectory(d.Path, dir.print); fault != nil {
@@ -132,7 +132,7 @@ func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 	path := filepath.Join(d.Path, file)
 	selector, reason := selectorName(written, d.Name, asPublished)
 	if reason != "" {
-		d.faults = append(d.faults, tomlfile.Fault{
+		d.faults = append(d.faults, fault.Fault{
 			Path: path, Got: "a file whose name is no selector: " + reason, Want: "SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR",
 			Hint: "rename it to the selector that its record in DNS has",
 		})
@@ -180,7 +180,7 @@ func (d *Domain) unique() {
 		if asNamed(k) {
 			kept[i], left = k, kept[i]
 		}
-		d.faults = append(d.faults, tomlfile.Fault{
+		d.faults = append(d.faults, fault.Fault{
 			Path: left.Path, Got: "a second key for selector " + k.Selector, Want: "one file a selector",
 			Hint: "mv " + quote(left.Path) + " " + quote(left.Path+".old"),
 		})
@@ -194,7 +194,7 @@ func (d *Domain) unnamed(files []string) {
 	for _, file := range files {
 		path := filepath.Join(d.Path, file)
 		as := strings.TrimSuffix(path, filepath.Ext(path)) + ".pem"
-		d.faults = append(d.faults, tomlfile.Fault{
+		d.faults = append(d.faults, fault.Fault{
 			Path: path, Got: "a file that does not sign because of its name", Want: "SELECTOR.pem",
 			Hint: "mv -n " + quote(path) + " " + quote(as),
 		})

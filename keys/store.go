@@ -18,7 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 )
 
 // ErrClosed says that keys are left unread because the store was closed.
@@ -63,7 +63,7 @@ func (unmetered) EngineFailed() {}
 type Store struct {
 	domains []*Domain          // all, by name
 	named   map[string]*Domain // the same
-	faults  tomlfile.Faults    // that belong to no domain
+	faults  fault.Faults       // that belong to no domain
 	strays  int                // how many of them are of files and directories that do not either
 	reader  *reader
 
@@ -81,7 +81,7 @@ type Store struct {
 // to check every key in the background. There is always a store, and the faults are
 // what the list shows to be wrong; none of them keeps the rest from signing. What reading
 // finds is logged, and in Faults after Wait.
-func Open(c Config) (*Store, tomlfile.Faults) {
+func Open(c Config) (*Store, fault.Faults) {
 	s := &Store{opened: time.Now(), checked: make(chan struct{}), stop: make(chan struct{})}
 	top, err := stat(c.Directory)
 	s.reader = newReader(c, top)
@@ -196,7 +196,7 @@ func (s *Store) Domains() []*Domain {
 }
 
 // Faults is all that is wrong as far as is known by now; after Wait that is everything.
-func (s *Store) Faults() tomlfile.Faults {
+func (s *Store) Faults() fault.Faults {
 	faults := slices.Clone(s.faults)
 	for _, d := range s.domains {
 		faults = append(faults, d.Faults()...)

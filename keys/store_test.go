@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 	"dkimd/keys"
 )
 
@@ -215,7 +215,7 @@ func TestNothingIsReadTwice(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = late.Keys[0].Load(within(t))
-	if fault, ok := errors.AsType[tomlfile.Fault](err); !ok || fault.Error() != path+": got no such file or directory; want a file" {
+	if fault, ok := errors.AsType[fault.Fault](err); !ok || fault.Error() != path+": got no such file or directory; want a file" {
 		t.Errorf("Load of a vanished file: %v", err)
 	}
 	w.write("example.org/s1.pem", rfc8463PEM)

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 	"dkimd/keys"
 )
 
@@ -90,7 +90,7 @@ func (w *world) check(err error) {
 }
 
 // open opens the store and waits for its keys.
-func (w *world) open() (*keys.Store, tomlfile.Faults) {
+func (w *world) open() (*keys.Store, fault.Faults) {
 	w.t.Helper()
 	s, _ := keys.Open(keys.Config{Directory: w.dir})
 	w.t.Cleanup(s.Close)
@@ -107,7 +107,7 @@ func within(t *testing.T) context.Context {
 }
 
 // texts are faults with the world's directory left out.
-func (w *world) texts(faults tomlfile.Faults) string {
+func (w *world) texts(faults fault.Faults) string {
 	var all []string
 	for _, f := range faults {
 		all = append(all, strings.ReplaceAll(f.Error(), w.dir+"/", ""))

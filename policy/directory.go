@@ -11,8 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/message"
-	"dkimd/internal/tomlfile"
 )
 
 // Bounds of the rules directory.
@@ -26,7 +26,7 @@ const (
 // DOMAIN.toml that cannot be used is replaced by one that defers that domain's
 // mail, and with a _default.toml that cannot be used, or a directory that cannot
 // be read, DefaultBroken reports true.
-func Load(dir string) (*Rules, tomlfile.Faults) {
+func Load(dir string) (*Rules, fault.Faults) {
 	l := loader{
 		rules:  &Rules{files: map[string]*file{}},
 		shared: map[[sha256.Size]byte]*program{},
@@ -65,7 +65,7 @@ func Load(dir string) (*Rules, tomlfile.Faults) {
 
 type loader struct {
 	rules  *Rules
-	faults tomlfile.Faults
+	faults fault.Faults
 	shared map[[sha256.Size]byte]*program // by content: hosters give most domains the same rules
 	paths  map[string]string              // by domain
 	count  int
@@ -81,7 +81,7 @@ func isRules(name string) bool {
 }
 
 func (l *loader) fault(path, got, want, hint string) {
-	l.faults = append(l.faults, tomlfile.Fault{Path: path, Got: got, Want: want, Hint: hint})
+	l.faults = append(l.faults, fault.Fault{Path: path, Got: got, Want: want, Hint: hint})
 }
 
 func (l *loader) unreadable(dir string, err error) {
@@ -151,7 +151,7 @@ func (l *loader) load(dir, name string) {
 	}
 	l.rules.files[domain] = &file{name: name, domain: domain, program: p}
 	if domain == "default" {
-		l.rules.warnings = append(l.rules.warnings, tomlfile.Fault{
+		l.rules.warnings = append(l.rules.warnings, fault.Fault{
 			Path: path, Got: "rules for a domain named default", Want: defaultName + " for the mail no other file claims", Hint: "rename it",
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 	"dkimd/verifier"
 )
@@ -42,7 +43,7 @@ type program struct {
 	aligned    bool     // a rule counts the signatures aligned with the sender
 	signers    []string // domains that rules name, each once
 
-	faults, warnings tomlfile.Faults // without their path
+	faults, warnings fault.Faults // without their path
 }
 
 // file is a program under the name of a domain.

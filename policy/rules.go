@@ -13,8 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/message"
-	"dkimd/internal/tomlfile"
 )
 
 // Rules is every rules file of a directory, compiled. It never changes after
@@ -24,7 +24,7 @@ type Rules struct {
 	fallback      *file            // _default.toml; nil: there is none
 	defaultBroken bool
 	stops         bool // a file in enforce mode can keep a message from its recipients
-	warnings      tomlfile.Faults
+	warnings      fault.Faults
 	tests         []string // files of test cases
 }
 
@@ -54,7 +54,7 @@ func (r *Rules) Empty() bool { return r.Len() == 0 && (r == nil || r.fallback ==
 func (r *Rules) DefaultBroken() bool { return r != nil && r.defaultBroken }
 
 // Warnings is what works but is likely not what the operator wants.
-func (r *Rules) Warnings() []tomlfile.Fault {
+func (r *Rules) Warnings() []fault.Fault {
 	if r == nil {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 )
 
@@ -30,10 +31,10 @@ func (r *Rules) Tests() []string {
 // RunTest tries the cases of a file on the rules, as if every rules file were in
 // enforce mode. It returns how many there are and what is wrong: mistakes in the
 // file, and cases that do not come out as they say.
-func (r *Rules) RunTest(path string) (int, tomlfile.Faults) {
+func (r *Rules) RunTest(path string) (int, fault.Faults) {
 	data, err := readFile(path)
 	if err != nil {
-		return 0, tomlfile.Faults{{Path: path, Got: reason(err), Want: "a file that dkimd can read"}}
+		return 0, fault.Faults{{Path: path, Got: reason(err), Want: "a file that dkimd can read"}}
 	}
 	doc := tomlfile.Parse(path, data)
 	tables := doc.Root().Tables("case")
@@ -44,14 +45,14 @@ func (r *Rules) RunTest(path string) (int, tomlfile.Faults) {
 	if faults := doc.Faults(); len(faults) > 0 {
 		return len(cases), faults
 	}
-	var faults tomlfile.Faults
+	var faults fault.Faults
 	for i, t := range tables {
 		if got, want := cases[i].try(r); got != "" {
-			faults = append(faults, tomlfile.Fault{Path: path, Line: t.Line(), Key: fmt.Sprintf("case[%d] %q", i+1, cases[i].name), Got: got, Want: want, Hint: "dkimd policy explain"})
+			faults = append(faults, fault.Fault{Path: path, Line: t.Line(), Key: fmt.Sprintf("case[%d] %q", i+1, cases[i].name), Got: got, Want: want, Hint: "dkimd policy explain"})
 		}
 	}
 	if len(cases) == 0 {
-		faults = append(faults, tomlfile.Fault{Path: path, Got: "no [[case]]", Want: "at least one"})
+		faults = append(faults, fault.Fault{Path: path, Got: "no [[case]]", Want: "at least one"})
 	}
 	return len(cases), faults
 }

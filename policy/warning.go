@@ -3,15 +3,16 @@ package policy
 import (
 	"strconv"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 	"dkimd/verifier"
 )
 
 // warn finds what a file allows but its author cannot want.
-func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) tomlfile.Faults {
-	var found tomlfile.Faults
+func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) fault.Faults {
+	var found fault.Faults
 	warn := func(t *tomlfile.Table, key, got, want, hint string) {
-		found = append(found, tomlfile.Fault{Line: t.LineOf(key), Key: t.KeyPath(key), Got: got, Want: want, Hint: hint})
+		found = append(found, fault.Fault{Line: t.LineOf(key), Key: t.KeyPath(key), Got: got, Want: want, Hint: hint})
 	}
 	tags := false
 	end := 0 // the unconditional rule that ends the file, counted from 1

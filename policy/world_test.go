@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/message"
-	"dkimd/internal/tomlfile"
 	"dkimd/policy"
 	"dkimd/verifier"
 )
@@ -122,7 +122,7 @@ func said(v policy.Verdict) string {
 }
 
 // texts are faults as the operator reads them, without the directory.
-func texts(dir string, faults tomlfile.Faults) string {
+func texts(dir string, faults fault.Faults) string {
 	lines := make([]string, 0, len(faults))
 	for _, f := range faults {
 		lines = append(lines, strings.ReplaceAll(f.Error(), dir+"/", ""))

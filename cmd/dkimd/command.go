@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"dkimd/internal/exim"
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 
 	"github.com/spf13/cobra"
 )
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 
 func exitStatus(err error, stderr io.Writer) int {
 	var (
-		faults tomlfile.Faults
+		faults fault.Faults
 		fix    mend
 		usage  usageError
 	)

@@ -10,15 +10,15 @@ import (
 	"syscall"
 
 	"dkimd/internal/config"
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 )
 
 // atKey gives faults that only show when a configuration is put to use their
 // place in the file. Where there is another error among them, it is that.
 func atKey(c *config.Config, errs ...error) error {
-	var all tomlfile.Faults
+	var all fault.Faults
 	for _, err := range errs {
-		faults, ok := errors.AsType[tomlfile.Faults](err)
+		faults, ok := errors.AsType[fault.Faults](err)
 		if !ok {
 			return err
 		}
@@ -28,7 +28,7 @@ func atKey(c *config.Config, errs ...error) error {
 }
 
 // outputFaults say why outputs of the log stream cannot be opened: one each.
-func outputFaults(outputs []string, err error) tomlfile.Faults {
+func outputFaults(outputs []string, err error) fault.Faults {
 	errs := []error{err}
 	if joined, ok := errors.AsType[interface {
 		error
@@ -36,9 +36,9 @@ func outputFaults(outputs []string, err error) tomlfile.Faults {
 	}](err); ok {
 		errs = joined.Unwrap()
 	}
-	faults := make(tomlfile.Faults, 0, len(errs))
+	faults := make(fault.Faults, 0, len(errs))
 	for _, err := range errs {
-		f := tomlfile.Fault{Key: "log.output", Want: "a file that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can write"}
+		f := fault.Fault{Key: "log.output", Want: "a file that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can write"}
 		failed, ok := errors.AsType[*fs.PathError](err)
 		if !ok {
 			f.Got, f.Hint = "an output that cannot be opened", err.Error()

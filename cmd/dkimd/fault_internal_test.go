@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"dkimd/internal/config"
+	"dkimd/internal/fault"
 	"dkimd/internal/resolver"
-	"dkimd/internal/tomlfile"
 )
 
 // The daemon serves with a broken part, and its log has the very line that check prints.
@@ -120,7 +120,7 @@ func TestFaultsAreLocated(t *testing.T) {
 	var got []string
 	keys := []string{"milter.listen[2]", "milter.listen[9]", "exim.listen[1]", "log.output", "milter.socket_mode[1]", "hostname", "milter.listen.x"}
 	for _, key := range keys {
-		f := c.Locate(tomlfile.Faults{{Key: key}})[0]
+		f := c.Locate(fault.Faults{{Key: key}})[0]
 		got = append(got, f.Key+":"+strconv.Itoa(f.Line))
 	}
 	want := []string{"milter.listen[2]:5", "milter.listen[9]:3", "exim.listen:8", "log.output:0", "milter.socket_mode:0", "hostname:0", "milter.listen.x:0"}
@@ -128,11 +128,11 @@ func TestFaultsAreLocated(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	c.Path = w.path("absent.toml")
-	if f := c.Locate(tomlfile.Faults{{Key: "milter.listen[1]", Got: "x"}})[0]; f.Error() != w.path("absent.toml")+": milter.listen: got x" {
+	if f := c.Locate(fault.Faults{{Key: "milter.listen[1]", Got: "x"}})[0]; f.Error() != w.path("absent.toml")+": milter.listen: got x" {
 		t.Errorf("all are defaults: %v", f)
 	}
 	other := errors.New("something else")
-	if err := atKey(c, tomlfile.Faults{{Key: "hostname"}}, other); !errors.Is(err, other) {
+	if err := atKey(c, fault.Faults{{Key: "hostname"}}, other); !errors.Is(err, other) {
 		t.Errorf("got %v", err)
 	}
 }

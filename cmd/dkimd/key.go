@@ -8,8 +8,8 @@ import (
 	"slices"
 
 	"dkimd/internal/config"
+	"dkimd/internal/fault"
 	"dkimd/internal/resolver"
-	"dkimd/internal/tomlfile"
 	"dkimd/keys"
 
 	"github.com/spf13/cobra"
@@ -137,9 +137,9 @@ func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.L
 }
 
 // besidesKeys are the faults without those of single keys.
-func besidesKeys(faults tomlfile.Faults, domains []*keys.Domain) tomlfile.Faults {
+func besidesKeys(faults fault.Faults, domains []*keys.Domain) fault.Faults {
 	for _, d := range domains {
-		faults = slices.DeleteFunc(faults, func(f tomlfile.Fault) bool {
+		faults = slices.DeleteFunc(faults, func(f fault.Fault) bool {
 			return slices.ContainsFunc(d.Keys, func(k *keys.Key) bool { return k.Path == f.Path })
 		})
 	}
@@ -147,7 +147,7 @@ func besidesKeys(faults tomlfile.Faults, domains []*keys.Domain) tomlfile.Faults
 }
 
 // domainsToCheck are one domain, or all, and what is wrong with them.
-func domainsToCheck(directory, domain string) ([]*keys.Domain, tomlfile.Faults, error) {
+func domainsToCheck(directory, domain string) ([]*keys.Domain, fault.Faults, error) {
 	if domain == "" {
 		store, _ := keys.Open(keys.Config{Directory: directory})
 		store.Close()

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"dkimd/internal/config"
+	"dkimd/internal/fault"
 	"dkimd/internal/metrics"
-	"dkimd/internal/tomlfile"
 )
 
 // refusal is a reload that was refused: the configuration before it is still in force.
@@ -74,7 +74,7 @@ func (d *daemon) health() metrics.Health {
 	return h
 }
 
-func texts(faults tomlfile.Faults) []string {
+func texts(faults fault.Faults) []string {
 	lines := make([]string, len(faults))
 	for i, f := range faults {
 		lines[i] = f.Error()

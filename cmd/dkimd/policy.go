@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"dkimd/internal/config"
+	"dkimd/internal/fault"
 	"dkimd/internal/message"
-	"dkimd/internal/tomlfile"
 	"dkimd/policy"
 	"dkimd/verifier"
 
@@ -261,7 +261,7 @@ Exit status: 0 all cases come out as they say, 2 something to mend.`,
 	}
 }
 
-func testRules(w io.Writer, rules *policy.Rules, faults tomlfile.Faults, paths []string) error {
+func testRules(w io.Writer, rules *policy.Rules, faults fault.Faults, paths []string) error {
 	count := 0
 	for _, path := range paths {
 		n, failed := rules.RunTest(path)

@@ -12,9 +12,9 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/dkim"
+	"dkimd/internal/fault"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/resolver"
-	"dkimd/internal/tomlfile"
 	"dkimd/keys"
 	"dkimd/policy"
 	"dkimd/signer"
@@ -30,7 +30,7 @@ type setup struct {
 	rules    *policy.Rules
 	resolver *resolver.Resolver
 	pipeline *pipeline.Pipeline
-	broken   tomlfile.Faults // rules files that cannot be read: their domains are deferred
+	broken   fault.Faults // rules files that cannot be read: their domains are deferred
 	loaded   time.Time
 }
 
@@ -44,7 +44,7 @@ type observers struct {
 
 // allFaults are what the operator should mend though dkimd can run: rules files
 // and keys that are out of use. It is complete once the keys are parsed (keys.Store.Wait).
-func (s *setup) allFaults() tomlfile.Faults {
+func (s *setup) allFaults() fault.Faults {
 	return append(slices.Clone(s.broken), s.keys.Faults()...)
 }
 
@@ -131,7 +131,7 @@ func resolverConfig(c *config.Config) resolver.Config {
 func openResolver(c *config.Config, rc resolver.Config) (*resolver.Resolver, error) {
 	r, err := resolver.New(rc)
 	if err != nil {
-		return nil, atKey(c, tomlfile.Faults{{
+		return nil, atKey(c, fault.Faults{{
 			Key: "dns.servers", Got: "nothing, and " + strings.TrimPrefix(err.Error(), "servers: "),
 			Want: "the address of a name server", Hint: `[dns] servers = ["127.0.0.1"]`,
 		}})
@@ -182,11 +182,11 @@ func (s *setup) vanished(next *config.Config) error {
 	const hint = "put it back, or stop and start dkimd"
 	switch {
 	case len(s.keys.Domains()) > 0 && gone(next.Sign.Directory):
-		return atKey(next, tomlfile.Faults{{
+		return atKey(next, fault.Faults{{
 			Key: "sign.directory", Got: "a directory that was there and is gone", Want: next.Sign.Directory, Hint: hint,
 		}})
 	case !s.rules.Empty() && gone(next.Policy.Directory):
-		return atKey(next, tomlfile.Faults{{
+		return atKey(next, fault.Faults{{
 			Key: "policy.directory", Got: "a directory that was there and is gone", Want: next.Policy.Directory, Hint: hint,
 		}})
 	}
@@ -194,13 +194,13 @@ func (s *setup) vanished(next *config.Config) error {
 }
 
 // newFaults are the faults of s that other does not have; on another line it is the same one.
-func (s *setup) newFaults(other *setup) tomlfile.Faults {
-	known := map[tomlfile.Fault]bool{}
+func (s *setup) newFaults(other *setup) fault.Faults {
+	known := map[fault.Fault]bool{}
 	for _, f := range other.allFaults() {
 		f.Line = 0
 		known[f] = true
 	}
-	return slices.DeleteFunc(s.allFaults(), func(f tomlfile.Fault) bool {
+	return slices.DeleteFunc(s.allFaults(), func(f fault.Fault) bool {
 		f.Line = 0
 		return known[f]
 	})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 )
 
@@ -149,12 +150,12 @@ func Default() *Config {
 
 // Locate gives faults that came to light when a configuration was put to use the
 // file and, where the file sets the key, the line.
-func (c *Config) Locate(faults tomlfile.Faults) tomlfile.Faults {
+func (c *Config) Locate(faults fault.Faults) fault.Faults {
 	file, err := tomlfile.Read(c.Path)
 	if err != nil {
 		file = tomlfile.Parse(c.Path, nil) // all are defaults
 	}
-	located := make(tomlfile.Faults, len(faults))
+	located := make(fault.Faults, len(faults))
 	for i, fault := range faults {
 		located[i] = file.Place(fault)
 	}

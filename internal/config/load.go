@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 )
 
@@ -30,34 +31,34 @@ const (
 // Load reads the file at path. An absent file is an empty one, unless named
 // is set: then the operator asked for this very file. With faults the
 // Config still holds what could be read, and defaults for the rest; never nil.
-func Load(path string, named bool) (*Config, tomlfile.Faults) {
+func Load(path string, named bool) (*Config, fault.Faults) {
 	c, faults := load(path, named)
 	c.Path = path
 	return c, faults
 }
 
-func load(path string, named bool) (*Config, tomlfile.Faults) {
+func load(path string, named bool) (*Config, fault.Faults) {
 	file, err := tomlfile.Read(path)
 	if err == nil {
 		c, faults := read(file)
 		return c, otherProgram(path, faults)
 	}
 	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
-	fault := tomlfile.Fault{Path: path, Got: reason(err), Want: "the configuration file"}
+	wrong := fault.Fault{Path: path, Got: reason(err), Want: "the configuration file"}
 	switch _, link := os.Readlink(path); {
 	case absent && link == nil:
-		fault.Got, fault.Hint = "a link that leads nowhere", "readlink "+path+" shows where to"
+		wrong.Got, wrong.Hint = "a link that leads nowhere", "readlink "+path+" shows where to"
 	case absent && !named:
 		return Default(), nil
 	case absent:
-		fault.Got, fault.Hint = "no such file", "name it with --config, or leave that out to use the defaults"
+		wrong.Got, wrong.Hint = "no such file", "name it with --config, or leave that out to use the defaults"
 	case errors.Is(err, fs.ErrPermission):
-		fault.Want = "a file that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can read"
-		fault.Hint = "namei -l " + path + " shows who may"
+		wrong.Want = "a file that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can read"
+		wrong.Hint = "namei -l " + path + " shows who may"
 	default:
-		fault.Want, fault.Hint = "a file that dkimd can read", "namei -l "+path+" shows what is there"
+		wrong.Want, wrong.Hint = "a file that dkimd can read", "namei -l "+path+" shows what is there"
 	}
-	return Default(), tomlfile.Faults{fault}
+	return Default(), fault.Faults{wrong}
 }
 
 // reason is the cause of a file error, without the path that is named anyway.
@@ -68,7 +69,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func read(file *tomlfile.File) (*Config, tomlfile.Faults) {
+func read(file *tomlfile.File) (*Config, fault.Faults) {
 	c := Default()
 	root := file.Root()
 	c.Hostname = readHostname(root, "hostname")

@@ -6,12 +6,13 @@ import (
 	"os"
 	"strings"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 )
 
 // otherProgram says so where the file that cannot be read is one of OpenDKIM's,
 // whose lines are KEY VALUE.
-func otherProgram(path string, faults tomlfile.Faults) tomlfile.Faults {
+func otherProgram(path string, faults fault.Faults) fault.Faults {
 	if len(faults) == 1 && faults[0].Key == "" && faults[0].Want == "TOML" && isOpenDKIM(path) {
 		faults[0].Want = "TOML, as docs/configuration.md describes it"
 		faults[0].Hint = "this is a configuration of OpenDKIM, which dkimd does not read; its keys it can use: docs/keys.md"

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"dkimd/internal/tomlfile"
+	"dkimd/internal/fault"
 )
 
 // maxSocketPath is what fits into a sockaddr_un (108 bytes with its NUL), less
@@ -43,16 +43,16 @@ type Config struct {
 }
 
 // Listen opens every socket of the configuration, or none. All faults are
-// reported, as tomlfile.Faults without file and line.
+// reported, as fault.Faults without file and line.
 func Listen(cfg Config) ([]net.Listener, error) {
 	if len(cfg.Listen) == 0 {
-		return nil, tomlfile.Faults{{Key: cfg.Name + ".listen", Got: "no address", Want: "one to listen on"}}
+		return nil, fault.Faults{{Key: cfg.Name + ".listen", Got: "no address", Want: "one to listen on"}}
 	}
 	if cfg.Mode == 0 {
 		cfg.Mode = DefaultMode
 	}
 	var listeners []net.Listener
-	var faults tomlfile.Faults
+	var faults fault.Faults
 	for i, address := range cfg.Listen {
 		ln, err := listen(address, cfg)
 		if err != nil {
@@ -77,8 +77,8 @@ func Local(conn net.Conn) string {
 }
 
 // faultOf is the fault of one address.
-func faultOf(err error, key, address string) tomlfile.Fault {
-	f := tomlfile.Fault{Key: key, Got: strconv.Quote(address)}
+func faultOf(err error, key, address string) fault.Fault {
+	f := fault.Fault{Key: key, Got: strconv.Quote(address)}
 	if known, ok := errors.AsType[*refusal](err); ok {
 		f.Want, f.Hint = known.want, known.hint
 		return f

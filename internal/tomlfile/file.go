@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"dkimd/internal/fault"
+	"dkimd/internal/safetext"
 )
 
 // MaxBytes is the size of the largest file that is read.
@@ -22,7 +25,7 @@ const MaxBytes = 1 << 20
 type File struct {
 	path   string
 	root   *Table
-	faults Faults
+	faults fault.Faults
 	broken bool // not TOML: the one fault says all, further ones would mislead
 }
 
@@ -41,11 +44,11 @@ func Read(path string) (*File, error) {
 	}
 	if !info.Mode().IsRegular() {
 		file := empty(path)
-		fault := Fault{Got: "something that is no regular file", Want: "a TOML file"}
+		wrong := fault.Fault{Got: "something that is no regular file", Want: "a TOML file"}
 		if info.IsDir() {
-			fault.Got, fault.Hint = "a directory", "name the file in it"
+			wrong.Got, wrong.Hint = "a directory", "name the file in it"
 		}
-		file.fail(fault)
+		file.fail(wrong)
 		return file, nil
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
@@ -59,17 +62,17 @@ func Read(path string) (*File, error) {
 func Parse(path string, data []byte) *File {
 	file := empty(path)
 	if len(data) > MaxBytes {
-		file.fail(Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB", Hint: "is this the file you mean?"})
+		file.fail(fault.Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB", Hint: "is this the file you mean?"})
 		return file
 	}
 	// Windows editors write a byte order mark, which TOML does not allow.
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	if fault, ok := notText(data); ok {
-		file.fail(fault)
+	if wrong, ok := notText(data); ok {
+		file.fail(wrong)
 		return file
 	}
-	if fault, ok := syntaxFault(data); ok {
-		file.fail(fault)
+	if wrong, ok := syntaxFault(data); ok {
+		file.fail(wrong)
 		return file
 	}
 	file.root = build(file, data)
@@ -89,33 +92,33 @@ func (f *File) Path() string { return f.path }
 func (f *File) Root() *Table { return f.root }
 
 // Add records a fault that belongs to no single key. Path is filled in.
-func (f *File) Add(fault Fault) {
+func (f *File) Add(wrong fault.Fault) {
 	if f.broken {
 		return
 	}
-	fault.Path = f.path
-	fault.Want, fault.Hint = shorten(fault.Want), shorten(fault.Hint)
-	f.faults = append(f.faults, fault)
+	wrong.Path = f.path
+	wrong.Want, wrong.Hint = safetext.Shorten(wrong.Want), safetext.Shorten(wrong.Hint)
+	f.faults = append(f.faults, wrong)
 }
 
-func (f *File) fail(fault Fault) {
-	f.Add(fault)
+func (f *File) fail(wrong fault.Fault) {
+	f.Add(wrong)
 	f.broken = true
 }
 
 // Faults are all faults found so far, by line, and every key that nobody has
 // asked for until now: call it when everything has been read.
-func (f *File) Faults() Faults {
+func (f *File) Faults() fault.Faults {
 	homes := map[string][]string{}
 	f.root.homes(homes)
-	return f.root.unknown(slices.Clone(f.faults), homes).sorted()
+	return f.root.unknown(slices.Clone(f.faults), homes).Sorted()
 }
 
 // Place gives a fault that came to light later the file, and the line of its key
 // where the file has it. An index is left out of a key that holds a single value.
-func (f *File) Place(fault Fault) Fault {
-	fault.Path = f.path
-	t, name := f.root, fault.Key
+func (f *File) Place(wrong fault.Fault) fault.Fault {
+	wrong.Path = f.path
+	t, name := f.root, wrong.Key
 	for {
 		table, rest, deeper := strings.Cut(name, ".")
 		if !deeper {
@@ -130,15 +133,15 @@ func (f *File) Place(fault Fault) Fault {
 	name, index, indexed := strings.Cut(strings.TrimSuffix(name, "]"), "[")
 	v := t.entries[name]
 	if v == nil || v.kind != kindList {
-		fault.Key, _, _ = strings.Cut(fault.Key, "[")
+		wrong.Key, _, _ = strings.Cut(wrong.Key, "[")
 	}
 	if v != nil {
-		fault.Line = v.line
+		wrong.Line = v.line
 		if i, err := strconv.Atoi(index); indexed && err == nil && 0 < i && i <= len(v.items) {
-			fault.Line = v.items[i-1].line
+			wrong.Line = v.items[i-1].line
 		}
 	}
-	return fault
+	return wrong
 }
 
 // homes collects in which tables each key is known.
@@ -160,12 +163,12 @@ func (t *Table) homes(into map[string][]string) {
 	}
 }
 
-func (t *Table) unknown(all Faults, homes map[string][]string) Faults {
+func (t *Table) unknown(all fault.Faults, homes map[string][]string) fault.Faults {
 	for key, v := range t.entries {
 		if t.used[key] {
 			continue
 		}
-		f := Fault{Path: t.file.path, Line: v.line, Key: t.KeyPath(key), Got: "an unknown key"}
+		f := fault.Fault{Path: t.file.path, Line: v.line, Key: t.KeyPath(key), Got: "an unknown key"}
 		known := sortedKeys(t.known)
 		switch near := nearest(key, known); {
 		case near != "":

@@ -14,11 +14,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 )
 
 // read asks for every key of a small world of tables.
-func read(f *tomlfile.File) tomlfile.Faults {
+func read(f *tomlfile.File) fault.Faults {
 	root := f.Root()
 	root.String("hostname", "")
 	m := root.Table("milter")
@@ -134,7 +135,7 @@ func TestBrokenFileHasOneFault(t *testing.T) {
 	f := tomlfile.Parse("f.toml", []byte("a = b"))
 	f.Root().Fault("action", "an action", "")
 	f.Root().Table("x").Fault("y", "a y", "")
-	f.Add(tomlfile.Fault{Want: "more"})
+	f.Add(fault.Fault{Want: "more"})
 	if faults := read(f); len(faults) != 1 {
 		t.Error(faults.Err())
 	}
@@ -166,7 +167,7 @@ func TestFaultsAreBounded(t *testing.T) {
 
 func TestFaultLeavesOutEmptyParts(t *testing.T) {
 	t.Parallel()
-	tests := map[string]tomlfile.Fault{
+	tests := map[string]fault.Fault{
 		"f:3: k: got G; want W (hint: H)": {Path: "f", Line: 3, Key: "k", Got: "G", Want: "W", Hint: "H"},
 		"f: want W":                       {Path: "f", Want: "W"},
 		"k: got G":                        {Key: "k", Got: "G"},
@@ -178,14 +179,14 @@ func TestFaultLeavesOutEmptyParts(t *testing.T) {
 			t.Errorf("got %s; want %s", got, want)
 		}
 	}
-	if tomlfile.Faults(nil).Err() != nil {
+	if fault.Faults(nil).Err() != nil {
 		t.Error("no fault is an error")
 	}
-	err := tomlfile.Faults{{Key: "a"}, {Key: "b"}}.Err()
+	err := fault.Faults{{Key: "a"}, {Key: "b"}}.Err()
 	if err.Error() != "a: \nb: " {
 		t.Errorf("joined: %q", err)
 	}
-	if f, ok := errors.AsType[tomlfile.Fault](err); !ok || f.Key != "a" {
+	if f, ok := errors.AsType[fault.Fault](err); !ok || f.Key != "a" {
 		t.Errorf("a fault cannot be found in %v", err)
 	}
 }

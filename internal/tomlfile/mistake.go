@@ -7,20 +7,23 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"dkimd/internal/fault"
+	"dkimd/internal/safetext"
 )
 
 // notText is the fault of a file that an editor for plain text did not write;
 // false where it is UTF-8.
-func notText(data []byte) (Fault, bool) {
+func notText(data []byte) (fault.Fault, bool) {
 	const want = "UTF-8 text"
 	wide := bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff"))
 	switch {
 	case wide, evenly(data):
-		return Fault{Got: "UTF-16 text", Want: want, Hint: "convert the file: iconv -f utf-16 -t utf-8"}, true
+		return fault.Fault{Got: "UTF-16 text", Want: want, Hint: "convert the file: iconv -f utf-16 -t utf-8"}, true
 	case bytes.IndexByte(data, 0) >= 0:
-		return Fault{Got: "something binary", Want: want, Hint: "is this the file you mean?"}, true
+		return fault.Fault{Got: "something binary", Want: want, Hint: "is this the file you mean?"}, true
 	case utf8.Valid(data):
-		return Fault{}, false
+		return fault.Fault{}, false
 	}
 	offset := 0
 	for offset < len(data) {
@@ -30,7 +33,7 @@ func notText(data []byte) (Fault, bool) {
 		}
 		offset += size
 	}
-	return Fault{
+	return fault.Fault{
 		Line: 1 + bytes.Count(data[:offset], []byte("\n")),
 		Got:  "the byte 0x" + strconv.FormatUint(uint64(data[offset])|0x100, 16)[1:],
 		Want: want,
@@ -94,9 +97,9 @@ func assignment(message, text string) string {
 	case digits.MatchString(val) && val[0] != '0':
 		return "the number is too large"
 	case digits.MatchString(val):
-		return "a number has no 0 in front: " + cmp.Or(strings.TrimLeft(val, "0"), "0") + "; a string is written in quotes: " + quote(val)
+		return "a number has no 0 in front: " + cmp.Or(strings.TrimLeft(val, "0"), "0") + "; a string is written in quotes: " + safetext.Quote(val)
 	case wholeBare.MatchString(val):
-		return "strings are written in quotes: " + strings.TrimSpace(key) + " = " + quote(val)
+		return "strings are written in quotes: " + strings.TrimSpace(key) + " = " + safetext.Quote(val)
 	}
 	return ""
 }

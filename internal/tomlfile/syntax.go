@@ -7,24 +7,27 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/fault"
+	"dkimd/internal/safetext"
+
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
 // syntaxFault says in an operator's words why a document is no TOML.
-func syntaxFault(data []byte) (Fault, bool) {
+func syntaxFault(data []byte) (fault.Fault, bool) {
 	var all map[string]any
 	err := toml.Unmarshal(data, &all)
 	if err == nil {
-		return Fault{}, false
+		return fault.Fault{}, false
 	}
 	decode, ok := errors.AsType[*toml.DecodeError](err)
 	if !ok {
-		return Fault{Got: "what is no TOML: " + err.Error(), Want: "TOML"}, true
+		return fault.Fault{Got: "what is no TOML: " + err.Error(), Want: "TOML"}, true
 	}
 	line, column := decode.Position()
 	message := strings.TrimPrefix(decode.Error(), "toml: ")
-	f := Fault{Line: line, Key: joinKey(decode.Key())}
+	f := fault.Fault{Line: line, Key: joinKey(decode.Key())}
 	if f.Key != "" && strings.Contains(message, "already") {
 		f.Got, f.Want = "it a second time", "every key and table once"
 		if path, first := firstOf(data, line); first > 0 {
@@ -37,7 +40,7 @@ func syntaxFault(data []byte) (Fault, bool) {
 		return f, true
 	}
 	text := lineOf(data, line)
-	f.Got = quote(strings.TrimSpace(text))
+	f.Got = safetext.Quote(strings.TrimSpace(text))
 	f.Want = "TOML"
 	f.Hint = sentence(message, text, column)
 	return f, true

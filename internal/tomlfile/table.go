@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"dkimd/internal/fault"
 )
 
 // Table is one table of the file. Its accessors check type and range; what is
@@ -258,7 +260,7 @@ func (t *Table) Fault(key, want, hint string) {
 	if v := t.entries[key]; v != nil {
 		got = v.String()
 	}
-	t.file.Add(Fault{Line: t.LineOf(key), Key: t.KeyPath(key), Got: got, Want: want, Hint: hint})
+	t.file.Add(fault.Fault{Line: t.LineOf(key), Key: t.KeyPath(key), Got: got, Want: want, Hint: hint})
 }
 
 // FaultItem records a fault about one element of a list, counted from 0, at
@@ -270,7 +272,7 @@ func (t *Table) FaultItem(key string, i int, want, hint string) {
 		return
 	}
 	t.used[key] = true
-	t.file.Add(Fault{Line: v.items[i].line, Key: t.itemPath(key, i), Got: v.items[i].String(), Want: want, Hint: hint})
+	t.file.Add(fault.Fault{Line: v.items[i].line, Key: t.itemPath(key, i), Got: v.items[i].String(), Want: want, Hint: hint})
 }
 
 func (t *Table) itemPath(key string, i int) string {
@@ -300,7 +302,7 @@ func (t *Table) list(key string) ([]*value, bool) {
 	for i, item := range v.items {
 		if item.kind != kindString {
 			sound = false
-			t.file.Add(Fault{
+			t.file.Add(fault.Fault{
 				Line: item.line, Key: t.itemPath(key, i), Got: item.typed(), Want: "a string", Hint: quoteHint(item),
 			})
 		}
@@ -309,7 +311,7 @@ func (t *Table) list(key string) ([]*value, bool) {
 }
 
 func (t *Table) wrongType(key string, v *value, want, hint string) {
-	t.file.Add(Fault{Line: v.line, Key: t.KeyPath(key), Got: v.typed(), Want: want, Hint: hint})
+	t.file.Add(fault.Fault{Line: v.line, Key: t.KeyPath(key), Got: v.typed(), Want: want, Hint: hint})
 }
 
 // subtables are the tables that were handed out.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"dkimd/internal/safetext"
 )
 
 // maxGot bounds, in bytes, what a fault quotes of a file.
@@ -41,7 +43,7 @@ type value struct {
 func (v *value) String() string {
 	switch v.kind {
 	case kindString:
-		return quote(v.text)
+		return safetext.Quote(v.text)
 	case kindTable:
 		return "a table"
 	case kindList:
@@ -61,7 +63,7 @@ func (v *value) String() string {
 		return b.String()
 	case kindBool, kindInteger, kindFloat, kindDate:
 	}
-	return clip(v.text)
+	return safetext.Clip(v.text)
 }
 
 // typed is the value with its type, for where the type is what is wrong.
@@ -75,34 +77,6 @@ func (v *value) typed() string {
 	return v.String() + " (" + v.kind.String() + ")"
 }
 
-// quote escapes and bounds a string of the file.
-func quote(s string) string {
-	width := 0
-	for i, r := range s {
-		width += len(strconv.QuoteRune(r)) - 2
-		if width > maxGot {
-			return strconv.Quote(s[:i]+"...") + " (" + strconv.Itoa(len(s)) + " bytes)"
-		}
-	}
-	return strconv.Quote(s)
-}
-
-func clip(s string) string {
-	if len(s) > maxGot {
-		return s[:maxGot] + "..."
-	}
-	return s
-}
-
-// shorten bounds the words of a fault, which may repeat what the file says.
-func shorten(s string) string {
-	const most = 300
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
-}
-
 // bareKey is a key as it may stand in a path: quoted where TOML needs that.
 func bareKey(key string) string {
 	if key == "" {
@@ -110,15 +84,15 @@ func bareKey(key string) string {
 	}
 	const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 	if strings.Trim(key, bare) != "" {
-		return quote(key)
+		return safetext.Quote(key)
 	}
-	return clip(key)
+	return safetext.Clip(key)
 }
 
 func quoteHint(v *value) string {
 	switch v.kind {
 	case kindBool, kindInteger, kindFloat, kindDate:
-		return "write it in quotes: " + strconv.Quote(clip(v.text))
+		return "write it in quotes: " + strconv.Quote(safetext.Clip(v.text))
 	case kindString, kindList, kindTable:
 	}
 	return ""

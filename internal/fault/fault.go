@@ -1,11 +1,14 @@
-package tomlfile
+// Package fault says what the operator must mend: the file, the line, the key, what was
+// found there, what belongs there and what to do. It reads no file; whoever read one makes the faults.
+package fault
 
 import (
 	"cmp"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"dkimd/internal/safetext"
 )
 
 // maxFaults is how many faults of one file are listed; the rest is only counted.
@@ -50,7 +53,7 @@ func (f Fault) Error() string {
 		}
 		b.WriteString("(hint: " + f.Hint + ")")
 	}
-	return printable(b.String())
+	return safetext.Printable(b.String())
 }
 
 // Faults are all the faults of one or more files. As an error they are one
@@ -83,8 +86,8 @@ func (f Faults) Unwrap() []error {
 	return all
 }
 
-// sorted brings faults into the order of their lines, each once, and no more than maxFaults.
-func (f Faults) sorted() Faults {
+// Sorted brings faults into the order of their lines, each once, and no more than maxFaults.
+func (f Faults) Sorted() Faults {
 	out := make(Faults, 0, len(f))
 	seen := make(map[Fault]bool, len(f))
 	for _, fault := range f {
@@ -99,30 +102,4 @@ func (f Faults) sorted() Faults {
 		out = append(out[:maxFaults:maxFaults], Fault{Path: out[0].Path, Got: strconv.Itoa(rest) + " more faults"})
 	}
 	return out
-}
-
-// printable escapes what could forge or hide lines on a terminal or in a log.
-func printable(s string) string {
-	clean := true
-	for _, r := range s {
-		if r == utf8.RuneError || !strconv.IsPrint(r) {
-			clean = false
-			break
-		}
-	}
-	if clean {
-		return s
-	}
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
-			b.WriteString(`\x` + strconv.FormatUint(uint64(s[i])|0x100, 16)[1:])
-		case strconv.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return b.String()
 }
