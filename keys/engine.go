@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+
+	"dkimd/internal/openssl"
 )
 
 // The engines, as the log names them.
@@ -17,20 +19,14 @@ const (
 	engineLibcrypto = "libcrypto"
 )
 
-// engine signs SHA-256 digests with one RSA key, PKCS #1 v1.5 (RFC 8017 section
-// 8.2), faster than crypto/rsa. It is used from many goroutines at once.
-type engine func(digest *[sha256.Size]byte) ([]byte, error)
-
-// openEngine makes the engine of a key from its RSAPrivateKey (RFC 8017 appendix
-// A.1.2), of which it keeps no reference. A nil engine: crypto/rsa is to sign. The build tag
-// libcrypto chooses which newEngine there is.
-type openEngine func(der []byte) (engine, error)
+// openEngine makes the engine of a key, as openssl.SHA256Signer does. A nil engine: crypto/rsa is to sign.
+type openEngine func(der []byte) (openssl.Signer, error)
 
 // rsaKey signs with the engine as long as that works, and with crypto/rsa
 // otherwise. It is only ever held by closures: see guarded.
 type rsaKey struct {
 	private *rsa.PrivateKey
-	engine  atomic.Pointer[engine]
+	engine  atomic.Pointer[openssl.Signer]
 	alarm   func(error) // hears of the engine's one failure
 }
 
@@ -75,7 +71,7 @@ func (k *rsaKey) engage(open openEngine, alarm func(error)) bool {
 // selfTest compares an engine with crypto/rsa on a fixed digest. PKCS #1 v1.5 has one
 // signature for a digest, so one that crypto/rsa verifies is byte for byte the one
 // that crypto/rsa makes; and to verify takes a thirtieth of the time.
-func selfTest(e engine, public *rsa.PublicKey) error {
+func selfTest(e openssl.Signer, public *rsa.PublicKey) error {
 	digest := sha256.Sum256([]byte("dkimd"))
 	signature, err := e(&digest)
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"dkimd/internal/openssl"
 )
 
 var testRSA = sync.OnceValue(func() *rsa.PrivateKey {
@@ -50,7 +52,7 @@ func TestEngineFails(t *testing.T) {
 	t.Parallel()
 	failsFrom := func(call int32) openEngine {
 		var calls atomic.Int32
-		return func([]byte) (engine, error) {
+		return func([]byte) (openssl.Signer, error) {
 			return func(digest *[sha256.Size]byte) ([]byte, error) {
 				if calls.Add(1) >= call {
 					return nil, errInjected
@@ -60,7 +62,7 @@ func TestEngineFails(t *testing.T) {
 		}
 	}
 	spoilt := func(spoil func(signature []byte) []byte) openEngine {
-		return func([]byte) (engine, error) {
+		return func([]byte) (openssl.Signer, error) {
 			return func(digest *[sha256.Size]byte) ([]byte, error) {
 				signature, err := reference(digest)
 				return spoil(signature), err
@@ -72,9 +74,9 @@ func TestEngineFails(t *testing.T) {
 		name  string
 		alarm string // empty: none
 	}{
-		"works":            {func([]byte) (engine, error) { return reference, nil }, engineLibcrypto, ""},
-		"is not there":     {func([]byte) (engine, error) { return nil, nil }, engineGo, ""},
-		"does not open":    {func([]byte) (engine, error) { return nil, errInjected }, engineGo, "error=injected"},
+		"works":            {func([]byte) (openssl.Signer, error) { return reference, nil }, engineLibcrypto, ""},
+		"is not there":     {func([]byte) (openssl.Signer, error) { return nil, nil }, engineGo, ""},
+		"does not open":    {func([]byte) (openssl.Signer, error) { return nil, errInjected }, engineGo, "error=injected"},
 		"fails its test":   {failsFrom(1), engineGo, `error="self-test: injected"`},
 		"fails in service": {failsFrom(2), engineLibcrypto, "error=injected"},
 		"fails late":       {failsFrom(9), engineLibcrypto, "error=injected"},
@@ -131,7 +133,7 @@ func TestEngineGetsTheKeyAndItIsCleared(t *testing.T) {
 	for _, fault := range []error{nil, errInjected} {
 		var der []byte
 		k := &rsaKey{private: testRSA()}
-		k.engage(func(data []byte) (engine, error) {
+		k.engage(func(data []byte) (openssl.Signer, error) {
 			if key, err := x509.ParsePKCS1PrivateKey(data); err != nil || !key.Equal(testRSA()) {
 				t.Error("not the key")
 			}
@@ -149,7 +151,7 @@ func TestEngineIsNotAskedForOthers(t *testing.T) {
 	t.Parallel()
 	k := &rsaKey{private: testRSA()}
 	calls := 0
-	k.engage(func([]byte) (engine, error) {
+	k.engage(func([]byte) (openssl.Signer, error) {
 		return func(digest *[sha256.Size]byte) ([]byte, error) { calls++; return reference(digest) }, nil
 	}, func(err error) { t.Error(err) })
 	calls = 0

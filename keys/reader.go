@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"dkimd/internal/fault"
+	"dkimd/internal/openssl"
 )
 
 // reader reads the domains and keys of one store.
@@ -26,7 +27,7 @@ type reader struct {
 }
 
 func newReader(c Config, directory fingerprint) *reader {
-	r := &reader{rules: newRules(directory, c.Owners), log: c.Logger, meter: c.Meter, parsed: &parsed{max: c.MaxParsed}, open: newEngine}
+	r := &reader{rules: newRules(directory, c.Owners), log: c.Logger, meter: c.Meter, parsed: &parsed{max: c.MaxParsed}, open: openssl.SHA256Signer}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}

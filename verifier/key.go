@@ -5,8 +5,10 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/openssl"
 
 	"github.com/maypok86/otter/v2"
 )
@@ -18,13 +20,9 @@ const keptKeys = 1024
 // key is a key record as it was read. It does not change.
 type key struct {
 	*dkim.KeyRecord
-	err  error      // why it cannot be used, as ParseKeyRecord says
-	fast fastVerify // nil: crypto/rsa verifies
+	err  error            // why it cannot be used, as ParseKeyRecord says
+	fast openssl.Verifier // nil: crypto/rsa verifies
 }
-
-// fastVerify reports whether an RSA signature, PKCS #1 v1.5 (RFC 8017 section 8.2.2), is
-// one of a SHA-256 digest. It is used from many goroutines at once.
-type fastVerify func(digest *[sha256.Size]byte, signature []byte) bool
 
 // keyring keeps key records by their text. Whatever DNS says is looked up there, so a
 // record that changes is another one; and one that is thrown out is read again.
@@ -51,7 +49,7 @@ func (r *keyring) read(txt string) *key {
 	k.KeyRecord, k.err = dkim.ParseKeyRecord(txt)
 	// Keys of other sizes are refused, or rare: nothing of them reaches OpenSSL.
 	if public, ok := k.PublicKey.(*rsa.PublicKey); ok && k.err == nil && k.Bits >= minAnyRSABits && k.Bits <= defaultRSABits {
-		k.fast = newFastVerify(public)
+		k.fast, _ = openssl.SHA256Verifier(x509.MarshalPKCS1PublicKey(public)) // crypto/rsa may take what OpenSSL does not
 	}
 	r.kept.Set(txt, k)
 	return k
