@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/daemon"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/resolver/dnstest"
 )
@@ -68,7 +69,9 @@ func benchDaemon(b *testing.B) (socket string) {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(ended)
-		ended <- serve(ctx, filepath.Join(dir, "dkimd.toml"), true, nil, st.std, func(*daemon) { close(ready) })
+		ended <- daemon.Run(ctx, daemon.Options{
+			Config: filepath.Join(dir, "dkimd.toml"), Named: true, Stdout: io.Discard, Stderr: io.Discard, Ready: func() { close(ready) },
+		})
 	}()
 	b.Cleanup(func() {
 		stop()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"dkimd/internal/config"
+	"dkimd/internal/daemon"
 	"dkimd/internal/events"
 
 	"github.com/spf13/cobra"
@@ -35,18 +36,18 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	path, named := configFile(cmd)
 	c, faults := config.Load(path, named)
 	// With faults in it the rest is checked all the same: c holds what could be read.
-	silent := observers{recorder: discard{}, log: slog.New(slog.DiscardHandler)}
-	s := read(c, nil, silent)
-	defer s.close()
-	if err := s.keys.Wait(ctx); err != nil {
+	silent := daemon.Observers{Recorder: discard{}, Log: slog.New(slog.DiscardHandler)}
+	s := daemon.Read(c, nil, silent)
+	defer s.Close()
+	if err := s.Keys.Wait(ctx); err != nil {
 		return fmt.Errorf("check keys: %w", err)
 	}
-	faults = append(faults, s.allFaults()...)
-	for _, test := range s.rules.Tests() {
-		_, failed := s.rules.RunTest(test)
+	faults = append(faults, s.Faults()...)
+	for _, test := range s.Rules.Tests() {
+		_, failed := s.Rules.RunTest(test)
 		faults = append(faults, failed...)
 	}
-	for _, w := range s.rules.Warnings() {
+	for _, w := range s.Rules.Warnings() {
 		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
 	}
 	for _, name := range c.Log.Output {
@@ -62,15 +63,15 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	if len(faults) > 0 {
 		return faults
 	}
-	if err := s.connect(nil, silent); err != nil {
+	if err := s.Connect(nil, silent); err != nil {
 		return err
 	}
 	count := 0
-	for _, d := range s.keys.Domains() {
+	for _, d := range s.Keys.Domains() {
 		count += len(d.Keys)
 	}
 	_, err := fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s\n", path,
-		plural(count, "key"), plural(len(s.keys.Domains()), "domain"), plural(s.rules.Len(), "rules file"))
+		plural(count, "key"), plural(len(s.Keys.Domains()), "domain"), plural(s.Rules.Len(), "rules file"))
 	return err
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"dkimd/internal/config"
+	"dkimd/internal/daemon"
 	"dkimd/internal/exim"
 	"dkimd/internal/fault"
 
@@ -51,7 +53,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root.SetIn(std.in)
 	root.SetOut(std.out)
 	root.SetErr(std.err)
-	return exitStatus(root.ExecuteContext(ctx), withPriorities(std.err))
+	return exitStatus(root.ExecuteContext(ctx), daemon.WithPriorities(std.err))
 }
 
 func exitStatus(err error, stderr io.Writer) int {
@@ -140,4 +142,20 @@ func arguments(names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// configFile is the --config of a command and whether the operator named it.
+func configFile(cmd *cobra.Command) (path string, named bool) {
+	flag := cmd.Flag("config")
+	return flag.Value.String(), flag.Changed
+}
+
+// load reads the configuration file of a command.
+func load(cmd *cobra.Command) (*config.Config, error) {
+	path, named := configFile(cmd)
+	c, faults := config.Load(path, named)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return c, nil
 }

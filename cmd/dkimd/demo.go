@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"dkimd/internal/daemon"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/resolver/dnstest"
 	"dkimd/keys"
@@ -142,8 +143,9 @@ func (st *stage) withDaemon(ctx context.Context, config string, process io.Write
 	ready := make(chan struct{})
 	served := make(chan error, 1)
 	go func() {
-		std := stdio{out: st.log, err: process}
-		served <- serve(ctx, config, true, nil, std, func(*daemon) { close(ready) })
+		served <- daemon.Run(ctx, daemon.Options{
+			Config: config, Named: true, Version: versionString(), Stdout: st.log, Stderr: process, Ready: func() { close(ready) },
+		})
 	}()
 	select {
 	case err := <-served:

@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"log/slog"
 
+	"dkimd/internal/daemon"
 	"dkimd/internal/explain"
 	"dkimd/internal/message"
 
@@ -17,9 +17,7 @@ func explainMessage(cmd *cobra.Command, w io.Writer, m rawMessage) error {
 	if err != nil {
 		return err
 	}
-	config := resolverConfig(c)
-	config.Logger = slog.New(slog.DiscardHandler)
-	dns, err := openResolver(c, config)
+	dns, err := daemon.OpenResolver(c)
 	if err != nil {
 		return err
 	}

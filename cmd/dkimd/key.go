@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"dkimd/internal/config"
+	"dkimd/internal/daemon"
 	"dkimd/internal/fault"
 	"dkimd/internal/resolver"
 	"dkimd/keys"
@@ -208,7 +209,7 @@ func withDNS(cmd *cobra.Command) (*config.Config, *resolver.Resolver, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := openResolver(cfg, resolverConfig(cfg))
+	r, err := daemon.OpenResolver(cfg)
 	if err != nil {
 		return nil, nil, err
 	}

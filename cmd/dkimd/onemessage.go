@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dkimd/internal/config"
+	"dkimd/internal/daemon"
 	"dkimd/internal/events"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
@@ -166,18 +167,18 @@ func oneMessage(cmd *cobra.Command, std stdio, env *message.Envelope) (rawMessag
 // process runs the message through a setup of its own.
 func (m rawMessage) process(ctx context.Context, c *config.Config, env *message.Envelope, std stdio) (pipeline.Outcome, *events.Event, error) {
 	recorder := new(keep)
-	s, err := build(c, nil, observers{
-		recorder: recorder, log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),
+	s, err := daemon.Build(c, nil, daemon.Observers{
+		Recorder: recorder, Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
 		return pipeline.Outcome{}, nil, err
 	}
-	defer s.close()
+	defer s.Close()
 	// What is wrong with the keys of this message's domain is told as the reason.
-	for _, f := range s.broken {
+	for _, f := range s.Broken {
 		report(std.err, f)
 	}
-	msg := s.pipeline.Begin(env)
+	msg := s.Pipeline.Begin(env)
 	for _, f := range m.fields {
 		msg.Header(f.Name(), string(f.Value()))
 	}

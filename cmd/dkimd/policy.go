@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"dkimd/internal/config"
+	"dkimd/internal/daemon"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/policy"
@@ -130,19 +131,12 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 
 // verified verifies a message against DNS, as the rules that judge it ask for.
 func verified(ctx context.Context, c *config.Config, header *message.Header, body []byte, selected *policy.Case, from message.Originator) (*verifier.Report, error) {
-	log := slog.New(slog.DiscardHandler)
-	dnsConfig := resolverConfig(c)
-	dnsConfig.Logger = log
-	dns, err := openResolver(c, dnsConfig)
+	dns, err := daemon.OpenResolver(c)
 	if err != nil {
 		return nil, err
 	}
 	defer dns.Close() //nolint:errcheck // only a cache is lost
-	v, err := verifier.New(verifier.Config{
-		Resolver: dns, MaxSignatures: c.Verify.MaxSignatures,
-		MinRSABits: c.Verify.MinRSABits, MaxRSABits: c.Verify.MaxRSABits, ClockSkew: c.Verify.ClockSkew,
-		HonourBodyLength: c.Verify.BodyLength == "honour", Logger: log,
-	})
+	v, err := daemon.NewVerifier(c, dns, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -10,12 +10,6 @@ import (
 	"dkimd/internal/fault"
 	"dkimd/internal/metrics"
 )
-
-// refusal is a reload that was refused: the configuration before it is still in force.
-type refusal struct {
-	fault error
-	at    time.Time
-}
 
 // openMonitor opens the sockets of [metrics].
 func (d *daemon) openMonitor(c *config.Config) (err error) {
@@ -34,12 +28,12 @@ func (d *daemon) openMonitor(c *config.Config) (err error) {
 // state is what metrics show of the setup in force.
 func (d *daemon) state() metrics.State {
 	s := d.current.Load()
-	count := s.keys.Counts()
+	count := s.Keys.Counts()
 	return metrics.State{
-		CacheEntries: s.resolver.Entries(),
+		CacheEntries: s.Resolver.Entries(),
 		Keys:         count.Keys, UnusableKeys: count.UnusableKeys,
 		Domains: count.Domains, UnusableDomains: count.UnusableDomains,
-		RulesDomains: s.rules.Len(), BrokenRules: s.brokenFiles(),
+		RulesDomains: s.Rules.Len(), BrokenRules: s.brokenFiles(),
 		RecordsLost: d.events.Lost(),
 		Stale:       d.refused.Load() != nil, Loaded: s.loaded,
 	}
@@ -63,12 +57,12 @@ func (d *daemon) health() metrics.Health {
 			h.Faults = append(h.Faults, strings.TrimSuffix(line, "\n"))
 		}
 	}
-	faults := s.allFaults()
-	keyFaults := s.keys.Faults()
-	if count := s.keys.Counts(); len(keyFaults) > count.Strays && count.Keys == 0 && count.Unread == 0 {
+	faults := s.Faults()
+	keyFaults := s.Keys.Faults()
+	if count := s.Keys.Counts(); len(keyFaults) > count.Strays && count.Keys == 0 && count.Unread == 0 {
 		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: mend what dkimd check prints, then send SIGHUP)")
 		h.Faults = append(h.Faults, texts(keyFaults)...)
-		faults = s.broken
+		faults = s.Broken
 	}
 	h.Warnings = texts(faults)
 	return h

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -41,14 +41,14 @@ type currentDNS struct{ d *daemon }
 
 // TXT is keys.Lookup.
 func (c currentDNS) TXT(ctx context.Context, name string) (resolver.Answer, error) {
-	return c.d.current.Load().resolver.TXT(ctx, name)
+	return c.d.current.Load().Resolver.TXT(ctx, name)
 }
 
 // watchKeys compares the keys with DNS until ctx ends.
 func (d *daemon) watchKeys(ctx context.Context) {
 	w := &keyWatch{
 		log: d.log, lookup: currentDNS{d}, pause: watchPause,
-		domains:  func() []*keys.Domain { return d.current.Load().keys.Domains() },
+		domains:  func() []*keys.Domain { return d.current.Load().Keys.Domains() },
 		compared: d.metrics.Keys.Compared,
 	}
 	w.run(ctx, watchFirst)

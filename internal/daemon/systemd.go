@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -27,9 +27,9 @@ func reloading() string {
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", systemd.SdNotifyReloading, now.Nano()/1000)
 }
 
-// withPriorities is stderr, where it ends in systemd's journal with the
+// WithPriorities is stderr, where it ends in systemd's journal with the
 // priority of each line in front (sd-daemon(3)).
-func withPriorities(stderr io.Writer) io.Writer {
+func WithPriorities(stderr io.Writer) io.Writer {
 	if events.Journaled(stderr) {
 		return priorityWriter{stderr}
 	}

@@ -1,4 +1,4 @@
-package main
+package daemon_test
 
 import (
 	"net/netip"
@@ -61,7 +61,7 @@ func TestNoTextOfAMessageIsInMetrics(t *testing.T) {
 			_, _ = w.session().Send(t.Context(), m)
 		}
 	}
-	w.out.wait(t, 2*(len(texts)-1), `^{"time":.*owned`) // not of the one with NUL
+	w.out.Wait(t, 2*(len(texts)-1), `^{"time":.*owned`) // not of the one with NUL
 	if after := w.series(); !slices.Equal(before, after) {
 		t.Errorf("series came or went: %q", slices.DeleteFunc(after, func(s string) bool { return slices.Contains(before, s) }))
 	}

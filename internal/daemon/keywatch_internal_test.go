@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dkimd/internal/logtest"
 	"dkimd/internal/resolver"
 	"dkimd/keys"
 )
@@ -92,7 +93,7 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := newLines()
+				log := logtest.New()
 				var told []int
 				w := &keyWatch{
 					log: slog.New(slog.NewTextHandler(log, nil)), lookup: tt.dns, domains: store.Domains, pause: watchPause,

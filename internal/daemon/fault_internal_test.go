@@ -1,10 +1,11 @@
-package main
+package daemon
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,53 +17,10 @@ import (
 	"dkimd/internal/resolver"
 )
 
-// The daemon serves with a broken part, and its log has the very line that check prints.
-func TestServeTellsWhatCheckTells(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.write("keys/readable.example/s1.pem", "no key")
-	if err := os.Chmod(w.path("keys/readable.example/s1.pem"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	w.write("keys/garbage.example/s1.pem", "no key")
-	w.write("keys/options.example/s1.pem", "")
-	w.write("keys/options.example/domain.toml", "subdomain = true\n")
-	w.write("keys/no domain/s1.pem", "")
-	w.write("keys/stray.pem", "no key")
-	w.write("rules/reply.example.toml", "[[rule]]\naction = \"reject\"\nreply = \"451 4.7.1 no\"\n")
-	w.write("rules/text.example.toml", "mode: enforce\n")
-	w.write("rules/warned.example.toml", "[[rule]]\naction = \"accept\"\n")
-	told := newLines()
-	if status := run(t.Context(), []string{"check", "--config", w.path("dkimd.toml")}, stdio{out: newLines(), err: told}); status != exitMend {
-		t.Fatalf("check ends with %d: %s", status, told)
-	}
-	w.start()
-	w.err.wait(t, 1, `msg="keys checked"`)
-	faults := 0
-	for line := range strings.Lines(told.String()) {
-		text := strings.TrimSuffix(strings.TrimPrefix(line, "dkimd: "), "\n")
-		key := "fault="
-		if warning, ok := strings.CutPrefix(text, "warning: "); ok {
-			text, key = warning, "warning="
-		}
-		faults++
-		if !strings.Contains(w.err.String(), key+strconv.Quote(text)) {
-			t.Errorf("the daemon does not say: %s\nbut:\n%s", text, w.err)
-		}
-	}
-	if faults != 8 {
-		t.Errorf("check tells %d faults and warnings:\n%s", faults, told)
-	}
-	if got := w.send("x@reply.example", "Q").Reply; got != "451 4.7.5 local policy for reply.example is broken, try again later" {
-		t.Errorf("reply %q", got)
-	}
-	w.stop()
-}
-
 // Where dkimd.toml names no server, those of resolv.conf are asked; what is wrong with it is told as a fault of dns.servers.
 func TestNameServersThatAreNone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	dir := t.TempDir()
 	for name, test := range map[string]struct {
 		resolvConf, toml string
 		want             string
@@ -76,21 +34,21 @@ func TestNameServersThatAreNone(t *testing.T) {
 			`dns.servers: got nothing, and DIR has 1048577 octets, more than 1048576; want the address of a name server (hint: [dns] servers = ["127.0.0.1"])`,
 		},
 	} {
-		w.write("resolv.conf", test.resolvConf)
-		w.write("dns.toml", test.toml)
-		c, faults := config.Load(w.path("dns.toml"), true)
+		writeFile(t, filepath.Join(dir, "resolv.conf"), test.resolvConf)
+		writeFile(t, filepath.Join(dir, "dns.toml"), test.toml)
+		c, faults := config.Load(filepath.Join(dir, "dns.toml"), true)
 		if len(faults) > 0 {
 			t.Fatal(faults)
 		}
 		rc := resolverConfig(c)
-		rc.ResolvConf = w.path("resolv.conf")
+		rc.ResolvConf = filepath.Join(dir, "resolv.conf")
 		_, err := openResolver(c, rc)
-		want := w.path("dns.toml") + ": " + strings.ReplaceAll(test.want, "DIR", rc.ResolvConf)
-		if err == nil || err.Error() != want || exitStatus(err, newLines()) != exitMend {
+		want := filepath.Join(dir, "dns.toml") + ": " + strings.ReplaceAll(test.want, "DIR", rc.ResolvConf)
+		if !errors.As(err, new(fault.Faults)) || err.Error() != want {
 			t.Errorf("%s: got  %v\nwant %s", name, err, want)
 		}
 	}
-	if _, err := openResolver(config.Default(), resolver.Config{ResolvConf: w.path("absent")}); err != nil {
+	if _, err := openResolver(config.Default(), resolver.Config{ResolvConf: filepath.Join(dir, "absent")}); err != nil {
 		t.Errorf("no resolv.conf is one without servers: %v", err)
 	}
 }
@@ -113,10 +71,10 @@ func TestOutputFaults(t *testing.T) {
 
 func TestFaultsAreLocated(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.write("a.toml", "\n[milter]\nlisten = [\n  \"a\",\n  \"b\",\n]\n[exim]\nlisten = \"c\"\n")
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a.toml"), "\n[milter]\nlisten = [\n  \"a\",\n  \"b\",\n]\n[exim]\nlisten = \"c\"\n")
 	c := config.Default()
-	c.Path = w.path("a.toml")
+	c.Path = filepath.Join(dir, "a.toml")
 	var got []string
 	keys := []string{"milter.listen[2]", "milter.listen[9]", "exim.listen[1]", "log.output", "milter.socket_mode[1]", "hostname", "milter.listen.x"}
 	for _, key := range keys {
@@ -127,12 +85,19 @@ func TestFaultsAreLocated(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	c.Path = w.path("absent.toml")
-	if f := c.Locate(fault.Faults{{Key: "milter.listen[1]", Got: "x"}})[0]; f.Error() != w.path("absent.toml")+": milter.listen: got x" {
+	c.Path = filepath.Join(dir, "absent.toml")
+	if f := c.Locate(fault.Faults{{Key: "milter.listen[1]", Got: "x"}})[0]; f.Error() != filepath.Join(dir, "absent.toml")+": milter.listen: got x" {
 		t.Errorf("all are defaults: %v", f)
 	}
 	other := errors.New("something else")
 	if err := atKey(c, fault.Faults{{Key: "hostname"}}, other); !errors.Is(err, other) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func (d *daemon) openDoors(c *config.Config) error {
 		open(milter.New(milter.Config{
 			Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup,
 			MaxConnections: c.Milter.MaxConnections, Logger: d.log, Meter: d.metrics.Milter,
-			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().pipeline.Begin(env) },
+			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().Pipeline.Begin(env) },
 		}))
 		d.metrics.Milter.Limit(c.Milter.MaxConnections)
 	}
@@ -42,7 +42,7 @@ func (d *daemon) openDoors(c *config.Config) error {
 		open(exim.New(exim.Config{
 			Listen: c.Exim.Listen, SocketMode: c.Exim.SocketMode, SocketGroup: c.Exim.SocketGroup,
 			MaxConnections: c.Exim.MaxConnections, Logger: d.log, Meter: d.metrics.Exim,
-			Begin: func(env *message.Envelope) exim.Message { return d.current.Load().pipeline.Begin(env) },
+			Begin: func(env *message.Envelope) exim.Message { return d.current.Load().Pipeline.Begin(env) },
 		}))
 		d.metrics.Exim.Limit(c.Exim.MaxConnections)
 	}

@@ -1,16 +1,10 @@
-package main
+package daemon_test
 
 import (
-	"context"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	"dkimd/internal/config"
-	"dkimd/internal/events"
 )
 
 func TestReloadTakesKeysAndRules(t *testing.T) {
@@ -32,7 +26,7 @@ func TestReloadTakesKeysAndRules(t *testing.T) {
 	if got := w.send("x@reject.example", "Q").Reply; got != "550 5.7.20 new rule" {
 		t.Errorf("reply %q", got)
 	}
-	w.err.wait(t, 1, `level=WARN msg="rules file" warning=.*a rule that is never reached`)
+	w.err.Wait(t, 1, `level=WARN msg="rules file" warning=.*a rule that is never reached`)
 	w.remove("keys/example.org/k1.pem")
 	w.hangup("reloaded")
 	if got := w.signers(); got != "k2" {
@@ -106,8 +100,8 @@ func TestReloadWithAFaultThatWasThere(t *testing.T) {
 	w.write("keys/example.net/k1.pem", "junk")
 	w.write("rules/broken.example.toml", "mode = \"enforced\"")
 	w.start()
-	w.err.wait(t, 1, `level=ERROR msg="rules file out of use.*broken.example.toml:1: mode`)
-	w.err.wait(t, 1, `level=WARN msg="key cannot be used".*example.net/k1.pem`)
+	w.err.Wait(t, 1, `level=ERROR msg="rules file out of use.*broken.example.toml:1: mode`)
+	w.err.Wait(t, 1, `level=WARN msg="key cannot be used".*example.net/k1.pem`)
 	if got := w.send("x@broken.example", "Q").Reply; got != "451 4.7.5 local policy for broken.example is broken, try again later" {
 		t.Errorf("reply %q", got)
 	}
@@ -135,18 +129,18 @@ func TestReloadWarnsOfWhatNeedsARestart(t *testing.T) {
 	const warning = `level=WARN msg="this change takes effect at the next start" key=log.format`
 	for n := range 2 {
 		w.hangup("reloaded")
-		w.err.wait(t, n+1, warning)
+		w.err.Wait(t, n+1, warning)
 	}
 	w.signers()
-	w.out.wait(t, 1, `^{"time":`)
+	w.out.Wait(t, 1, `^{"time":`)
 	w.configure("")
 	w.hangup("reloaded")
-	if n := w.err.count("takes effect at the next start"); n != 2 {
+	if n := w.err.Count("takes effect at the next start"); n != 2 {
 		t.Errorf("%d warnings in\n%s", n, w.err)
 	}
 	w.configure("[log]\nformat = \"syslog\"\n")
 	w.hangup("reload refused")
-	if n := w.err.count("takes effect at the next start"); n != 2 {
+	if n := w.err.Count("takes effect at the next start"); n != 2 {
 		t.Error("a refused configuration is announced for the next start")
 	}
 }
@@ -233,83 +227,9 @@ func TestManyHangups(t *testing.T) {
 	}
 	w.key("example.org", "k2")
 	w.hangup("reloaded")
-	w.err.wait(t, 1, "msg=reloaded")
+	w.err.Wait(t, 1, "msg=reloaded")
 	for w.signers() != "k1 k2" {
 		w.hangup("reloaded") // the one that was counted had begun before
 	}
 	w.stop()
-}
-
-// attended is a daemon whose door is only a Shutdown, and whose configuration on
-// disk is the file at path. It ends with the test.
-func attended(t *testing.T, path string, log *lines, shutdown func(context.Context) error) (signals chan os.Signal, ended chan error) {
-	t.Helper()
-	c := config.Default()
-	c.Sign.Directory, c.Policy.Directory, c.DNS.Servers = "", "", []string{"127.0.0.1:1"}
-	d := newDaemon(path, true, log)
-	d.started = c
-	var err error
-	if d.events, err = events.Open(events.Config{Logger: d.log}); err != nil {
-		t.Fatal(err)
-	}
-	s, err := build(c, nil, d.observers())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.enforce(s)
-	served := make(chan error, 1)
-	d.doors = doors{closing(func(ctx context.Context) error {
-		defer func() { served <- nil }()
-		return shutdown(ctx)
-	})}
-	signals, ended = make(chan os.Signal, 8), make(chan error, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ended <- d.attend(t.Context(), signals, served)
-	}()
-	t.Cleanup(func() { <-done; d.end() })
-	return signals, ended
-}
-
-// closing is a door that nobody comes through.
-type closing func(ctx context.Context) error
-
-func (closing) Serve() error                         { return nil }
-func (c closing) Shutdown(ctx context.Context) error { return c(ctx) }
-
-func TestReminderOfARefusedReload(t *testing.T) {
-	t.Parallel()
-	path := newWorld(t).path("dkimd.toml")
-	synctest.Test(t, func(t *testing.T) {
-		log := newLines()
-		signals, _ := attended(t, path, log, func(context.Context) error { return nil })
-		const reminder = "the configuration on disk is broken: the one before it is still in force.*dkimd.toml:1: hostnam"
-		expect := func(want int, after time.Duration) {
-			t.Helper()
-			time.Sleep(after) //nolint:forbidigo // in a bubble
-			synctest.Wait()
-			if n := log.count(reminder); n != want {
-				t.Errorf("%d reminders, want %d, in\n%s", n, want, log)
-			}
-		}
-		expect(0, 5*time.Hour)
-		good, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte("hostnam = 1"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		expect(0, 5*time.Hour) // nobody asked for it yet
-		signals <- syscall.SIGHUP
-		expect(0, time.Minute)
-		expect(1, time.Hour)
-		expect(3, 2*time.Hour)
-		if err := os.WriteFile(path, good, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		signals <- syscall.SIGHUP
-		expect(3, 5*time.Hour)
-	})
 }

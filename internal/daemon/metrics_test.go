@@ -1,4 +1,4 @@
-package main
+package daemon_test
 
 import (
 	"context"
@@ -103,7 +103,7 @@ func TestMetricsOfADaemon(t *testing.T) {
 	if _, err := s.Connect(mail("", "").Peer); err != nil {
 		t.Fatal(err)
 	}
-	w.out.wait(t, 4, `^{"time":`)
+	w.out.Wait(t, 4, `^{"time":`)
 	w.hangup("reloaded")
 	want := map[string]string{
 		`dkimd_messages_total{front="milter",mode="sign",verdict="accept"}`:   "2",
@@ -215,7 +215,7 @@ func TestReadinessWithOneBrokenDomain(t *testing.T) {
 	w.write("keys/example.net/k1.pem", "junk")
 	w.write("rules/broken.example.toml", "mode = \"enforced\"")
 	w.start()
-	w.err.wait(t, 1, `msg="keys checked"`)
+	w.err.Wait(t, 1, `msg="keys checked"`)
 	w.ready(200, "ready\nwarning: "+w.path("rules/broken.example.toml")+":1: mode", "\nwarning: "+w.path("keys/example.net/k1.pem")+": got no PEM block")
 	got := w.counted()
 	for _, name := range []string{
@@ -252,7 +252,7 @@ func TestReadinessWithoutAnyUsableKey(t *testing.T) {
 			w := monitored(t)
 			test.spoil(w)
 			w.start()
-			w.err.wait(t, 1, `msg="keys checked"`)
+			w.err.Wait(t, 1, `msg="keys checked"`)
 			w.ready(503, "fault: there are keys, and none of them can sign", test.fault)
 			_, body := w.get("/readyz")
 			if strings.Count(body, test.fault) != 1 {
@@ -277,7 +277,7 @@ func TestReadinessWithAStrayKey(t *testing.T) {
 			}
 			w.write(test.stray, "junk")
 			w.start()
-			w.err.wait(t, 1, `msg="keys checked"`)
+			w.err.Wait(t, 1, `msg="keys checked"`)
 			w.ready(200, "ready\nwarning: ", test.warning)
 		})
 	}
@@ -311,7 +311,7 @@ func TestReadinessWhileDkimdStops(t *testing.T) {
 		}
 	}
 	w.signals <- syscall.SIGTERM
-	w.err.wait(t, 1, "msg=stopping")
+	w.err.Wait(t, 1, "msg=stopping")
 	status, body := w.get("/readyz")
 	for status == 200 { // said a moment before it is so
 		status, body = w.get("/readyz")

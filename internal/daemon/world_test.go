@@ -1,7 +1,6 @@
-package main
+package daemon_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,61 +10,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"dkimd/internal/daemon"
+	"dkimd/internal/logtest"
 	"dkimd/internal/milter/client"
 	"dkimd/keys"
 )
-
-// lines is an output that a test can wait on.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	more chan struct{} // closed at the next write
-}
-
-func newLines() *lines { return &lines{more: make(chan struct{})} }
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	close(l.more)
-	l.more = make(chan struct{})
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// count is how many lines match.
-func (l *lines) count(pattern string) int {
-	return len(regexp.MustCompile("(?m)"+pattern).FindAllString(l.String(), -1))
-}
-
-// wait returns once n lines match.
-func (l *lines) wait(t *testing.T, n int, pattern string) {
-	t.Helper()
-	late := time.After(20 * time.Second)
-	for {
-		l.mu.Lock()
-		more := l.more
-		l.mu.Unlock()
-		if l.count(pattern) >= n {
-			return
-		}
-		select {
-		case <-more:
-		case <-late:
-			t.Fatalf("%q was not said %d times in:\n%s", pattern, n, l)
-		}
-	}
-}
 
 // world is a daemon with its files, and an MTA beside it.
 type world struct {
@@ -73,7 +25,7 @@ type world struct {
 	dir      string
 	socket   string
 	signals  chan os.Signal
-	out, err *lines
+	out, err *logtest.Lines
 	served   chan error
 }
 
@@ -87,7 +39,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	w := &world{
 		t: t, dir: dir, socket: filepath.Join(dir, "s"),
-		signals: make(chan os.Signal, 8), out: newLines(), err: newLines(), served: make(chan error, 1),
+		signals: make(chan os.Signal, 8), out: logtest.New(), err: logtest.New(), served: make(chan error, 1),
 	}
 	w.key("example.org", "k1")
 	w.write("rules/reject.example.toml", rejectRules)
@@ -152,7 +104,10 @@ func (w *world) start() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.served <- serve(ctx, w.path("dkimd.toml"), true, w.signals, stdio{out: w.out, err: w.err}, func(*daemon) { close(ready) })
+		w.served <- daemon.Run(ctx, daemon.Options{
+			Config: w.path("dkimd.toml"), Named: true, Version: "1.2.3", Stdout: w.out, Stderr: w.err,
+			Signals: w.signals, Ready: func() { close(ready) },
+		})
 	}()
 	w.t.Cleanup(func() { cancel(); <-ended })
 	select {
@@ -165,9 +120,9 @@ func (w *world) start() {
 // hangup asks for a reload and waits for the answer.
 func (w *world) hangup(answer string) {
 	w.t.Helper()
-	n := w.err.count("msg=.?" + answer)
+	n := w.err.Count("msg=.?" + answer)
 	w.signals <- syscall.SIGHUP
-	w.err.wait(w.t, n+1, "msg=.?"+answer)
+	w.err.Wait(w.t, n+1, "msg=.?"+answer)
 }
 
 // stop ends the daemon, which must not take it for a failure.

@@ -1,7 +1,6 @@
-package main
+package daemon_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,9 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"dkimd/internal/logtest"
 	"dkimd/internal/milter/client"
 )
 
@@ -48,7 +47,7 @@ func (w *world) underWay() func() (client.Result, error) {
 // refused waits until nobody listens any more.
 func (w *world) refused() {
 	w.t.Helper()
-	w.err.wait(w.t, 1, "msg=stopping")
+	w.err.Wait(w.t, 1, "msg=stopping")
 	for {
 		conn, err := net.Dial("unix", w.socket)
 		if err != nil {
@@ -116,8 +115,8 @@ func TestSecondSignalCuts(t *testing.T) {
 	if r, err := finish(); err == nil {
 		t.Errorf("the message was answered %v", r)
 	}
-	w.err.wait(t, 1, `level=WARN msg="messages under way were cut" error="?context canceled`)
-	if w.out.count(`"mode":"aborted","reason":"dkimd stops",`) != 1 {
+	w.err.Wait(t, 1, `level=WARN msg="messages under way were cut" error="?context canceled`)
+	if w.out.Count(`"mode":"aborted","reason":"dkimd stops",`) != 1 {
 		t.Errorf("no record of it in %s", w.out)
 	}
 }
@@ -138,55 +137,6 @@ func TestStopDuringAReload(t *testing.T) {
 	w.stop()
 	if said := w.err.String(); strings.Contains(said, "reload") || !strings.HasSuffix(said, " msg=stopped\n") {
 		t.Errorf("it said\n%s", said)
-	}
-}
-
-// A stopping daemon waits 30 seconds for messages, and no longer.
-func TestDrainEnds(t *testing.T) {
-	t.Parallel()
-	path := newWorld(t).path("dkimd.toml")
-	for name, test := range map[string]struct {
-		takes time.Duration // the messages under way
-		then  []os.Signal   // a second after the first
-		want  time.Duration
-		says  string
-	}{
-		"nothing under way":    {0, nil, 0, `level=INFO msg=stopped`},
-		"a slow message":       {29 * time.Second, nil, 29 * time.Second, `level=INFO msg=stopped`},
-		"a message that hangs": {time.Hour, nil, 30 * time.Second, `level=WARN msg="messages under way were cut" error="context deadline exceeded"`},
-		"a second signal":      {time.Hour, []os.Signal{syscall.SIGTERM}, time.Second, `level=WARN msg="messages under way were cut" error="context canceled"`},
-		"an interrupt":         {time.Hour, []os.Signal{syscall.SIGINT}, time.Second, `level=WARN msg="messages under way were cut" error="context canceled"`},
-		"a hangup":             {20 * time.Second, []os.Signal{syscall.SIGHUP, syscall.SIGHUP}, 20 * time.Second, `level=INFO msg=stopped`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				log := newLines()
-				signals, ended := attended(t, path, log, func(ctx context.Context) error {
-					select {
-					case <-time.After(test.takes):
-						return nil
-					case <-ctx.Done():
-						return ctx.Err()
-					}
-				})
-				began := time.Now()
-				signals <- syscall.SIGTERM
-				time.Sleep(time.Second) //nolint:forbidigo // in a bubble
-				for _, s := range test.then {
-					signals <- s
-				}
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-				if took := time.Since(began); took != max(test.want, time.Second) {
-					t.Errorf("it took %v, want %v", took, test.want)
-				}
-				if log.count(test.says) != 1 || log.count("reload") != 0 {
-					t.Errorf("it said\n%s", log)
-				}
-			})
-		})
 	}
 }
 
@@ -232,7 +182,7 @@ func TestNothingRunsAfterTheEnd(t *testing.T) { //nolint:paralleltest // it coun
 		if err := <-w.served; err != nil {
 			t.Error(err)
 		}
-		w.err = newLines()
+		w.err = logtest.New()
 	}
 	late := time.Now().Add(10 * time.Second)
 	for runtime.NumGoroutine() > base {

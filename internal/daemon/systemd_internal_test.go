@@ -1,63 +1,14 @@
-package main
+package daemon
 
 import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
-
-// TestSystemdIsTold: ready once the sockets are open, reloading and ready again, stopping.
-func TestSystemdIsTold(t *testing.T) {
-	w := newWorld(t)
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: w.path("notify"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	t.Setenv("NOTIFY_SOCKET", w.path("notify"))
-	next := func() string {
-		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		buf := make([]byte, 4096)
-		n, err := conn.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(buf[:n])
-	}
-	w.start()
-	if got := next(); got != "READY=1" {
-		t.Errorf("at the start: %q", got)
-	}
-	if probe, err := net.Dial("unix", w.socket); err != nil {
-		t.Errorf("ready, but %v", err)
-	} else {
-		_ = probe.Close()
-	}
-	for _, text := range []string{"", "[log]\nformat = \"syslog\"\n"} { // a reload that is refused ends, too
-		w.configure(text)
-		w.signals <- syscall.SIGHUP
-		if got := next(); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") || strings.HasSuffix(got, "=0") {
-			t.Errorf("at a reload: %q", got)
-		}
-		if got := next(); got != "READY=1" {
-			t.Errorf("after a reload: %q", got)
-		}
-	}
-	w.signals <- syscall.SIGTERM
-	if got := next(); got != "STOPPING=1" {
-		t.Errorf("at the end: %q", got)
-	}
-}
 
 func TestPriorityOfALine(t *testing.T) {
 	t.Parallel()
@@ -99,7 +50,7 @@ func TestPrioritiesOnlyInTheJournal(t *testing.T) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := withPriorities(f).Write([]byte(line)); n != len(line) || err != nil {
+		if n, err := WithPriorities(f).Write([]byte(line)); n != len(line) || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 		if got, err := os.ReadFile(f.Name()); err != nil || string(got) != want {
@@ -107,7 +58,7 @@ func TestPrioritiesOnlyInTheJournal(t *testing.T) {
 		}
 	}
 	var buf bytes.Buffer
-	if _, err := withPriorities(&buf).Write([]byte(line)); err != nil || buf.String() != line {
+	if _, err := WithPriorities(&buf).Write([]byte(line)); err != nil || buf.String() != line {
 		t.Errorf("%q, %v", &buf, err)
 	}
 }

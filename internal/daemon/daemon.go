@@ -1,0 +1,205 @@
+// Package daemon is the running process: it reads the configuration, wires the
+// parts of dkimd, serves its sockets, reloads at SIGHUP, and lets messages under
+// way end when it stops. What it wires, a Setup, is what commands judge a message with.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"dkimd/internal/config"
+	"dkimd/internal/events"
+	"dkimd/internal/metrics"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+)
+
+const (
+	drainTime = 30 * time.Second // for messages under way when dkimd stops
+
+	// The collector lets the heap grow to twice of what lives, and here next to nothing
+	// does: it would run every hundred messages, and take a tenth of the CPU. This much
+	// counts as alive without ever being touched, so that it takes no memory either.
+	ballast = 8 << 20
+)
+
+// Options are what a daemon is started with.
+type Options struct {
+	Config  string // path of dkimd.toml
+	Named   bool   // the operator named it: it has to be there
+	Version string // of dkimd
+
+	Stdout, Stderr io.Writer        // of the process: the log stream, and the log for operators
+	Signals        <-chan os.Signal // SIGHUP reloads, any other one stops; nil: none come
+	Ready          func()           // is called once the sockets are open; nil: nobody asks
+}
+
+// daemon is the running process: the setup in force, and what outlives a reload.
+type daemon struct {
+	Options
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	monitor *metrics.Server // nil: [metrics] listens nowhere
+	events  *events.Log
+	doors   doors
+	started *config.Config // sockets and outputs are those of the start
+	current atomic.Pointer[Setup]
+	// refused is the last reload, if it was refused; nil: the newest configuration is in force.
+	refused  atomic.Pointer[refusal]
+	stopping atomic.Bool
+}
+
+// newDaemon returns a daemon that has not read anything yet.
+func newDaemon(o Options) *daemon {
+	d := &daemon{Options: o}
+	d.metrics = metrics.New(metrics.Config{Version: o.Version, State: d.state})
+	d.log = slog.New(d.metrics.Log.Before(slog.NewTextHandler(WithPriorities(o.Stderr), nil)))
+	return d
+}
+
+// observers are told what happens in a setup of this daemon.
+func (d *daemon) observers() Observers {
+	return Observers{Recorder: d.metrics.Messages.Before(d.events), Log: d.log, DNS: d.metrics.DNS, Keys: d.metrics.Keys}
+}
+
+// Run runs the daemon until ctx ends or a signal stops it.
+func Run(ctx context.Context, o Options) error {
+	defer runtime.KeepAlive(make([]byte, ballast))
+	d := newDaemon(o)
+	if err := hardenProcess(); err != nil {
+		d.log.Warn("keys may end up in a core dump", "error", err)
+	}
+	c, faults := config.Load(o.Config, o.Named)
+	if len(faults) > 0 {
+		return faults
+	}
+	if err := d.start(c); err != nil {
+		return err
+	}
+	defer d.end()
+	d.log.Info("dkimd serves", "version", o.Version, "listen", slices.Concat(c.Milter.Listen, c.Exim.Listen), "pid", os.Getpid())
+	d.notify(systemd.SdNotifyReady)
+	if o.Ready != nil {
+		o.Ready()
+	}
+	served := make(chan error, 1)
+	go func() { served <- d.doors.Serve() }()
+	return d.attend(ctx, served)
+}
+
+// start builds everything in the order in which it is needed.
+func (d *daemon) start(c *config.Config) (err error) {
+	d.started = c
+	d.events, err = events.Open(events.Config{
+		Format: c.Log.Format, Outputs: c.Log.Output, Stdout: d.Stdout, Stderr: d.Stderr, Logger: d.log,
+	})
+	if err != nil {
+		return atKey(c, outputFaults(c.Log.Output, err))
+	}
+	s, err := Build(c, nil, d.observers())
+	if err != nil {
+		_ = d.events.Close()
+		return err
+	}
+	d.enforce(s)
+	if err := d.openDoors(c); err != nil {
+		d.end()
+		return err
+	}
+	if err := d.openMonitor(c); err != nil {
+		d.end()
+		return err
+	}
+	return nil
+}
+
+// enforce puts a setup in force, and tells what is wrong with it all the same.
+func (d *daemon) enforce(s *Setup) {
+	for _, f := range s.Broken { // keys.Store logs those of keys as it finds them
+		d.log.Error("rules file out of use: mail of its domain is deferred", "fault", f.Error())
+	}
+	for _, w := range s.Rules.Warnings() {
+		d.log.Warn("rules file", "warning", w.Error())
+	}
+	d.current.Store(s)
+}
+
+// end closes what start opened.
+func (d *daemon) end() {
+	if d.monitor != nil {
+		_ = d.monitor.Close()
+	}
+	if s := d.current.Load(); s != nil {
+		s.Close()
+	}
+	_ = d.events.Close()
+}
+
+// attend waits for signals, and for the end.
+func (d *daemon) attend(ctx context.Context, served <-chan error) error {
+	reloading, endReloading := context.WithCancel(ctx)
+	hangups := make(chan struct{}, 1) // what comes while one waits asks for nothing more
+	var reloads sync.WaitGroup
+	reloads.Go(func() { d.refresh(reloading, hangups) })
+	reloads.Go(func() { d.watchKeys(reloading) })
+	defer reloads.Wait()
+	defer endReloading()
+	for {
+		select {
+		case <-ctx.Done():
+			return d.stop(served)
+		case err := <-served:
+			return err
+		case s := <-d.Signals:
+			if s != syscall.SIGHUP {
+				d.log.Info("stopping", "signal", s.String())
+				return d.stop(served)
+			}
+			select {
+			case hangups <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// stop lets messages under way end. A second signal, or time running out, cuts.
+func (d *daemon) stop(served <-chan error) error {
+	d.notify(systemd.SdNotifyStopping)
+	d.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case s := <-d.Signals:
+				if s != syscall.SIGHUP {
+					cancel()
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	err := d.doors.Shutdown(ctx)
+	cancel()
+	<-stopped
+	err = errors.Join(err, <-served)
+	if err != nil {
+		d.log.Warn("messages under way were cut", "error", err)
+	} else {
+		d.log.Info("stopped")
+	}
+	return nil
+}

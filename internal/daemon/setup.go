@@ -1,0 +1,199 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"dkimd/internal/config"
+	"dkimd/internal/dkim"
+	"dkimd/internal/fault"
+	"dkimd/internal/pipeline"
+	"dkimd/internal/resolver"
+	"dkimd/keys"
+	"dkimd/policy"
+	"dkimd/signer"
+	"dkimd/verifier"
+)
+
+// Setup is one configuration built and ready: everything a message needs.
+type Setup struct {
+	Config   *config.Config
+	Keys     *keys.Store
+	Rules    *policy.Rules
+	Resolver *resolver.Resolver
+	Pipeline *pipeline.Pipeline
+	Broken   fault.Faults // rules files that cannot be read: their domains are deferred
+	loaded   time.Time
+}
+
+// Observers are told what happens in a setup. Those that count may be left out.
+type Observers struct {
+	Recorder pipeline.Recorder // of each message
+	Log      *slog.Logger
+	DNS      resolver.Meter
+	Keys     keys.Meter
+}
+
+// Faults are what the operator should mend though dkimd can run: rules files
+// and keys that are out of use. It is complete once the keys are parsed (keys.Store.Wait).
+func (s *Setup) Faults() fault.Faults {
+	return append(slices.Clone(s.Broken), s.Keys.Faults()...)
+}
+
+// brokenFiles is how many rules files are out of use.
+func (s *Setup) brokenFiles() int {
+	files := map[string]bool{}
+	for _, f := range s.Broken {
+		files[f.Path] = true
+	}
+	return len(files)
+}
+
+// Close ends what runs in the background, lookups under way included.
+func (s *Setup) Close() {
+	s.Keys.Close()
+	if s.Resolver != nil {
+		_ = s.Resolver.Close()
+	}
+}
+
+// Build makes a setup of a configuration. Where previous is given, what has
+// not changed on disk is taken over from it. The error holds every fault
+// without which dkimd must not run.
+func Build(c *config.Config, previous *Setup, o Observers) (*Setup, error) {
+	s := Read(c, previous, o)
+	if s.Rules.DefaultBroken() {
+		s.Close()
+		return nil, s.Broken
+	}
+	if err := s.Connect(previous, o); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Read makes a setup of what is on disk. What is wrong there is in Faults.
+func Read(c *config.Config, previous *Setup, o Observers) *Setup {
+	s := &Setup{Config: c, loaded: time.Now()}
+	keysConfig := keys.Config{Directory: c.Sign.Directory, Logger: o.Log, Meter: o.Keys}
+	if previous != nil {
+		keysConfig.Previous = previous.Keys
+	}
+	s.Keys, _ = keys.Open(keysConfig)
+	s.Rules, s.Broken = policy.Load(c.Policy.Directory)
+	return s
+}
+
+// Connect makes a setup ready for messages.
+func (s *Setup) Connect(previous *Setup, o Observers) (err error) {
+	resolverConfig := resolverConfig(s.Config)
+	resolverConfig.Logger, resolverConfig.Meter = o.Log, o.DNS
+	if previous != nil {
+		resolverConfig.Previous = previous.Resolver
+	}
+	if s.Resolver, err = openResolver(s.Config, resolverConfig); err != nil {
+		return err
+	}
+	s.Pipeline, err = s.wire(o.Recorder, o.Log)
+	return err
+}
+
+func resolverConfig(c *config.Config) resolver.Config {
+	return resolver.Config{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, CacheEntries: c.DNS.CacheEntries}
+}
+
+// OpenResolver opens the resolver of a configuration for a command, which logs nothing.
+func OpenResolver(c *config.Config) (*resolver.Resolver, error) {
+	return openResolver(c, resolverConfig(c))
+}
+
+// openResolver opens the resolver of a configuration; without servers in it, those of /etc/resolv.conf.
+func openResolver(c *config.Config, rc resolver.Config) (*resolver.Resolver, error) {
+	r, err := resolver.New(rc)
+	if err != nil {
+		return nil, atKey(c, fault.Faults{{
+			Key: "dns.servers", Got: "nothing, and " + strings.TrimPrefix(err.Error(), "servers: "),
+			Want: "the address of a name server", Hint: `[dns] servers = ["127.0.0.1"]`,
+		}})
+	}
+	return r, nil
+}
+
+// NewVerifier makes the verifier of a configuration.
+func NewVerifier(c *config.Config, dns verifier.Resolver, log *slog.Logger) (*verifier.Verifier, error) {
+	return verifier.New(verifier.Config{
+		Resolver: dns, MaxSignatures: c.Verify.MaxSignatures,
+		MinRSABits: c.Verify.MinRSABits, MaxRSABits: c.Verify.MaxRSABits, ClockSkew: c.Verify.ClockSkew,
+		HonourBodyLength: c.Verify.BodyLength == "honour", Logger: log,
+	})
+}
+
+// wire connects the parts. It is the one place that knows them all.
+func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pipeline, error) {
+	c := s.Config
+	headerCanon, bodyCanon, err := dkim.ParseCanonicalization(c.Sign.Canonicalization)
+	if err != nil {
+		return nil, fmt.Errorf("sign.canonicalization: %w", err)
+	}
+	sign, signErr := signer.New(signer.Config{
+		Keys: s.Keys.Lookup, HeaderCanon: headerCanon, BodyCanon: bodyCanon,
+		Headers: c.Sign.Headers, Oversign: c.Sign.Oversign, Expiry: c.Sign.Expiry,
+		FallbackDomain: c.Sign.FallbackDomain, AlsoDomains: c.Sign.AlsoDomains, UserMatch: c.Sign.UserMatch,
+		Logger: log,
+	})
+	verify, verifyErr := NewVerifier(c, s.Resolver, log)
+	if err := errors.Join(signErr, verifyErr); err != nil {
+		return nil, err
+	}
+	fallback, err := os.Hostname()
+	if err != nil || fallback == "" {
+		fallback = "localhost"
+	}
+	return pipeline.New(pipeline.Config{
+		Hostname: c.Hostname, HostnameFallback: fallback,
+		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames,
+		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.Strip == "dkim", SendUnsigned: c.Sign.OnError == "unsigned",
+		Signer: sign, Verifier: verify, Rules: s.Rules, Events: recorder, Logger: log,
+	})
+}
+
+// vanished says which directory of s is gone. At start an absent default directory
+// is an empty one; at a reload it would take all keys or all rules away.
+func (s *Setup) vanished(next *config.Config) error {
+	gone := func(dir string) bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	const hint = "put it back, or stop and start dkimd"
+	switch {
+	case len(s.Keys.Domains()) > 0 && gone(next.Sign.Directory):
+		return atKey(next, fault.Faults{{
+			Key: "sign.directory", Got: "a directory that was there and is gone", Want: next.Sign.Directory, Hint: hint,
+		}})
+	case !s.Rules.Empty() && gone(next.Policy.Directory):
+		return atKey(next, fault.Faults{{
+			Key: "policy.directory", Got: "a directory that was there and is gone", Want: next.Policy.Directory, Hint: hint,
+		}})
+	}
+	return nil
+}
+
+// newFaults are the faults of s that other does not have; on another line it is the same one.
+func (s *Setup) newFaults(other *Setup) fault.Faults {
+	known := map[fault.Fault]bool{}
+	for _, f := range other.Faults() {
+		f.Line = 0
+		known[f] = true
+	}
+	return slices.DeleteFunc(s.Faults(), func(f fault.Fault) bool {
+		f.Line = 0
+		return known[f]
+	})
+}
