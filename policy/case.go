@@ -5,19 +5,13 @@ import (
 	"strconv"
 
 	"dkimd/internal/message"
+	"dkimd/internal/smtpreply"
 	"dkimd/verifier"
 )
 
 // maxClaims is how many sender domains of one message are judged. Nobody writes
 // mail in the name of so many; a forger can, and each costs a judgement.
 const maxClaims = 64
-
-const (
-	replyFault        = "451 4.7.5 internal fault while this message was checked, try again later"
-	replyKeyLookup    = "451 4.7.5 a DKIM key needed to judge this message could not be looked up, try again later"
-	replyUnread       = "550 5.7.1 this message has more From addresses than anybody needs"
-	replyPolicyLookup = "451 4.7.5 the DMARC policy needed to judge this message could not be looked up, try again later"
-)
 
 // Case is one message and the files that judge it. It is read-only after Select.
 type Case struct {
@@ -107,12 +101,13 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 		if c.excess[i].file.stops {
 			// No retry can mend that: RFC 5321 section 4.2.1 wants a 5yz reply.
 			d.Action = Reject
-			d.Reply = "550 5.7.1 this message names more than " + strconv.Itoa(maxClaims) + " sender domains"
+			d.Reply = smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "this message names more than " + strconv.Itoa(maxClaims) + " sender domains"}
 		}
 		decisions = append(decisions, d)
 	}
 	if c.unread {
-		decisions = append(decisions, Decision{Rule: ruleTooMany, Mode: modeEnforce, Action: Reject, Reply: replyUnread})
+		reply := smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "this message has more From addresses than anybody needs"}
+		decisions = append(decisions, Decision{Rule: ruleTooMany, Mode: modeEnforce, Action: Reject, Reply: reply})
 	}
 	return combine(decisions)
 }
@@ -125,13 +120,13 @@ func (c *Case) Fault() Verdict {
 		for i := range list {
 			d := list[i].decision(ruleFault)
 			if list[i].file.stops {
-				d.Action, d.Reply = TempFail, replyFault
+				d.Action, d.Reply = TempFail, smtpreply.InternalFault()
 			}
 			decisions = append(decisions, d)
 		}
 	}
 	if c.unread {
-		decisions = append(decisions, Decision{Rule: ruleFault, Mode: modeEnforce, Action: TempFail, Reply: replyFault})
+		decisions = append(decisions, Decision{Rule: ruleFault, Mode: modeEnforce, Action: TempFail, Reply: smtpreply.InternalFault()})
 	}
 	return combine(decisions)
 }

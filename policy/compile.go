@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 
+	"dkimd/internal/smtpreply"
 	"dkimd/internal/tomlfile"
 	"dkimd/verifier"
 )
@@ -53,13 +54,13 @@ func (r *rule) compileAction(t *tomlfile.Table) {
 	switch {
 	case !t.Has("reply") || action == "":
 	case r.action == Reject || r.action == TempFail:
-		var hint string
-		if r.reply, hint = parseReply(text, r.action); hint != "" {
-			want := `a reply like "550 5.7.20 TEXT"`
-			if r.action == TempFail {
-				want = `a reply like "451 4.7.5 TEXT"`
-			}
-			t.Fault("reply", want, hint)
+		class, want := smtpreply.Permanent, `a reply like "550 5.7.20 TEXT"`
+		if r.action == TempFail {
+			class, want = smtpreply.Transient, `a reply like "451 4.7.5 TEXT"`
+		}
+		var err error
+		if r.reply, err = smtpreply.Parse(text, class); err != nil {
+			t.Fault("reply", want, err.Error())
 		}
 	default:
 		t.Fault("reply", "no reply with "+action, "only reject and tempfail answer the client")

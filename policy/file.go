@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"dkimd/internal/fault"
+	"dkimd/internal/smtpreply"
 	"dkimd/internal/tomlfile"
 	"dkimd/verifier"
 )
@@ -115,9 +116,10 @@ func deferring(name, domain string, subdomains bool) *file {
 	}
 	return &file{name: name, domain: domain, program: &program{
 		claims: fromHeader | envelope, subdomains: subdomains, mode: modeEnforce, plain: true, stops: true,
-		rules: []*rule{{name: ruleBroken, action: TempFail, reply: reply{
-			code: "451", enhanced: "4.7.5", text: "local policy for " + where + " is broken, try again later",
-		}}},
+		rules: []*rule{{
+			name: ruleBroken, action: TempFail,
+			reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "local policy for " + where + " is broken, try again later"},
+		}},
 	}}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dkimd/internal/message"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 	"dkimd/verifier"
 )
@@ -42,9 +43,15 @@ func FuzzRulesFile(f *testing.F) {
 				c := rules.Select(w.msg)
 				v := c.Judge(&verifier.Report{Results: w.results, Published: published})
 				refuses := v.Action == policy.Reject || v.Action == policy.TempFail
-				if len(v.Reply) > 510 || strings.ContainsAny(v.Reply, "\r\n") || refuses != (v.Reply != "") ||
-					refuses && v.Reply[0] != map[policy.Action]byte{policy.Reject: '5', policy.TempFail: '4'}[v.Action] {
-					t.Errorf("%s, reply %q", v.Action, v.Reply)
+				reply := v.Reply.String()
+				if len(reply) > 510 || strings.ContainsAny(reply, "\r\n") || refuses != (reply != "") ||
+					refuses && reply[0] != map[policy.Action]byte{policy.Reject: '5', policy.TempFail: '4'}[v.Action] {
+					t.Errorf("%s, reply %q", v.Action, reply)
+				}
+				if class := map[policy.Action]smtpreply.Class{policy.Reject: smtpreply.Permanent, policy.TempFail: smtpreply.Transient}[v.Action]; refuses {
+					if _, err := v.Reply.For(class); err != nil {
+						t.Errorf("no front door would send %q: %v", reply, err)
+					}
 				}
 				judged = judged || v.Action == policy.TempFail
 				c.Fault()

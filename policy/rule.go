@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"dkimd/internal/message"
+	"dkimd/internal/smtpreply"
 	"dkimd/verifier"
 )
 
@@ -13,7 +14,7 @@ type rule struct {
 	action Action
 	isTag  bool // adds tag and goes on with the next rule
 	tag    Tag
-	reply  reply
+	reply  smtpreply.Reply // what is empty in it is filled in per message
 
 	// Conditions on the message, the same for every sender and outcome.
 	clients, notClients []netip.Prefix

@@ -244,8 +244,9 @@ func TestRepliesAreSanitised(t *testing.T) {
 		w := gmail()
 		w.msg.From.Claimed = []string{domain}
 		v := w.judge(rules)
-		if v.Action != policy.Reject || len(v.Reply) > 510 || strings.ContainsFunc(v.Reply, func(r rune) bool { return r < ' ' || r > '~' || r == '%' }) {
-			t.Errorf("%q: %q", domain, v.Reply)
+		reply := v.Reply.String()
+		if v.Action != policy.Reject || len(reply) > 510 || strings.ContainsFunc(reply, func(r rune) bool { return r < ' ' || r > '~' || r == '%' }) {
+			t.Errorf("%q: %q", domain, reply)
 		}
 	}
 }

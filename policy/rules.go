@@ -15,6 +15,7 @@ import (
 
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
+	"dkimd/internal/smtpreply"
 )
 
 // Rules is every rules file of a directory, compiled. It never changes after
@@ -121,5 +122,5 @@ func (r *Rules) FaultUnknown() Verdict {
 	if r == nil || !r.stops {
 		return Verdict{}
 	}
-	return Verdict{Action: TempFail, Reply: replyFault, Rule: ruleFault}
+	return Verdict{Action: TempFail, Reply: smtpreply.InternalFault(), Rule: ruleFault}
 }

@@ -1,13 +1,16 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+
+	"dkimd/internal/safetext"
+)
 
 // Tag is a header field that a tag rule adds. Value has no white space around it.
 type Tag struct{ Name, Value string }
 
-// maxLine bounds a reply and a header field that a rules file spells out: what
-// a dkimd or an MTA puts around them still fits the lines of SMTP.
-const maxLine = 400
+// maxTag bounds a header field: the lines of SMTP have room for what an MTA adds.
+const maxTag = 400
 
 // parseTag reads "Name: value". A hint says what is wrong with it.
 func parseTag(s string) (tag Tag, hint string) {
@@ -16,9 +19,9 @@ func parseTag(s string) (tag Tag, hint string) {
 	switch {
 	case !found || name == "" || value == "":
 		return tag, `write it like "X-DKIM-Policy: unsigned"`
-	case len(s) > maxLine:
+	case len(s) > maxTag:
 		return tag, "at most 400 characters"
-	case !printable(s):
+	case !safetext.IsASCII(s):
 		return tag, "printable ASCII only, on one line"
 	case strings.Contains(name, " "):
 		return tag, "no space before the colon" // RFC 5322 section 3.6.8
@@ -38,14 +41,4 @@ func structural(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "resent-") || strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "arc-")
-}
-
-// printable reports whether s is printable ASCII, spaces included.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }

@@ -113,7 +113,7 @@ func (c *testCase) try(r *Rules) (got, want string) {
 		return err.Error(), "a message"
 	}
 	v := r.Select(m).Judge(report).Enforced()
-	if v.Action.String() == c.action && (c.rule == "" || c.rule == v.Rule) && (c.reply == "" || c.reply == v.Reply) {
+	if v.Action.String() == c.action && (c.rule == "" || c.rule == v.Rule) && (c.reply == "" || c.reply == v.Reply.String()) {
 		return "", ""
 	}
 	got = v.Action.String() + " by " + cmp.Or(v.Rule, "no rule")
@@ -125,7 +125,7 @@ func (c *testCase) try(r *Rules) (got, want string) {
 		want += " by " + c.rule
 	}
 	if c.reply != "" {
-		got, want = got+": "+v.Reply, want+": "+c.reply
+		got, want = got+": "+v.Reply.String(), want+": "+c.reply
 	}
 	return got, want
 }

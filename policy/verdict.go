@@ -1,14 +1,15 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+
+	"dkimd/internal/smtpreply"
+)
 
 // Verdict is what all files that judge a message come to together.
 type Verdict struct {
 	Action Action
-	// Reply is the SMTP reply of Reject and TempFail: one line of printable
-	// ASCII, "550 5.7.20 text", at most 512 octets with its CRLF (RFC 5321
-	// section 4.5.3.1.5), percent signs not doubled. Empty for other actions.
-	Reply string
+	Reply  smtpreply.Reply // of Reject and TempFail
 	// File and Rule name what decided, among the files in enforce mode; both
 	// are empty when none judged, Rule when no rule of the file held.
 	File, Rule string
@@ -22,7 +23,7 @@ type Verdict struct {
 type Decision struct {
 	Sender, File, Rule, Mode string
 	Action                   Action // what the rule said; in monitor mode the message is accepted all the same
-	Reply                    string
+	Reply                    smtpreply.Reply
 	Tags                     []Tag // what the file's tag rules said
 }
 

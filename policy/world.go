@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"dkimd/internal/smtpreply"
 	"dkimd/verifier"
 )
 
@@ -167,12 +168,12 @@ func (w *world) decision(c *claim, decided ruling) Decision {
 	}
 	switch {
 	case decided.deferBy == ruleKeyLookup:
-		d.Reply = replyKeyLookup
+		d.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "a DKIM key needed to judge this message could not be looked up, try again later"}
 	case decided.deferBy == rulePolicyLookup:
-		d.Reply = replyPolicyLookup
+		d.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "the DMARC policy needed to judge this message could not be looked up, try again later"}
 	case decided.rule != nil:
 		d.Rule = decided.rule.name
-		d.Reply = decided.rule.reply.of(d.Action, w.circumstances(c))
+		d.Reply = decided.rule.replyTo(w.circumstances(c))
 	}
 	return d
 }

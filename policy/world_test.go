@@ -110,8 +110,8 @@ func said(v policy.Verdict) string {
 	if v.Rule != "" {
 		s += " by " + v.Rule
 	}
-	if v.Reply != "" {
-		s += ": " + v.Reply
+	if reply := v.Reply.String(); reply != "" {
+		s += ": " + reply
 	}
 	var sSb116 strings.Builder
 	for _, tag := range v.Tags {

@@ -108,11 +108,6 @@ func (x *extraction) readFile(file *ast.File) {
 			x.reply(n.Rhs)
 		case *ast.CompositeLit:
 			x.composite(file.Name.Name, n)
-		case *ast.BinaryExpr:
-			x.reply([]ast.Expr{n})
-			return false // its parts are no texts of their own
-		case *ast.BasicLit:
-			x.reply([]ast.Expr{n})
 		}
 		return true
 	})
@@ -212,23 +207,18 @@ func (x *extraction) constant(pkg string, e ast.Expr) (string, bool) {
 }
 
 var (
-	verb      = regexp.MustCompile(`%[a-z]`)
-	replyText = regexp.MustCompile(`^[45]\d\d [45]\.\d+\.\d+ ..`)
-	digits    = regexp.MustCompile(`^[45]\d\d$`)
+	verb     = regexp.MustCompile(`%[a-z]`)
+	code     = regexp.MustCompile(`^[45]\d\d$`)
+	enhanced = regexp.MustCompile(`^[45]\.\d+\.\d+$`)
 )
 
-// reply finds the whole text in one expression, or code, enhanced code and text in three.
+// reply finds code, enhanced code and text.
 func (x *extraction) reply(exprs []ast.Expr) {
-	if len(exprs) == 3 && digits.MatchString(textOf(exprs[0])) {
-		x.add(reply, textOf(exprs[0])+" "+textOf(exprs[1])+" "+textOf(exprs[2]), exprs[0])
+	if len(exprs) != 3 || !enhanced.MatchString(textOf(exprs[1])) {
 		return
 	}
-	for _, e := range exprs {
-		_, isLiteral := e.(*ast.BasicLit)
-		_, isSum := e.(*ast.BinaryExpr)
-		if text := textOf(e); (isLiteral || isSum) && replyText.MatchString(text) {
-			x.add(reply, text, e)
-		}
+	if number, ok := exprs[0].(*ast.BasicLit); ok && code.MatchString(number.Value) {
+		x.add(reply, number.Value+" "+textOf(exprs[1])+" "+textOf(exprs[2]), exprs[0])
 	}
 }
 

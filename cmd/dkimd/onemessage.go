@@ -125,8 +125,8 @@ func printReport(w io.Writer, out pipeline.Outcome, event *events.Event) error {
 		fmt.Fprintln(w, line)
 	}
 	verdict := "verdict: " + event.Verdict
-	if out.Reply != "" {
-		verdict += ": " + out.Reply
+	if reply := out.Reply.String(); reply != "" {
+		verdict += ": " + reply
 	}
 	if _, err := fmt.Fprintln(w, verdict); err != nil {
 		return fmt.Errorf("write the report: %w", err)

@@ -199,9 +199,9 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 	if len(list) == 0 && len(left) == 0 {
 		fmt.Fprint(w, "\nno file judges mail that names no domain\n")
 	}
-	fmt.Fprintf(w, "\nverdict: %s\n", strings.TrimSpace(v.Action.String()+" "+v.Reply))
+	fmt.Fprintf(w, "\nverdict: %s\n", strings.TrimSpace(v.Action.String()+" "+v.Reply.String()))
 	if enforced := v.Enforced(); enforced.Action != v.Action {
-		fmt.Fprintf(w, "with every file in enforce mode: %s\n", strings.TrimSpace(enforced.Action.String()+" "+enforced.Reply))
+		fmt.Fprintf(w, "with every file in enforce mode: %s\n", strings.TrimSpace(enforced.Action.String()+" "+enforced.Reply.String()))
 	}
 	if v.Action != policy.Accept {
 		return errQuiet

@@ -14,7 +14,7 @@ import (
 // found by its form, and its form and package say in which section its row stands:
 //
 //   - log line: the string that a slog method is called with, or that follows a level (slog.LevelWarn, "text");
-//   - reply: a string that begins with a reply code and an enhanced code, or the two and the text one after the other;
+//   - reply: a reply code, an enhanced code and a text one after the other;
 //   - reason: errors.New of a variable of the package, the format of because, the code of a signer.Reason,
 //     what is returned as why, and names in parentheses that policy gives to decisions of its own;
 //   - warning: what is appended to the Warnings of a record, and the texts of a method warnings.

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
 
@@ -13,26 +14,21 @@ const (
 
 	authResults = "Authentication-Results"
 
-	// maxReply keeps a reply within the 512 octets of an SMTP reply line (RFC
-	// 5321 section 4.5.3.1.5), also for an MTA that adds to it.
-	maxReply = 400
 	// maxResults keeps the answer under 16 KB: a report of twice that kills
 	// Exim's process.
 	maxResults = 12 << 10
 	maxTags    = 2 << 10
-
-	fallbackReject = "550 5.7.1 Message refused"
-	fallbackDefer  = "451 4.7.1 Message deferred, please try again later"
 )
 
 // answer is an outcome in the words of packaging/exim's ACL.
 type answer struct {
-	action  string
-	reply   string
-	forged  bool
-	tags    []pipeline.Addition
-	results string // Authentication-Results, LF at its folds
-	refused []string
+	action   string
+	reply    smtpreply.Reply
+	badReply error // why reply is not the one of the outcome
+	forged   bool
+	tags     []pipeline.Addition
+	results  string // Authentication-Results, LF at its folds
+	refused  []string
 }
 
 func answerOf(o pipeline.Outcome) answer {
@@ -45,11 +41,14 @@ func answerOf(o pipeline.Outcome) answer {
 	case policy.Discard:
 		a.action = "discard"
 	case policy.TempFail:
-		a.action, a.reply = "defer", replyText(o.Reply, '4', fallbackDefer)
+		a.action = "defer"
+		a.reply, a.badReply = o.Reply.For(smtpreply.Transient)
 	case policy.Reject:
-		a.action, a.reply = "reject", replyText(o.Reply, '5', fallbackReject)
+		a.action = "reject"
+		a.reply, a.badReply = o.Reply.For(smtpreply.Permanent)
 	default:
-		a.action, a.reply = "defer", fallbackDefer
+		a.action = "defer"
+		a.reply, a.badReply = smtpreply.Reply{}.For(smtpreply.Transient)
 	}
 	if o.Action != policy.Accept && o.Action != policy.Quarantine {
 		return a
@@ -78,8 +77,8 @@ func answerOf(o pipeline.Outcome) answer {
 // last and tells that all is there, and which message it is about.
 func report(req *request, a answer) string {
 	lines := []string{"Action: " + a.action}
-	if a.reply != "" {
-		lines = append(lines, "Reply: "+a.reply)
+	if reply := a.reply.String(); reply != "" {
+		lines = append(lines, "Reply: "+reply)
 	}
 	if a.forged {
 		lines = append(lines, "Forged-AR: yes")
@@ -153,23 +152,4 @@ func shorten(results string) string {
 // isFieldName follows RFC 5322 section 3.6.8.
 func isFieldName(name string) bool {
 	return name != "" && len(name) <= 100 && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' })
-}
-
-// replyText is the SMTP reply of a rejection or deferral, printable and of the
-// right class: what Exim cannot take for one it replaces.
-func replyText(text string, class byte, fallback string) string {
-	text = strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case r < ' ' || r == 0x7f:
-			return ' '
-		case r > 0x7e:
-			return '?'
-		}
-		return r
-	}, text[:min(len(text), maxReply)]))
-	digit := func(i int) bool { return '0' <= text[i] && text[i] <= '9' }
-	if len(text) > 5 && text[0] == class && digit(1) && digit(2) && text[3] == ' ' && text[4] == class && text[5] == '.' {
-		return text
-	}
-	return fallback
 }

@@ -11,6 +11,7 @@ import (
 
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
 
@@ -172,12 +173,12 @@ func TestAnswerIsTheSameText(t *testing.T) {
 			}, RemoveAuthRes: []int{1}},
 			"Action: accept\n Forged-AR: yes\n Tag: X-Tag: one\n Tag: X-More: two three\n AR: mx.example;\n \tdkim=pass header.d=gmail.com\n Id: " + queueID,
 		},
-		"reject":        {pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 no way"}, "Action: reject\n Reply: 550 5.7.20 no way\n Id: " + queueID},
-		"defer":         {pipeline.Outcome{Action: policy.TempFail, Reply: "451 4.7.5 later"}, "Action: defer\n Reply: 451 4.7.5 later\n Id: " + queueID},
+		"reject":        {pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "no way"}}, "Action: reject\n Reply: 550 5.7.20 no way\n Id: " + queueID},
+		"defer":         {pipeline.Outcome{Action: policy.TempFail, Reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "later"}}, "Action: defer\n Reply: 451 4.7.5 later\n Id: " + queueID},
 		"quarantine":    {pipeline.Outcome{Action: policy.Quarantine, Quarantine: "x"}, "Action: quarantine\n Id: " + queueID},
 		"discard":       {pipeline.Outcome{Action: policy.Discard}, "Action: discard\n Id: " + queueID},
-		"CRLF in reply": {pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 a\r\nAction: accept\x00\xff"}, "Action: reject\n Reply: 550 5.7.20 a  Action: accept ?\n Id: " + queueID},
-		"another class": {pipeline.Outcome{Action: policy.Reject, Reply: "250 2.0.0 ok"}, "Action: reject\n Reply: 550 5.7.1 Message refused\n Id: " + queueID},
+		"CRLF in reply": {pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "a\r\nAction: accept\x00\xff"}}, "Action: reject\n Reply: 550 5.7.1 Message refused\n Id: " + queueID},
+		"another class": {pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 250, Enhanced: "2.0.0", Text: "ok"}}, "Action: reject\n Reply: 550 5.7.1 Message refused\n Id: " + queueID},
 		"unknown":       {pipeline.Outcome{Action: 99}, "Action: defer\n Reply: 451 4.7.1 Message deferred, please try again later\n Id: " + queueID},
 	}
 	for name, test := range tests {
@@ -238,7 +239,7 @@ func TestSigningAnswers(t *testing.T) {
 			pipeline.Outcome{Add: []pipeline.Addition{{Name: "DKIM-Signature", Value: " v=1;\r\n\tb=x"}, {Name: "DKIM-Signature", Value: " v=2"}}},
 			"DKIMD/1 OK 46\nDKIM-Signature: v=1;\n\tb=x\nDKIM-Signature: v=2\n",
 		},
-		"cannot": {pipeline.Outcome{Action: policy.TempFail, Reply: "451 4.7.5 x"}, "DKIMD/1 DEFER\n"},
+		"cannot": {pipeline.Outcome{Action: policy.TempFail, Reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "x"}}, "DKIMD/1 DEFER\n"},
 	} {
 		w.does(func(context.Context, *fakeMessage) pipeline.Outcome { return test.outcome })
 		if got := w.ask(t, sign("IP: \nProtocol: local\n", raw), true); got != test.want {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/internal/socket"
 )
 
@@ -174,7 +175,9 @@ func (x *exchange) refuseCutHeader(req *request) error {
 	x.log(slog.LevelWarn, cutHeader, "hint", "set header_maxsize = 60000 in Exim")
 	x.msg.Abort(cutHeader)
 	x.msg = nil
-	return x.reply(report(req, answer{action: "defer", reply: "451 4.7.5 The header of this message is too long to be checked"}))
+	return x.reply(report(req, answer{action: "defer", reply: smtpreply.Reply{
+		Code: 451, Enhanced: "4.7.5", Text: "The header of this message is too long to be checked",
+	}}))
 }
 
 // finish asks the message for its outcome and answers it.
@@ -186,6 +189,9 @@ func (x *exchange) finish(ctx context.Context, req *request) error {
 		return x.reply(signatures(outcome))
 	}
 	a := answerOf(outcome)
+	if a.badReply != nil {
+		x.log(slog.LevelError, "an SMTP reply that the MTA would not take was replaced", "error", a.badReply.Error())
+	}
 	for _, name := range a.refused {
 		x.log(slog.LevelError, "a field with an impossible name was not added", "field", name)
 	}

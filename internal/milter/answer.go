@@ -7,19 +7,15 @@ import (
 	gomilter "github.com/emersion/go-milter"
 
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
 
 const (
 	authResults = "Authentication-Results"
 
-	// maxReply keeps a reply within the 512 octets of an SMTP reply line (RFC
-	// 5321 section 4.5.3.1.5), also for an MTA that adds to it.
-	maxReply = 400
-
-	replyReject   = "550 5.7.1 Message refused"
-	replyTempFail = "451 4.7.1 Message deferred, please try again later"
-	replyNoHold   = "451 4.7.5 Message should be held for review, which is not possible here, please try again later"
+	// maxReason bounds the reason of a quarantine, which ends up in one line.
+	maxReason = 400
 )
 
 func (g grant) canQuarantine() bool { return g.actions&gomilter.OptQuarantine != 0 }
@@ -35,7 +31,7 @@ func (s *session) answer(m *gomilter.Modifier, o pipeline.Outcome) gomilter.Resp
 		return gomilter.RespContinue
 	case policy.Quarantine:
 		if !s.grant.canQuarantine() {
-			return reply(replyNoHold, '4', replyTempFail)
+			break // the pipeline knows that, and asks for something else
 		}
 		s.edit(m, o)
 		// The last one before the answer: MTAs end their reading of edits here.
@@ -44,11 +40,11 @@ func (s *session) answer(m *gomilter.Modifier, o pipeline.Outcome) gomilter.Resp
 	case policy.Discard:
 		return gomilter.RespDiscard
 	case policy.TempFail:
-		return reply(o.Reply, '4', replyTempFail)
+		return s.reply(o.Reply, smtpreply.Transient)
 	case policy.Reject:
-		return reply(o.Reply, '5', replyReject)
+		return s.reply(o.Reply, smtpreply.Permanent)
 	}
-	return reply("", '4', replyTempFail)
+	return s.reply(smtpreply.Reply{}, smtpreply.Transient)
 }
 
 // edit removes forged results, then inserts the new fields.
@@ -104,21 +100,14 @@ func (s *session) fieldValue(value string) string {
 	return b.String()
 }
 
-// reply is the SMTP reply of a rejection or deferral. MTAs refuse what is not
-// "NNN X.Y.Z text" of one class, and then answer as if dkimd were broken.
-func reply(text string, class byte, fallback string) gomilter.Response {
-	text = printable(text, fallback)
-	if !isReply(text, class) {
-		text = fallback
+// reply is the answer that rejects or defers.
+func (s *session) reply(r smtpreply.Reply, class smtpreply.Class) gomilter.Response {
+	r, err := r.For(class)
+	if err != nil {
+		s.logger().Error("an SMTP reply that the MTA would not take was replaced", "error", err.Error())
 	}
 	// Sendmail takes the text for a format, so every MTA undoubles '%'.
-	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), strings.ReplaceAll(text, "%", "%%"))
-}
-
-func isReply(text string, class byte) bool {
-	digit := func(c byte) bool { return '0' <= c && c <= '9' }
-	return len(text) > 5 && text[0] == class && digit(text[1]) && digit(text[2]) && text[3] == ' ' &&
-		text[4] == class && text[5] == '.'
+	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), strings.ReplaceAll(r.String(), "%", "%%"))
 }
 
 // printable keeps printable ASCII of a text that ends up in one line.
@@ -133,7 +122,7 @@ func printable(text, fallback string) string {
 			return '?'
 		}
 		return r
-	}, text[:min(len(text), maxReply)])
+	}, text[:min(len(text), maxReason)])
 	if text = strings.TrimSpace(text); text == "" {
 		return fallback
 	}

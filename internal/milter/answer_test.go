@@ -10,6 +10,7 @@ import (
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
 
@@ -73,18 +74,18 @@ func TestAnswers(t *testing.T) {
 		"quarantine":                   {outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "why 100%", Add: add[:1]}, want: client.Result{Action: client.Continue, Quarantine: "why 100%", Edits: []client.Edit{insert("A-First", " 1")}}},
 		"quarantine without reason":    {outcome: pipeline.Outcome{Action: policy.Quarantine}, want: client.Result{Action: client.Continue, Quarantine: "held by dkimd"}},
 		"quarantine, hostile reason":   {outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "a\r\nb\x00c\xff"}, want: client.Result{Action: client.Continue, Quarantine: "a  bc?"}},
-		"quarantine was not offered":   {o: old, outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "why"}, want: client.Result{Action: client.TempFail, Reply: "451 4.7.5 Message should be held for review, which is not possible here, please try again later"}},
+		"quarantine was not offered":   {o: old, outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "why"}, want: client.Result{Action: client.TempFail, Reply: "451 4.7.1 Message deferred, please try again later"}},
 		"discard edits nothing":        {outcome: pipeline.Outcome{Action: policy.Discard, Add: add, RemoveAuthRes: []int{1}}, want: client.Result{Action: client.Discard}},
-		"reject edits nothing":         {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 no", Add: add, RemoveAuthRes: []int{1}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 no"}},
-		"tempfail edits nothing":       {outcome: pipeline.Outcome{Action: policy.TempFail, Reply: "451 4.7.5 later", Add: add}, want: client.Result{Action: client.TempFail, Reply: "451 4.7.5 later"}},
-		"percent is not a format":      {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 %s 100%"}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 %s 100%"}},
-		"a reply of several lines":     {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 a\r\n250 ok\x00"}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 a  250 ok"}},
-		"a reply that is not ASCII":    {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 grüße"}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 gr??e"}},
-		"a reply of the wrong class":   {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "250 2.0.0 ok"}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
-		"a reject that says 451":       {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "451 4.7.5 later"}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
-		"a mixed reply":                {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "550 4.7.5 later"}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
+		"reject edits nothing":         {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "no"}, Add: add, RemoveAuthRes: []int{1}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 no"}},
+		"tempfail edits nothing":       {outcome: pipeline.Outcome{Action: policy.TempFail, Reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "later"}, Add: add}, want: client.Result{Action: client.TempFail, Reply: "451 4.7.5 later"}},
+		"percent is not a format":      {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "%s 100%"}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 %s 100%"}},
+		"a reply of several lines":     {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "a\r\n250 ok\x00"}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
+		"a reply that is not ASCII":    {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "grüße"}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
+		"a reply of the wrong class":   {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 250, Enhanced: "2.0.0", Text: "ok"}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
+		"a reject that says 451":       {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "later"}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
+		"a mixed reply":                {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "4.7.5", Text: "later"}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
 		"no reply":                     {outcome: pipeline.Outcome{Action: policy.TempFail}, want: client.Result{Action: client.TempFail, Reply: "451 4.7.1 Message deferred, please try again later"}},
-		"a reply that is too long":     {outcome: pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 " + strings.Repeat("x", 600)}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 " + strings.Repeat("x", 389)}},
+		"a reply that is too long":     {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: strings.Repeat("x", 600)}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.1 Message refused"}},
 		"an action yet to be invented": {outcome: pipeline.Outcome{Action: 77}, want: client.Result{Action: client.TempFail, Reply: "451 4.7.1 Message deferred, please try again later"}},
 	}
 	for name, tt := range tests {

@@ -15,6 +15,7 @@ import (
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
 
@@ -80,7 +81,7 @@ func dialogue(t *testing.T, w *world, o client.Options) {
 	t.Helper()
 	w.outcome = func(_ context.Context, m *fakeMessage) pipeline.Outcome {
 		if strings.HasPrefix(m.env.Sender, "2") {
-			return pipeline.Outcome{Action: policy.Reject, Reply: "550 5.7.20 100% no"}
+			return pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "100% no"}}
 		}
 		return pipeline.Outcome{Action: policy.Accept, Add: []pipeline.Addition{{Name: "X-Id", Value: " " + m.env.Sender}}}
 	}

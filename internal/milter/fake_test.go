@@ -18,6 +18,7 @@ import (
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
 
@@ -82,7 +83,7 @@ func (m *fakeMessage) Finish(ctx context.Context) pipeline.Outcome {
 	if len(m.faults) > 0 {
 		m.f.panicIf("again")
 		m.end("finish")
-		return pipeline.Outcome{Action: policy.TempFail, Reply: "451 4.7.5 fault"}
+		return pipeline.Outcome{Action: policy.TempFail, Reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "fault"}}
 	}
 	m.f.panicIf("finish")
 	outcome := pipeline.Outcome{Action: policy.Accept}

@@ -19,6 +19,7 @@ import (
 
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
 
@@ -303,7 +304,7 @@ func TestFinishTimeout(t *testing.T) {
 			if !errors.Is(context.Cause(ctx), errSlow) {
 				t.Errorf("cause %v", context.Cause(ctx))
 			}
-			return pipeline.Outcome{Action: policy.TempFail, Reply: "451 4.7.5 slow"}
+			return pipeline.Outcome{Action: policy.TempFail, Reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "slow"}}
 		}
 		conn := p.negotiated(t, everything)
 		begin := time.Now()

@@ -140,8 +140,9 @@ func checkOutcome(t *testing.T, out pipeline.Outcome, action policy.Action) {
 		t.Errorf("%v %q, want %v", out.Action, out.Reply, action)
 	}
 	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
-	if strings.ContainsFunc(out.Reply, unprintable) || len(out.Reply) > 512 || action == policy.Reject && !strings.HasPrefix(out.Reply, "550 5.7.") {
-		t.Errorf("reply %.1000q", out.Reply)
+	reply := out.Reply.String()
+	if strings.ContainsFunc(reply, unprintable) || len(reply) > 512 || action == policy.Reject && !strings.HasPrefix(reply, "550 5.7.") {
+		t.Errorf("reply %.1000q", reply)
 	}
 	for _, add := range out.Add {
 		if !slices.Contains([]string{"Authentication-Results", "DKIM-Signature"}, add.Name) {

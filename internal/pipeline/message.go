@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dkimd/internal/message"
+	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 	"dkimd/signer"
 	"dkimd/verifier"
@@ -23,10 +24,6 @@ const maxRemovals = 1000
 const (
 	authResultsName = "Authentication-Results"
 	signatureName   = "DKIM-Signature"
-
-	replySigning = "451 4.7.5 This message could not be signed, please try again later"
-	replyForged  = "550 5.7.1 This message has too many Authentication-Results fields that claim to be from here"
-	replyHold    = "451 4.7.5 This message should be held for review, which is not possible here, please try again later"
 )
 
 // Message is one message on its way. Its methods are called in order by one
@@ -149,10 +146,12 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 		m.answerFault(&out, &rec)
 	}
 	if out.Action == policy.Quarantine && m.env.CannotQuarantine {
-		out.Action, out.Reply, out.Quarantine = policy.TempFail, replyHold, ""
+		out.Action, out.Quarantine = policy.TempFail, ""
+		out.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "This message should be held for review, which is not possible here, please try again later"}
 	}
 	if m.forged && (out.Action == policy.Accept || out.Action == policy.Quarantine) {
-		out.Action, out.Reply, out.Quarantine = policy.Reject, replyForged, ""
+		out.Action, out.Quarantine = policy.Reject, ""
+		out.Reply = smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "This message has too many Authentication-Results fields that claim to be from here"}
 	}
 	if out.Action == policy.Accept || out.Action == policy.Quarantine {
 		slices.Reverse(m.remove)
@@ -231,7 +230,7 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 	defer func() {
 		if v := recover(); v != nil {
 			m.p.Logger.Error("panic while answering for a fault", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-			out.Action, out.Reply = policy.TempFail, replySigning
+			out.Action, out.Reply = policy.TempFail, smtpreply.InternalFault()
 		}
 	}()
 	rec.err = m.fault
@@ -253,7 +252,8 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 
 func (m *Message) failSigning(out *Outcome) {
 	if !m.p.SendUnsigned {
-		out.Action, out.Reply = policy.TempFail, replySigning
+		out.Action = policy.TempFail
+		out.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "This message could not be signed, please try again later"}
 	}
 }
 

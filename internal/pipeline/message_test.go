@@ -134,7 +134,7 @@ func TestTooManyForgedResultsAreRefused(t *testing.T) {
 			t.Errorf("client %s: %v with %d removed, warnings %q", client, out.Action, len(out.RemoveAuthRes), e.Warnings)
 		}
 		out, e := w.run(w.pipeline(), m.with(forged))
-		if out.Action != policy.Reject || !strings.HasPrefix(out.Reply, "550 5.7.1 ") || len(out.RemoveAuthRes)+len(out.Add) > 0 {
+		if out.Action != policy.Reject || !strings.HasPrefix(out.Reply.String(), "550 5.7.1 ") || len(out.RemoveAuthRes)+len(out.Add) > 0 {
 			t.Errorf("client %s: %v %q with %d edits", client, out.Action, out.Reply, len(out.RemoveAuthRes)+len(out.Add))
 		}
 		if e.Verdict != "reject" || !slices.Contains(e.Warnings, "over the limit of forged Authentication-Results fields") {
@@ -258,7 +258,7 @@ func TestQuarantineThatIsNotOfferedDefers(t *testing.T) {
 		t.Errorf("offered: %+v", out)
 	}
 	m.env.CannotQuarantine = true
-	if out, e := w.run(p, m); out.Action != policy.TempFail || !strings.HasPrefix(out.Reply, "451 ") || e.Verdict != "tempfail" || len(out.Add) != 0 {
+	if out, e := w.run(p, m); out.Action != policy.TempFail || !strings.HasPrefix(out.Reply.String(), "451 ") || e.Verdict != "tempfail" || len(out.Add) != 0 {
 		t.Errorf("not offered: %+v", out)
 	}
 }

@@ -1,6 +1,9 @@
 package pipeline
 
-import "dkimd/policy"
+import (
+	"dkimd/internal/smtpreply"
+	"dkimd/policy"
+)
 
 // GoneError is the cause with which a front door ends the context of a message
 // whose MTA has left: nobody hears the answer, and the record says so.
@@ -11,9 +14,7 @@ func (e GoneError) Error() string { return e.Cause.Error() }
 // Outcome is what a front door answers for one message.
 type Outcome struct {
 	Action policy.Action
-	// Reply is the SMTP reply of a reject or tempfail, "550 5.7.20 text"
-	// (RFC 5321 section 4.2), printable ASCII; '%' is not doubled yet.
-	Reply string
+	Reply  smtpreply.Reply // of a reject or tempfail
 	// Quarantine is the reason given to the MTA with policy.Quarantine.
 	Quarantine string
 	// RemoveAuthRes lists Authentication-Results fields to delete: their

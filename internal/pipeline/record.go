@@ -66,7 +66,7 @@ func (m *Message) write(out *Outcome, rec *record) {
 	}
 	for _, d := range rec.verdict.Decisions {
 		e.Policy = append(e.Policy, events.Decision{
-			File: d.File, Rule: d.Rule, Mode: d.Mode, Action: d.Action.String(), Reply: d.Reply,
+			File: d.File, Rule: d.Rule, Mode: d.Mode, Action: d.Action.String(), Reply: d.Reply.String(),
 		})
 	}
 	if limit := m.exceeded(); limit != "" {

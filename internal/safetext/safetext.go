@@ -65,3 +65,13 @@ func Shorten(s string) string {
 	}
 	return s
 }
+
+// IsASCII reports whether s is printable ASCII, spaces included.
+func IsASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
