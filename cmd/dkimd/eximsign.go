@@ -28,7 +28,7 @@ func eximSignCommand(filter *exim.Filter, limit *time.Duration) *cobra.Command {
 		Use:   eximSignName + " SOCKET ID CLIENT PROTOCOL",
 		Short: "Sign a message that leaves Exim: its transport_filter",
 		Long: `Exim-sign reads a message, has it signed by the dkimd that serves the Exim socket
-SOCKET (a path or HOST:PORT), and writes it with its signatures on top. Exim calls it:
+SOCKET (a path, HOST:PORT, or as in dkimd.toml), and writes it with its signatures on top. Exim calls it:
 
   transport_filter = /usr/bin/dkimd exim-sign /run/dkimd/exim.sock \
     $message_exim_id "$sender_host_address" "$received_protocol"

@@ -7,12 +7,11 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"dkimd/internal/message"
 	"dkimd/internal/milter/client"
+	"dkimd/internal/socket"
 
 	"github.com/spf13/cobra"
 )
@@ -25,9 +24,9 @@ type probe struct {
 	messages, connections   int
 	timeout                 time.Duration
 
-	network, address string
-	options          client.Options
-	mail             client.Mail
+	address socket.Address
+	options client.Options
+	mail    client.Mail
 }
 
 func probeCommand(std stdio) *cobra.Command {
@@ -38,7 +37,8 @@ func probeCommand(std stdio) *cobra.Command {
 		Long: `Probe connects to the socket of any milter, dkimd or another one, shows it the
 message in FILE (or on standard input) as Postfix or Sendmail would, and prints
 what is negotiated, each answer with its time, the edits and the verdict. SOCKET
-is written as for a mail server: inet:HOST:PORT or unix:/PATH. No mail is sent.
+is written as in dkimd.toml or in the mail server's configuration, the scheme may be left
+out: inet:HOST:PORT, unix:/PATH, HOST:PORT or a path. No mail is sent.
 
 With -n it shows the message that many times, on -c connections at once, and
 prints how long the answers took.
@@ -71,11 +71,11 @@ as it should, 2 something to mend first.`,
 }
 
 // read takes in the command line and the message.
-func (p *probe) read(socket, file string, in io.Reader) error {
+func (p *probe) read(address, file string, in io.Reader) error {
 	const help = "probe --help"
-	var ok bool
-	if p.network, p.address, ok = dialAddress(socket); !ok {
-		return usageError{fmt.Errorf("socket: got %q; want inet:HOST:PORT or unix:/PATH", socket), help}
+	var err error
+	if p.address, err = socket.ParseDial(address); err != nil {
+		return usageError{fmt.Errorf("socket: got %q; %w", address, err), help}
 	}
 	p.options = client.Options{Timeout: p.timeout}
 	switch p.mta {
@@ -124,24 +124,6 @@ func (p *probe) read(socket, file string, in io.Reader) error {
 	return nil
 }
 
-// dialAddress reads the address of a milter in the forms of Postfix, Sendmail and OpenDKIM.
-func dialAddress(s string) (network, address string, ok bool) {
-	if filepath.IsAbs(s) {
-		return "unix", s, true
-	}
-	scheme, rest, _ := strings.Cut(s, ":")
-	switch scheme {
-	case "unix", "local":
-		return "unix", rest, rest != ""
-	case "inet", "inet6":
-		if port, host, found := strings.Cut(rest, "@"); found {
-			rest = "[" + strings.Trim(host, "[]") + "]:" + port
-		}
-		return "tcp", rest, strings.Contains(rest, ":")
-	}
-	return "", "", false
-}
-
 // readMessage reads the message of a command: a file, or "-" for standard input.
 func readMessage(file string, in io.Reader) ([]byte, error) {
 	where := "on standard input"
@@ -169,10 +151,10 @@ func readMessage(file string, in io.Reader) ([]byte, error) {
 func (p *probe) dial(ctx context.Context) (*client.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	s, err := client.Dial(ctx, p.network, p.address, p.options)
+	s, err := client.Dial(ctx, p.address.Network(), p.address.Address(), p.options)
 	switch {
 	case errors.Is(err, client.ErrProtocol), errors.Is(err, io.EOF):
-		return nil, mend{fmt.Errorf("negotiate with %s: %w", p.address, err), "does a milter listen there?"}
+		return nil, mend{fmt.Errorf("negotiate with %s: %w", p.address.Address(), err), "does a milter listen there?"}
 	case err != nil:
 		return nil, mend{fmt.Errorf("connect to the milter: %w", err), ""}
 	}

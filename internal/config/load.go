@@ -80,14 +80,14 @@ func read(file *tomlfile.File) (*Config, fault.Faults) {
 	c.DNS.read(root.Table("dns"))
 	c.Policy.Directory = readDirectory(root.Table("policy"), c.Policy.Directory)
 	c.Log.read(root.Table("log"))
-	c.Metrics.read(root.Table("metrics"), taken{"milter.listen", c.Milter.Listen}, taken{"exim.listen", c.Exim.Listen})
+	c.Metrics.read(root.Table("metrics"), reserved{"milter.listen", c.Milter.Listen}, reserved{"exim.listen", c.Exim.Listen})
 	return c, file.Faults()
 }
 
 // read reads [milter]; a host with Exim alone may have no milter at all.
 func (m *Milter) read(t *tomlfile.Table, exim []string) {
 	if len(exim) == 0 || !t.Has("listen") || len(t.Strings("listen", nil)) > 0 {
-		m.Listen = readListen(t, m.Listen, taken{"exim.listen", exim})
+		m.Listen = readListen(t, m.Listen, reserved{"exim.listen", exim})
 	} else {
 		m.Listen = []string{}
 	}
@@ -142,7 +142,7 @@ func (l *Log) read(t *tomlfile.Table) {
 	l.Output = readOutputs(t, l.Output)
 }
 
-func (m *Metrics) read(t *tomlfile.Table, doors ...taken) {
+func (m *Metrics) read(t *tomlfile.Table, doors ...reserved) {
 	if len(t.Strings("listen", nil)) > 0 {
 		m.Listen = readListen(t, m.Listen, doors...)
 	}

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"dkimd/internal/fault"
+	"dkimd/internal/socket"
 	"dkimd/internal/tomlfile"
 )
 
@@ -52,10 +55,12 @@ func parseOutput(s string) (output, want, hint string) {
 			return s, "", ""
 		case !filepath.IsAbs(path):
 			return "", kind + " or " + kind + ":/PATH", "the path is that of a unix socket, and begins with /"
-		case len(path) > maxSocketPath || strings.ContainsRune(path, 0):
-			return "", "the path of a socket, of at most " + strconv.Itoa(maxSocketPath) + " bytes", ""
 		}
-		return kind + ":" + filepath.Clean(path), "", ""
+		address, err := socket.ParseDial(path)
+		if f, ok := errors.AsType[fault.Fault](err); ok {
+			return "", f.Want, f.Hint
+		}
+		return kind + ":" + address.Address(), "", ""
 	}
 	if !filepath.IsAbs(s) {
 		if strings.Contains(strings.ToLower(kind), "syslog") {

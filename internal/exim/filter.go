@@ -10,6 +10,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"dkimd/internal/socket"
 )
 
 // maxFields bounds the fields that a daemon may ask to have put on top.
@@ -19,7 +21,7 @@ const maxFields = 1 << 20
 // reads in front of it. It loses no mail: nothing is written before the
 // daemon's whole answer is in, and Exim keeps a message whose filter fails.
 type Filter struct {
-	// Socket is where the daemon listens: a path, unix:/path, HOST:PORT or inet:HOST:PORT.
+	// Socket is where the daemon listens, in any form that socket.ParseDial reads.
 	Socket string
 	// QueueID is $message_exim_id, Client $sender_host_address (empty: local
 	// submission), Protocol $received_protocol.
@@ -56,9 +58,11 @@ func (f Filter) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 
 // ask returns the fields to put on top of a message, with LF at line ends.
 func (f Filter) ask(ctx context.Context, msg []byte) ([]byte, error) {
-	var d net.Dialer
-	network, address := f.address()
-	conn, err := d.DialContext(ctx, network, address)
+	address, err := socket.ParseDial(f.Socket)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := address.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,15 +84,6 @@ func (f Filter) ask(ctx context.Context, msg []byte) ([]byte, error) {
 		return nil, err
 	}
 	return readFields(bufio.NewReader(conn))
-}
-
-// address is Socket as net.Dial has it.
-func (f Filter) address() (network, address string) {
-	s := f.Socket
-	if rest, found := strings.CutPrefix(s, "unix:"); found || strings.HasPrefix(s, "/") {
-		return "unix", rest
-	}
-	return "tcp", strings.TrimPrefix(strings.TrimPrefix(s, "inet6:"), "inet:")
 }
 
 // oneWord keeps an argument from becoming another line of the request.

@@ -113,6 +113,24 @@ func TestFilterWritesNothingWhenInDoubt(t *testing.T) {
 	}
 }
 
+// TestFilterTakesAllFormsOfAnAddress: those of dkimd.toml, of OpenDKIM and Sendmail, and without a scheme.
+func TestFilterTakesAllFormsOfAnAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	address := answerWith(t, "DKIMD/1 OK 0\n")
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{w.socket, "unix:" + w.socket, "local:" + w.socket, address, "inet:" + address, "inet:" + port + "@" + host} {
+		f := w.filter()
+		f.Socket = form
+		if err := f.Run(t.Context(), strings.NewReader(outgoing), io.Discard); err != nil {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+}
+
 type brokenPipe struct{ after int }
 
 func (b *brokenPipe) Write(p []byte) (int, error) {

@@ -1,5 +1,6 @@
-// Package socket opens the sockets that front doors listen on: TCP, and unix
-// sockets that nobody who may not connect can reach at any moment.
+// Package socket reads the addresses of sockets as an operator writes them, and opens
+// the sockets that front doors listen on: TCP, and unix sockets that at no moment can be
+// reached by anyone who may not connect.
 package socket
 
 import (
@@ -20,12 +21,12 @@ import (
 	"dkimd/internal/fault"
 )
 
-// maxSocketPath is what fits into a sockaddr_un (108 bytes with its NUL), less
-// the name under which a socket is made ready.
-const maxSocketPath = 107 - len(nursery) - len("/s")
-
-// nursery is appended to a socket's path for the directory it is made in.
-const nursery = ".new"
+const (
+	// stagingDir is appended to a socket's path for the directory in which it is made.
+	stagingDir = ".new"
+	// stagingSuffix makes a socket's path the one at which it is made.
+	stagingSuffix = stagingDir + "/s"
+)
 
 // DefaultMode are the permissions of a unix socket.
 const DefaultMode = os.FileMode(0o660)
@@ -70,54 +71,40 @@ func Listen(cfg Config) ([]net.Listener, error) {
 	return nil, faults
 }
 
-// Local is the address of our end of a connection, without the name under which
-// its socket was made ready.
+// Local is the address of our end of a connection, without the suffix under which
+// its socket was staged.
 func Local(conn net.Conn) string {
-	return strings.TrimSuffix(conn.LocalAddr().String(), nursery+"/s")
+	return strings.TrimSuffix(conn.LocalAddr().String(), stagingSuffix)
 }
 
 // faultOf is the fault of one address.
 func faultOf(err error, key, address string) fault.Fault {
-	f := fault.Fault{Key: key, Got: strconv.Quote(address)}
-	if known, ok := errors.AsType[*refusal](err); ok {
-		f.Want, f.Hint = known.want, known.hint
-		return f
+	f, ok := errors.AsType[fault.Fault](err)
+	if !ok {
+		f = fault.Fault{Want: "a socket that can be opened", Hint: err.Error()}
 	}
-	f.Want, f.Hint = "a socket that can be opened", err.Error()
+	f.Key, f.Got = key, strconv.Quote(address)
 	return f
 }
 
-// refusal is why a socket cannot be opened, in an administrator's words.
-type refusal struct{ want, hint string }
-
-func (r *refusal) Error() string { return "want " + r.want + " (hint: " + r.hint + ")" }
-
-func refuse(want, hint string) error { return &refusal{want, hint} }
-
-const wantAddress = "inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH"
-
 func listen(address string, cfg Config) (net.Listener, error) {
-	scheme, rest, _ := strings.Cut(address, ":")
-	switch scheme {
-	case "inet", "inet6":
-		return listenTCP(map[string]string{"inet": "tcp4", "inet6": "tcp6"}[scheme], rest)
-	case "unix":
-		return listenUnix(rest, cfg)
+	a, err := ParseListen(address)
+	if err != nil {
+		return nil, err
 	}
-	return nil, refuse(wantAddress, `write it like "inet:127.0.0.1:8891"`)
+	if a.network == "unix" {
+		return listenUnix(a.address, cfg)
+	}
+	return listenTCP(a)
 }
 
-func listenTCP(network, hostport string) (net.Listener, error) {
-	if strings.Contains(hostport, "@") {
-		port, host, _ := strings.Cut(hostport, "@")
-		return nil, refuse("inet:HOST:PORT", "here a host comes first: inet:"+net.JoinHostPort(host, port))
-	}
-	_, port, err := net.SplitHostPort(hostport)
+func listenTCP(a Address) (net.Listener, error) {
+	_, port, err := net.SplitHostPort(a.address)
 	if err != nil {
-		return nil, refuse("inet:HOST:PORT or inet6:[HOST]:PORT", `write it like "inet:127.0.0.1:8891"`)
+		return nil, err
 	}
 	var lc net.ListenConfig
-	ln, err := lc.Listen(context.Background(), network, hostport)
+	ln, err := lc.Listen(context.Background(), a.network, a.address)
 	var dnsErr *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -134,16 +121,9 @@ func listenTCP(network, hostport string) (net.Listener, error) {
 	return ln, nil
 }
 
-// listenUnix makes a unix socket. It comes into the world in a directory nobody
-// else can enter, gets its mode and group there, and is then renamed to its path:
-// at no moment can someone connect who may not.
+// listenUnix makes a unix socket: in a directory nobody else can enter, where it gets its mode and
+// group. Then it is renamed to its path, so that at no moment can anyone connect who may not.
 func listenUnix(path string, cfg Config) (net.Listener, error) {
-	if !filepath.IsAbs(path) {
-		return nil, refuse("unix:/PATH, an absolute path", "begin it with /")
-	}
-	if len(path) > maxSocketPath {
-		return nil, refuse("a path of at most "+strconv.Itoa(maxSocketPath)+" bytes", "the system allows no longer one for a socket")
-	}
 	gid := -1
 	if cfg.Group != "" {
 		var err error
@@ -157,17 +137,16 @@ func listenUnix(path string, cfg Config) (net.Listener, error) {
 	if err := checkVacant(path); err != nil {
 		return nil, err
 	}
-	dir := path + nursery
+	dir, staged := path+stagingDir, path+stagingSuffix
 	// What a process killed at this point left behind.
-	_ = os.Remove(filepath.Join(dir, "s"))
+	_ = os.Remove(staged)
 	_ = os.Remove(dir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, notWritable(filepath.Dir(path), err)
 	}
 	defer func() { _ = os.Remove(dir) }()
-	born := filepath.Join(dir, "s")
 	var lc net.ListenConfig
-	ln, err := lc.Listen(context.Background(), "unix", born)
+	ln, err := lc.Listen(context.Background(), "unix", staged)
 	if err != nil {
 		return nil, err
 	}
@@ -178,9 +157,9 @@ func listenUnix(path string, cfg Config) (net.Listener, error) {
 	}
 	unix.SetUnlinkOnClose(false)
 	sl := &socketListener{UnixListener: unix, path: path}
-	if err := sl.settle(born, cfg.Mode, gid, cfg.Group); err != nil {
+	if err := sl.publish(staged, cfg.Mode, gid, cfg.Group); err != nil {
 		_ = unix.Close()
-		_ = os.Remove(born)
+		_ = os.Remove(staged)
 		return nil, err
 	}
 	return sl, nil
@@ -212,7 +191,7 @@ func checkParent(dir string) error {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return refuse("a socket in a directory", dir+" is none")
+		return refuse("a socket in a directory", dir+" is not a directory")
 	}
 	return nil
 }
@@ -264,24 +243,24 @@ type socketListener struct {
 	once sync.Once
 }
 
-// settle gives the newborn socket its mode and group, and moves it to its path.
-func (l *socketListener) settle(born string, mode os.FileMode, gid int, group string) error {
+// publish gives the staged socket its mode and group, and moves it to its path.
+func (l *socketListener) publish(staged string, mode os.FileMode, gid int, group string) error {
 	// The group first: changing it may clear mode bits.
 	if gid >= 0 {
-		if err := os.Lchown(born, -1, gid); err != nil {
+		if err := os.Lchown(staged, -1, gid); err != nil {
 			return refuse("a socket_group that dkimd's user is a member of",
 				fmt.Sprintf("the socket cannot be given to %q (%v): usermod -aG GROUP USER, then start dkimd anew", group, errors.Unwrap(err)))
 		}
 	}
-	if err := os.Chmod(born, mode.Perm()); err != nil {
+	if err := os.Chmod(staged, mode.Perm()); err != nil {
 		return err
 	}
-	info, err := os.Lstat(born)
+	info, err := os.Lstat(staged)
 	if err != nil {
 		return err
 	}
 	l.own = info
-	return os.Rename(born, l.path)
+	return os.Rename(staged, l.path)
 }
 
 func (l *socketListener) Addr() net.Addr {
