@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/authrestest"
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
 
@@ -280,4 +281,55 @@ func (c crafted) signSimple(t *testing.T, data []byte) []byte {
 		t.Fatal(err)
 	}
 	return append([]byte("DKIM-Signature:"+field+base64.StdEncoding.EncodeToString(signature)+"\r\n"), data...)
+}
+
+// TestManyResultsStandInSeveralFields: at most five results a field, the best on top, whatever the
+// MTA, and each field as strict readers take it.
+func TestManyResultsStandInSeveralFields(t *testing.T) {
+	t.Parallel()
+	needExim(t)
+	w := newGmailWorld(t)
+	type mta func(t *testing.T) (s *session, delivered func(to string) []byte)
+	through := map[string]mta{"postfix": func(t *testing.T) (*session, func(string) []byte) {
+		t.Helper()
+		return w.fromGmail(t), func(to string) []byte { return w.stage.sink.wait(t, to).data }
+	}}
+	for _, build := range eximBuilds {
+		through[build] = func(t *testing.T) (*session, func(string) []byte) {
+			t.Helper()
+			e := newEximWorld(t, build, eximSettings{})
+			publish(e.dns, "gmail.com")
+			return e.dial(t, eximOutside), func(to string) []byte { return e.sink.wait(t, to).data }
+		}
+	}
+	for name, open := range through {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, delivered := open(t)
+			data := newMail(gmailUser, "many signatures").bytes()
+			for range 6 {
+				data = append([]byte("DKIM-Signature: v=1; d=\r\n"), data...)
+			}
+			data = signWithPython(t, "gmail.com", data)
+			to := unique("many") + "@inbox.test"
+			s.envelope(gmailUser, to)
+			if got := s.data(data); got.code != 250 {
+				t.Fatal(got)
+			}
+			var results []string
+			for _, value := range named(delivered(to), "Authentication-Results") {
+				f, err := authrestest.Parse(value)
+				if err != nil {
+					t.Error(err)
+				}
+				for _, r := range f.Results {
+					results = append(results, r.Value)
+				}
+				results = append(results, "|")
+			}
+			if got := strings.Join(results, " "); got != "pass permerror permerror permerror permerror | permerror permerror |" {
+				t.Error(got)
+			}
+		})
+	}
 }

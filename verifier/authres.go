@@ -1,10 +1,9 @@
 package verifier
 
 import (
+	"cmp"
 	"slices"
 	"strings"
-
-	"github.com/emersion/go-msgauth/authres"
 )
 
 // Bounds of an Authentication-Results field.
@@ -13,72 +12,118 @@ const (
 	authresBytes = 32 << 10
 	maxValue     = 255
 	nameLength   = len("Authentication-Results: ")
+
+	// OpenDMARC 1.4 splits a field into a buffer of 1026 octets, and reads nothing of one that does
+	// not fit. Most fields of five results do; results as long as names allow stand alone.
+	resultsPerField = 5
+	splitBytes      = 1024
 )
 
-// AuthenticationResults is the value of our Authentication-Results field (RFC
-// 8601 section 2.2): the authserv-id and one dkim= for each signature, folded
-// with CRLF and a tab, without white space in front. What comes from the message is
-// made harmless first, for readers that parse carelessly too. Past 32 KiB
-// results that did not pass are left out.
-func AuthenticationResults(authservID string, r *Report) string {
-	id := token(authservID)
+// AuthenticationResults are the values of our Authentication-Results fields (RFC 8601 section 2.2),
+// the first to stand on top: the authserv-id and one dkim= for each signature, the best result
+// first, folded with CRLF and a tab, without white space in front. What comes from the message is
+// made harmless, for readers that parse carelessly too. Past 32 KiB the results that are worth
+// least are left out.
+func AuthenticationResults(authservID string, r *Report) []string {
+	id := harmless(authservID)
+	if !isToken(id) {
+		id = `"` + id + `"`
+	}
 	if len(r.Results) == 0 {
-		// Not by authres: it would end the field in a space.
-		return id + ";" + fold("dkim=none", nameLength+len(id)+1)
+		return []string{id + ";" + fold("dkim=none", nameLength+len(id)+1)}
 	}
-	entries := make([]string, len(r.Results))
-	room := authresBytes - len(id)
-	for _, passes := range []bool{true, false} {
-		for i, result := range r.Results {
-			if (result.Status == Pass) != passes {
-				continue
-			}
-			entry := entryOf(result)
-			if room -= len(entry) + 16; room < 0 {
-				break
-			}
-			entries[i] = entry
+	var fields []string
+	total, count, split := 0, 0, 0 // octets in all; results in the last field, and its octets when split
+	for _, i := range bestFirst(r.Results) {
+		entry := entryOf(r.Results[i])
+		if total += len(entry) + 16; total > authresBytes-len(id) {
+			break
 		}
+		if size := splitSize(entry); count == 0 || count == resultsPerField || split+size > splitBytes {
+			fields = append(fields, id)
+			count, split = 0, splitSize(id)
+		}
+		fields[len(fields)-1] += ";" + fold(entry, lineLength)
+		count++
+		split += splitSize(";" + entry)
 	}
+	return fields
+}
+
+// bestFirst are the indices of results: those that pass before all others, and among them those
+// that are aligned with From; else in the order of the message.
+func bestFirst(results []Result) []int {
+	order := make([]int, len(results))
+	for i := range order {
+		order[i] = i
+	}
+	worth := func(i int) Alignment {
+		if results[i].Status != Pass {
+			return 0
+		}
+		return 1 + results[i].Aligned
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(worth(b), worth(a)) })
+	return order
+}
+
+// splitSize bounds the octets of text as OpenDMARC splits it: each word and each separator with a NUL.
+func splitSize(text string) int {
+	separators := strings.Count(text, ".") + strings.Count(text, "=") + strings.Count(text, ";")
+	return len(text) + 1 + 2*separators
+}
+
+// entryOf writes one result, unfolded.
+func entryOf(r Result) string {
 	var b strings.Builder
-	b.WriteString(id)
-	for _, entry := range entries {
-		if entry != "" {
-			b.WriteString(";")
-			b.WriteString(fold(entry, lineLength))
+	b.Grow(256)
+	b.WriteString("dkim=" + r.Status.String())
+	if reason := r.Reason(); reason != "" {
+		b.WriteString(` reason="` + words(reason) + `"`)
+	}
+	identity := r.Identity
+	if r.Domain == "" {
+		identity = "" // it would be that of no domain
+	}
+	for _, property := range [...][2]string{
+		{"header.a", r.Algorithm}, {"header.b", r.B}, {"header.d", r.Domain}, {"header.i", identity}, {"header.s", r.Selector},
+	} {
+		name, value := property[0], harmless(property[1])
+		switch {
+		case value == "":
+		case isToken(value) || isAddress(value):
+			b.WriteString(" " + name + "=" + value)
+		default:
+			b.WriteString(" " + name + `="` + value + `"`)
 		}
 	}
 	return b.String()
 }
 
-// entryOf writes one result, unfolded.
-func entryOf(r Result) string {
-	params := map[string]string{
-		"reason":   words(r.Reason()),
-		"header.d": token(r.Domain),
-		"header.i": token(r.Identity),
-		"header.s": token(r.Selector),
-		"header.a": token(r.Algorithm),
-		"header.b": token(r.B),
-	}
-	// RFC 8601 section 2.2: a slash must be quoted, which authres does not do. It does
-	// quote header.i where a reader might split it, which goes beyond that section.
-	quoted := ""
-	if b := params["header.b"]; strings.Contains(b, "/") {
-		quoted = ` header.b="` + b + `"`
-		delete(params, "header.b")
-	}
-	const id = "-"
-	text := authres.Format(id, []authres.Result{&authres.GenericResult{
-		Method: "dkim", Value: authres.ResultValue(r.Status.String()), Params: params,
-	}})
-	return strings.TrimRight(strings.TrimPrefix(text, id+"; "), " ") + quoted
+// isToken follows RFC 2045 section 5.1.
+func isToken(s string) bool { return s != "" && !strings.ContainsFunc(s, isNoToken) }
+
+func isNoToken(c rune) bool {
+	return c <= ' ' || c > '~' || strings.ContainsRune(`()<>@,;:\"/[]?=`, c)
 }
 
-// token makes attacker text fit for a property value: what could end the value,
+// isAddress reports whether s is [local-part] "@" domain-name, which RFC 8601 section 2.2 lets stand
+// without quotes. A local part with "=" is not taken for one: some readers would split it.
+func isAddress(s string) bool {
+	local, domain, ok := strings.Cut(s, "@")
+	noAtom := func(c rune) bool { return isNoToken(c) && c != '/' && c != '?' }
+	if !ok || strings.ContainsFunc(local, noAtom) || local != "" && strings.Contains("."+local+".", "..") {
+		return false
+	}
+	noDomain := func(c rune) bool { return c == '_' || !inWord(c) } // RFC 6376 section 3.5
+	return strings.Contains(domain, ".") && !strings.ContainsFunc(domain, noDomain) &&
+		!strings.Contains("."+domain+".", "..") && !strings.Contains("."+domain+".", ".-") && !strings.Contains(domain+".", "-.")
+}
+
+// harmless makes text of strangers fit for a value: what could end the value,
 // a comment or the field becomes "?", also for parsers that do not know quotes,
 // and so does "=" where a program that only searches would find a result or property.
-func token(s string) string {
+func harmless(s string) string {
 	if len(s) <= maxValue && isPlain(s) {
 		return s
 	}
@@ -91,7 +136,7 @@ func token(s string) string {
 	return string(out)
 }
 
-// isPlain reports whether token has nothing to look at more closely, as mostly.
+// isPlain reports whether harmless has nothing to look at more closely, as mostly.
 func isPlain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c > '~' || strings.IndexByte(`"\();,[]<>:=`, c) >= 0 {

@@ -78,10 +78,13 @@ func FuzzVerify(f *testing.F) {
 				t.Errorf("%s without a reason", r.Status)
 			}
 		}
-		value := verifier.AuthenticationResults(authserv, report)
-		wellFormed(t, value)
-		if strings.Count(value, ";") != 3 {
-			t.Errorf("got %q; want three results", value)
+		n := 0
+		for _, value := range verifier.AuthenticationResults(authserv, report) {
+			wellFormed(t, value)
+			n += strings.Count(value, ";")
+		}
+		if n != 3 {
+			t.Errorf("got %d results; want three", n)
 		}
 		w.chunk = 0
 		if again := w.verify(t); !slices.Equal(statuses(report), statuses(again)) {

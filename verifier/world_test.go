@@ -220,7 +220,11 @@ func (w *world) verify(t *testing.T) *verifier.Report {
 	t.Helper()
 	running := w.begin(t)
 	defer running.Close()
-	return running.Finish(t.Context())
+	report := running.Finish(t.Context())
+	for _, value := range verifier.AuthenticationResults(authserv, report) {
+		wellFormed(t, value)
+	}
+	return report
 }
 
 // one is the Result of a world with one signature.

@@ -1,6 +1,7 @@
 package exim
 
 import (
+	"slices"
 	"strings"
 
 	"dkimd/internal/pipeline"
@@ -27,7 +28,7 @@ type answer struct {
 	badReply error // why reply is not the one of the outcome
 	forged   bool
 	tags     []pipeline.Addition
-	results  string // Authentication-Results, LF at its folds
+	results  []string // Authentication-Results, LF at the folds of each; the first to stand on top
 	refused  []string
 }
 
@@ -54,17 +55,20 @@ func answerOf(o pipeline.Outcome) answer {
 		return a
 	}
 	a.forged = len(o.RemoveAuthRes) > 0
-	room := maxTags
+	tags, results := maxTags, maxResults // octets left
 	for _, add := range o.Add {
 		value := strings.Trim(oneField(add.Value), " \t\n")
 		switch {
 		case strings.EqualFold(add.Name, authResults):
-			a.results = shorten(value)
+			// The verifier has the best results in the first fields.
+			if results -= len(value) + 10; results >= 0 {
+				a.results = append(a.results, value)
+			}
 		case !isFieldName(add.Name):
 			a.refused = append(a.refused, add.Name)
 		default:
 			value = strings.ReplaceAll(value, "\n", "")
-			if room -= len(add.Name) + len(value) + 10; room >= 0 {
+			if tags -= len(add.Name) + len(value) + 10; tags >= 0 {
 				a.tags = append(a.tags, pipeline.Addition{Name: add.Name, Value: value})
 			}
 		}
@@ -86,8 +90,8 @@ func report(req *request, a answer) string {
 	for _, tag := range a.tags {
 		lines = append(lines, "Tag: "+tag.Name+": "+tag.Value)
 	}
-	if a.results != "" {
-		lines = append(lines, "AR: "+a.results)
+	for _, results := range slices.Backward(a.results) { // Exim puts each on top of those before
+		lines = append(lines, "AR: "+results)
 	}
 	lines = append(lines, "Id: "+req.env.QueueID)
 	text := strings.Join(lines, "\n")
@@ -118,35 +122,6 @@ func oneField(value string) string {
 		}
 	}
 	return b.String()
-}
-
-// shorten cuts results between two of them, and keeps those that passed.
-func shorten(results string) string {
-	if len(results) <= maxResults {
-		return results
-	}
-	entries := strings.Split(results, ";")
-	kept := make([]bool, len(entries))
-	room := maxResults - len(entries[0])
-	for _, passes := range []bool{true, false} {
-		for i, entry := range entries[1:] {
-			if strings.Contains(entry, "dkim=pass") != passes {
-				continue
-			}
-			if room -= len(entry) + 1; room < 0 {
-				break
-			}
-			kept[i+1] = true
-		}
-	}
-	kept[0] = true // the authserv-id
-	var short []string
-	for i, entry := range entries {
-		if kept[i] {
-			short = append(short, entry)
-		}
-	}
-	return strings.Join(short, ";")
 }
 
 // isFieldName follows RFC 5322 section 3.6.8.

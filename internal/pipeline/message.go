@@ -215,10 +215,9 @@ func (m *Message) verify(ctx context.Context, out *Outcome, rec *record) {
 			out.Quarantine = "dkimd: " + rec.verdict.Rule
 		}
 	}
-	out.Add = append(out.Add, Addition{
-		Name:  authResultsName,
-		Value: " " + verifier.AuthenticationResults(m.authservID, rec.report),
-	})
+	for _, value := range verifier.AuthenticationResults(m.authservID, rec.report) {
+		out.Add = append(out.Add, Addition{Name: authResultsName, Value: " " + value})
+	}
 	for _, tag := range rec.verdict.Tags {
 		out.Add = append(out.Add, Addition{Name: tag.Name, Value: " " + tag.Value})
 	}

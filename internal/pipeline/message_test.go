@@ -209,6 +209,20 @@ func TestFaultsFollowTheRules(t *testing.T) {
 	}
 }
 
+func TestManyResultsStandInSeveralFields(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules = nil
+	m := from(outside)
+	for range 7 {
+		m = m.with("DKIM-Signature: v=1; d=")
+	}
+	out, _ := w.run(w.pipeline(), m)
+	if len(out.Add) != 2 || strings.Count(out.Add[0].Value, "dkim=permerror") != 5 || strings.Count(out.Add[1].Value, "dkim=permerror") != 2 {
+		t.Errorf("added %q", out.Add)
+	}
+}
+
 func TestPanicIsAFaultOfOneMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/authrestest"
 	"dkimd/internal/dkim"
 	"dkimd/internal/events"
 	"dkimd/internal/message"
@@ -157,6 +158,11 @@ func (w *world) run(p *pipeline.Pipeline, m mail) (pipeline.Outcome, *events.Eve
 	msg.EndOfHeader(w.t.Context())
 	msg.Body([]byte(m.body))
 	out := msg.Finish(w.t.Context())
+	for _, add := range out.Add {
+		if _, err := authrestest.Parse(add.Value); err != nil && add.Name == "Authentication-Results" {
+			w.t.Error(err)
+		}
+	}
 	if len(w.records) != before+1 {
 		w.t.Fatalf("%d records of one message", len(w.records)-before)
 	}
