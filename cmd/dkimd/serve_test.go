@@ -46,15 +46,15 @@ func TestServeTellsWhatCheckTells(t *testing.T) {
 	if err := os.Chmod(file("keys/readable.example/s1.pem"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	told := logtest.New()
-	if status := run(t.Context(), []string{"check", "--config", file("dkimd.toml")}, stdio{out: logtest.New(), err: told}); status != exitMend {
+	told := new(logtest.Lines)
+	if status := run(t.Context(), []string{"check", "--config", file("dkimd.toml")}, stdio{out: new(logtest.Lines), err: told}); status != exitMend {
 		t.Fatalf("check ends with %d: %s", status, told)
 	}
 
 	ctx, stop := context.WithCancel(t.Context())
-	log, ended := logtest.New(), make(chan int, 1)
+	log, ended := new(logtest.Lines), make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"serve", "--config", file("dkimd.toml")}, stdio{out: logtest.New(), err: log})
+		ended <- run(ctx, []string{"serve", "--config", file("dkimd.toml")}, stdio{out: new(logtest.Lines), err: log})
 	}()
 	log.Wait(t, 1, `msg="dkimd serves"`)
 	log.Wait(t, 1, `msg="keys checked"`)

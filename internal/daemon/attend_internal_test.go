@@ -70,7 +70,7 @@ func TestReminderOfARefusedReload(t *testing.T) {
 	t.Parallel()
 	path := configFile(t)
 	synctest.Test(t, func(t *testing.T) {
-		log := logtest.New()
+		log := new(logtest.Lines)
 		signals, _ := attended(t, path, log, func(context.Context) error { return nil })
 		const reminder = "the configuration on disk is broken: the one before it is still in force.*dkimd.toml:1: hostnam"
 		expect := func(want int, after time.Duration) {
@@ -122,7 +122,7 @@ func TestDrainEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				log := logtest.New()
+				log := new(logtest.Lines)
 				signals, ended := attended(t, path, log, func(ctx context.Context) error {
 					select {
 					case <-time.After(test.takes):

@@ -93,7 +93,7 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := logtest.New()
+				log := new(logtest.Lines)
 				var told []int
 				w := &keyWatch{
 					log: slog.New(slog.NewTextHandler(log, nil)), lookup: tt.dns, domains: store.Domains, pause: watchPause,

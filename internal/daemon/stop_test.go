@@ -182,7 +182,7 @@ func TestNothingRunsAfterTheEnd(t *testing.T) { //nolint:paralleltest // it coun
 		if err := <-w.served; err != nil {
 			t.Error(err)
 		}
-		w.err = logtest.New()
+		w.err = new(logtest.Lines)
 	}
 	late := time.Now().Add(10 * time.Second)
 	for runtime.NumGoroutine() > base {

@@ -39,7 +39,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	w := &world{
 		t: t, dir: dir, socket: filepath.Join(dir, "s"),
-		signals: make(chan os.Signal, 8), out: logtest.New(), err: logtest.New(), served: make(chan error, 1),
+		signals: make(chan os.Signal, 8), out: new(logtest.Lines), err: new(logtest.Lines), served: make(chan error, 1),
 	}
 	w.key("example.org", "k1")
 	w.write("rules/reject.example.toml", rejectRules)

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"dkimd/internal/events"
+	"dkimd/internal/logtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -133,8 +134,8 @@ func TestLargeEntryIsAFileInMemory(t *testing.T) {
 		e.Signed = append(e.Signed, events.Signed{Domain: strings.Repeat("\x00", 1000)})
 		e.Policy = append(e.Policy, events.Decision{File: strings.Repeat("\x00", 1000), Rule: strings.Repeat("\x00", 1000)})
 	}
-	log := &journal{}
-	l := open(t, events.Config{Outputs: []string{"journal"}, Journal: r.path, Logger: log.logger()})
+	log := &logtest.Lines{}
+	l := open(t, events.Config{Outputs: []string{"journal"}, Journal: r.path, Logger: log.Logger()})
 	l.Write(e)
 	if err := r.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)

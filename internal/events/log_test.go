@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/logtest"
 )
 
 func TestRecordsComeInOrderAndWhole(t *testing.T) {
@@ -58,7 +59,7 @@ func TestRecordsComeInOrderAndWhole(t *testing.T) {
 func TestIdleLogIsFlushed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		out := &journal{}
+		out := &logtest.Lines{}
 		l, err := events.Open(events.Config{Stdout: out})
 		if err != nil {
 			t.Fatal(err)
@@ -107,9 +108,9 @@ func TestBusyOutputGetsBatches(t *testing.T) {
 func TestPanicInTheOutputCostsItsRecordsOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		out, log := &journal{}, &journal{}
+		out, log := &logtest.Lines{}, &logtest.Lines{}
 		broken := true
-		l, err := events.Open(events.Config{Logger: log.logger(), Stdout: writerFunc(func(p []byte) (int, error) {
+		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
 			if broken {
 				panic("disk on fire")
 			}
@@ -149,8 +150,8 @@ func TestWriteNeverWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		log := &journal{}
-		l, err := events.Open(events.Config{Logger: log.logger(), Stdout: writerFunc(func(p []byte) (int, error) {
+		log := &logtest.Lines{}
+		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
 			<-release
 			return len(p), nil
 		})})
@@ -190,8 +191,8 @@ func TestCloseIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
-		log := &journal{}
-		l, err := events.Open(events.Config{Logger: log.logger(), Stdout: writerFunc(func([]byte) (int, error) {
+		log := &logtest.Lines{}
+		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func([]byte) (int, error) {
 			<-release
 			return 0, io.ErrClosedPipe
 		})})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/logtest"
 )
 
 // TestStuckLoggerHoldsNobodyUp: losses are counted even if they cannot be reported.
@@ -40,10 +41,10 @@ func TestStuckLoggerHoldsNobodyUp(t *testing.T) {
 func TestLossesAreReportedOnceAMinuteAndWhenOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &journal{}
+		log := &logtest.Lines{}
 		var full atomic.Bool
 		full.Store(true)
-		l, err := events.Open(events.Config{Logger: log.logger(), Stdout: writerFunc(func(p []byte) (int, error) {
+		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
 			if full.Load() {
 				return 0, syscall.ENOSPC
 			}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 
 	"dkimd/internal/events"
+	"dkimd/internal/logtest"
 )
 
 func TestOpenRefuses(t *testing.T) {
@@ -141,8 +142,8 @@ func TestFullDiskLosesRecordsOnly(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full on this system")
 	}
-	log := &journal{}
-	l := open(t, events.Config{Outputs: []string{"/dev/full"}, Logger: log.logger()})
+	log := &logtest.Lines{}
+	l := open(t, events.Config{Outputs: []string{"/dev/full"}, Logger: log.Logger()})
 	for n := range 10 {
 		l.Write(numbered(n))
 	}
@@ -160,7 +161,7 @@ func TestShortWriteJoinsNoLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				out := &journal{}
+				out := &logtest.Lines{}
 				room := 1 << 20
 				l, err := events.Open(events.Config{Stdout: writerFunc(func(p []byte) (int, error) {
 					n := min(len(p), room)
@@ -203,7 +204,7 @@ func TestPartOfABatchIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		first := true
-		out := &journal{}
+		out := &logtest.Lines{}
 		l, err := events.Open(events.Config{Stdout: writerFunc(func(p []byte) (int, error) {
 			if first {
 				first = false

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/logtest"
 )
 
 // receiver listens at a unix socket in the place of syslogd or journald.
@@ -99,8 +100,8 @@ func TestAbsentReceiverLosesRecordsOnly(t *testing.T) {
 	for name, cfg := range socketOutputs(path) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := &journal{}
-				cfg.Logger = log.logger()
+				log := &logtest.Lines{}
+				cfg.Logger = log.Logger()
 				l := open(t, cfg)
 				if !strings.Contains(log.String(), "level=WARN msg=\"nobody takes log records there yet\" output="+cfg.Outputs[0]) {
 					t.Errorf("at the start: %s", log)
@@ -189,9 +190,9 @@ func TestStuckOutputDelaysNoOther(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		log, stderr := &journal{}, &journal{}
+		log, stderr := &logtest.Lines{}, &logtest.Lines{}
 		l := open(t, events.Config{
-			Outputs: []string{"stdout", file, "stderr"}, Logger: log.logger(), Stderr: stderr,
+			Outputs: []string{"stdout", file, "stderr"}, Logger: log.Logger(), Stderr: stderr,
 			Stdout: writerFunc(func(p []byte) (int, error) {
 				<-release
 				return len(p), nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"dkimd/internal/exim"
+	"dkimd/internal/logtest"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 )
@@ -96,30 +96,12 @@ func (m *fakeMessage) end(how string) {
 	}
 }
 
-// logBuffer collects the log of a server.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // world is a server with a fake pipeline behind it.
 type world struct {
 	*fake
 	server *exim.Server
 	socket string
-	log    *logBuffer
+	log    *logtest.Lines
 }
 
 func newWorld(t *testing.T, change func(*exim.Config)) *world {
@@ -128,10 +110,10 @@ func newWorld(t *testing.T, change func(*exim.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{fake: &fake{}, socket: filepath.Join(dir, "s"), log: &logBuffer{}}
+	w := &world{fake: &fake{}, socket: filepath.Join(dir, "s"), log: &logtest.Lines{}}
 	cfg := exim.Config{
 		Listen: []string{"unix:" + w.socket}, Begin: w.begin,
-		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: w.log.Logger(),
 	}
 	if change != nil {
 		change(&cfg)

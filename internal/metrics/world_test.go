@@ -9,10 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"dkimd/internal/logtest"
 	"dkimd/internal/metrics"
 )
 
@@ -21,7 +21,7 @@ type world struct {
 	t      *testing.T
 	state  func() metrics.State
 	health func() metrics.Health
-	log    lines
+	log    logtest.Lines
 	client *http.Client
 	socket string
 	*metrics.Metrics
@@ -108,22 +108,4 @@ func (w *world) changes(before map[string]string) map[string]string {
 		}
 	}
 	return changed
-}
-
-// lines is a log that may be written and read at once.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

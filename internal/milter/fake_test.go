@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/logtest"
 	"dkimd/internal/message"
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
@@ -128,38 +128,20 @@ func (f *fake) all() []*fakeMessage {
 type world struct {
 	*fake
 	server *milter.Server
-	logs   *logBuffer
+	logs   *logtest.Lines
 	served chan error
-}
-
-// logBuffer collects the log of a server.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // start starts a server, by default on a TCP port of its own. When the
 // test ends, every message must have ended, and exactly so.
 func start(t *testing.T, cfg milter.Config) *world {
 	t.Helper()
-	w := &world{fake: &fake{}, logs: &logBuffer{}, served: make(chan error, 1)}
+	w := &world{fake: &fake{}, logs: &logtest.Lines{}, served: make(chan error, 1)}
 	if cfg.Listen == nil {
 		cfg.Listen = []string{"inet:127.0.0.1:0"}
 	}
 	cfg.Begin = w.begin
-	cfg.Logger = slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Logger = w.logs.Logger()
 	var err error
 	if w.server, err = milter.New(cfg); err != nil {
 		t.Fatal(err)

@@ -1,13 +1,11 @@
 package milter
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"log"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dkimd/internal/logtest"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/smtpreply"
@@ -25,30 +24,13 @@ import (
 
 // noise is what go-milter writes to the standard logger: there must be nothing,
 // the session logs for itself.
-var noise lockedBuffer
+var noise logtest.Lines
 
 func TestMain(m *testing.M) {
 	log.SetOutput(&noise)
 	if m.Run() == 0 && noise.String() != "" {
 		panic("go-milter logged by itself:\n" + noise.String())
 	}
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // note is a message that only writes down how it ended.
@@ -96,7 +78,7 @@ type pipes struct {
 	begun  int
 	ends   []string
 	finish func(ctx context.Context) pipeline.Outcome
-	logs   lockedBuffer
+	logs   logtest.Lines
 }
 
 func newPipes(t *testing.T) *pipes {
@@ -104,7 +86,7 @@ func newPipes(t *testing.T) *pipes {
 	p := &pipes{}
 	s, err := New(Config{
 		Listen: []string{"inet:127.0.0.1:0"},
-		Logger: slog.New(slog.NewTextHandler(&p.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: p.logs.Logger(),
 		Begin: func(*message.Envelope) Message {
 			p.mu.Lock()
 			defer p.mu.Unlock()

@@ -3,18 +3,17 @@ package pipeline_test
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"dkimd/internal/authrestest"
 	"dkimd/internal/dkim"
 	"dkimd/internal/events"
+	"dkimd/internal/logtest"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/resolver"
@@ -41,12 +40,12 @@ type world struct {
 	sign    signer.Config
 	rules   map[string]string // files
 	records []*events.Event
-	log     *logText
+	log     *logtest.Lines
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), txt: map[string]string{}, log: new(logText), rules: map[string]string{
+	w := &world{t: t, dir: t.TempDir(), txt: map[string]string{}, log: new(logtest.Lines), rules: map[string]string{
 		"example.org.toml": `
 			sender = "either"
 			mode = "enforce"
@@ -77,7 +76,7 @@ func newWorld(t *testing.T) *world {
 		Hostname: "mx.example.net", Authenticated: true, DaemonNames: []string{"ORIGINATING"},
 		Networks: []netip.Prefix{netip.MustParsePrefix(inside + "/32")},
 		Trusted:  []netip.Prefix{netip.MustParsePrefix(relay + "/32")},
-		Events:   w, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+		Events:   w, Logger: w.log.Logger(),
 	}
 	return w
 }
@@ -197,22 +196,4 @@ func text(e *events.Event) string {
 		return err.Error()
 	}
 	return string(b)
-}
-
-// logText collects the process log.
-type logText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
