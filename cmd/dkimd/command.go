@@ -124,7 +124,7 @@ Start with: dkimd demo`,
 	})
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	root.AddCommand(
-		serveCommand(std), checkCommand(std), keyCommand(std), signCommand(std), verifyCommand(std),
+		serveCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std),
 		demoCommand(std), probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
 	)
 	return root

@@ -1,13 +1,14 @@
 // Package config reads dkimd.toml: every key with its default, every value
-// checked at load, every fault at once with its line. It opens no socket and
+// checked at load, all faults at once with their lines. It opens no socket and
 // reads no key or rule; those have packages of their own.
+//
+// tables.go declares the keys, each in one place: field, default, bounds and
+// meaning. Loading, docs/configuration.md and `dkimd config` follow from it.
 package config
 
 import (
-	"net/netip"
-	"os"
 	"slices"
-	"time"
+	"strconv"
 
 	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
@@ -16,11 +17,10 @@ import (
 // DefaultPath is where dkimd.toml is looked for when no --config names one.
 const DefaultPath = "/etc/dkimd/dkimd.toml"
 
-// Config is dkimd.toml with its defaults filled in. docs/configuration.md
-// describes each key.
+// Config is dkimd.toml with its defaults filled in.
 type Config struct {
-	Path     string // the file, for faults that come to light later
-	Hostname string // authserv-id, RFC 8601 section 2.5; empty: the MTA's name, else the host's
+	Path     string // the file
+	Hostname string // authserv-id, RFC 8601 section 2.5
 	Milter   Milter
 	Exim     Exim
 	Sign     Sign
@@ -29,135 +29,29 @@ type Config struct {
 	Policy   Policy
 	Log      Log
 	Metrics  Metrics
-}
 
-// Milter is the table [milter]: the front door of Postfix and Sendmail.
-type Milter struct {
-	Listen         []string    // inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH; empty only where Exim has a door
-	SocketMode     os.FileMode // of unix sockets
-	SocketGroup    string      // of unix sockets; empty: that of the process
-	MaxConnections int
-}
-
-// Exim is the table [exim]: the front door of Exim.
-type Exim struct {
-	Listen         []string    // as in Milter; empty: no such door
-	SocketMode     os.FileMode // of unix sockets
-	SocketGroup    string      // of unix sockets; empty: that of the process
-	MaxConnections int
-}
-
-// Sign is the table [sign]: whose mail is ours, and how it is signed.
-type Sign struct {
-	Directory        string         // DOMAIN/SELECTOR.pem
-	Networks         []netip.Prefix // clients whose mail is ours
-	Authenticated    bool           // mail of clients that logged in is ours
-	DaemonNames      []string       // {daemon_name} whose mail is ours
-	UserMatch        string         // any, domain
-	Canonicalization string         // header/body, each simple or relaxed
-	Headers          []string       // field names; a * at the end stands for any ending
-	Oversign         []string       // field names, all of them in Headers
-	Expiry           time.Duration  // x= minus t=; 0: none
-	FallbackDomain   string         // in message.Domain form, or empty
-	AlsoDomains      []string       // in message.Domain form
-	OnError          string         // tempfail, unsigned
-}
-
-// Verify is the table [verify].
-type Verify struct {
-	Trusted       []netip.Prefix
-	Strip         string // all, dkim
-	MaxSignatures int
-	MinRSABits    int
-	MaxRSABits    int
-	ClockSkew     time.Duration
-	BodyLength    string // policy, honour
-}
-
-// DNS is the table [dns].
-type DNS struct {
-	Servers      []string // ADDRESS or ADDRESS:PORT; empty: /etc/resolv.conf
-	Timeout      time.Duration
-	Attempts     int
-	CacheEntries int
-}
-
-// Policy is the table [policy].
-type Policy struct {
-	Directory string // DOMAIN.toml and _default.toml
-}
-
-// Log is the table [log]: the stream of one record a message.
-type Log struct {
-	Format string   // json, text, exim
-	Output []string // stdout, stderr, journal, syslog, syslog-rfc5424, these two with :/PATH, or absolute paths
-}
-
-// Metrics is the table [metrics]: what monitoring asks over HTTP.
-type Metrics struct {
-	Listen []string // as in Milter; empty: nobody is answered
+	file *tomlfile.File // as it was when it was loaded: says where a value comes from
 }
 
 // Default is the configuration of an empty file.
-func Default() *Config {
-	return &Config{
-		Path: DefaultPath,
-		Milter: Milter{
-			Listen:         []string{"inet:127.0.0.1:8891"},
-			SocketMode:     0o660,
-			MaxConnections: 4096,
-		},
-		Exim: Exim{
-			Listen:         []string{},
-			SocketMode:     0o660,
-			MaxConnections: 1024,
-		},
-		Sign: Sign{
-			Directory:        "/etc/dkimd/keys",
-			Networks:         []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-			Authenticated:    true,
-			DaemonNames:      []string{"ORIGINATING"},
-			UserMatch:        "any",
-			Canonicalization: "relaxed/relaxed",
-			Headers: []string{
-				"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "Sender", "In-Reply-To", "References",
-				"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Resent-*", "List-*",
-			},
-			Oversign:    []string{"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To"},
-			AlsoDomains: []string{},
-			OnError:     "tempfail",
-		},
-		Verify: Verify{
-			Trusted:       []netip.Prefix{},
-			Strip:         "all",
-			MaxSignatures: 10,
-			MinRSABits:    1024,
-			MaxRSABits:    4096,
-			ClockSkew:     5 * time.Minute,
-			BodyLength:    "policy",
-		},
-		DNS: DNS{
-			Servers:      []string{},
-			Timeout:      5 * time.Second,
-			Attempts:     2,
-			CacheEntries: 100000,
-		},
-		Policy:  Policy{Directory: "/etc/dkimd/rules"},
-		Log:     Log{Format: "json", Output: []string{"stdout"}},
-		Metrics: Metrics{Listen: []string{}},
+func Default() *Config { return defaults(DefaultPath) }
+
+func defaults(path string) *Config {
+	c := &Config{Path: path, file: tomlfile.Parse(path, nil)}
+	for _, table := range c.tables() {
+		for _, key := range table.keys {
+			key.value.reset()
+		}
 	}
+	return c
 }
 
 // Locate gives faults that came to light when a configuration was put to use the
 // file and, where the file sets the key, the line.
 func (c *Config) Locate(faults fault.Faults) fault.Faults {
-	file, err := tomlfile.Read(c.Path)
-	if err != nil {
-		file = tomlfile.Parse(c.Path, nil) // all are defaults
-	}
 	located := make(fault.Faults, len(faults))
 	for i, fault := range faults {
-		located[i] = file.Place(fault)
+		located[i] = c.file.Place(fault)
 	}
 	return located
 }
@@ -166,25 +60,23 @@ func (c *Config) Locate(faults fault.Faults) fault.Faults {
 // force and which a reload cannot put into force: sockets and outputs stay
 // open from start to end.
 func (c *Config) NeedsRestart(inForce *Config) []string {
-	changed := map[string]bool{
-		"milter.listen":          !slices.Equal(c.Milter.Listen, inForce.Milter.Listen),
-		"milter.socket_mode":     c.Milter.SocketMode != inForce.Milter.SocketMode,
-		"milter.socket_group":    c.Milter.SocketGroup != inForce.Milter.SocketGroup,
-		"milter.max_connections": c.Milter.MaxConnections != inForce.Milter.MaxConnections,
-		"exim.listen":            !slices.Equal(c.Exim.Listen, inForce.Exim.Listen),
-		"exim.socket_mode":       c.Exim.SocketMode != inForce.Exim.SocketMode,
-		"exim.socket_group":      c.Exim.SocketGroup != inForce.Exim.SocketGroup,
-		"exim.max_connections":   c.Exim.MaxConnections != inForce.Exim.MaxConnections,
-		"log.format":             c.Log.Format != inForce.Log.Format,
-		"log.output":             !slices.Equal(c.Log.Output, inForce.Log.Output),
-		"metrics.listen":         !slices.Equal(c.Metrics.Listen, inForce.Metrics.Listen),
-	}
-	var keys []string
-	for key, differs := range changed {
-		if differs {
-			keys = append(keys, key)
+	var changed []string
+	before := inForce.tables()
+	for i, table := range c.tables() {
+		for j, key := range table.keys {
+			if table.atStart && key.value.toml() != before[i].keys[j].value.toml() {
+				changed = append(changed, table.path(key))
+			}
 		}
 	}
-	slices.Sort(keys)
-	return keys
+	slices.Sort(changed)
+	return changed
+}
+
+// origin is where the value of a key comes from.
+func (c *Config) origin(key string) string {
+	if line := c.file.Place(fault.Fault{Key: key}).Line; line > 0 {
+		return c.Path + ":" + strconv.Itoa(line)
+	}
+	return "default"
 }

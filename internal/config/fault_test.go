@@ -78,7 +78,7 @@ func TestFaults(t *testing.T) {
 		"strip":           {"[verify]\nstrip = false", []string{`2: verify.strip: got false (boolean); want all or dkim`}},
 		"max_signatures":  {"[verify]\nmax_signatures = 101", []string{`2: verify.max_signatures: got 101; want a whole number from 1 to 100`}},
 		"min_rsa_bits":    {"[verify]\nmin_rsa_bits = 512", []string{`2: verify.min_rsa_bits: got 512; want a whole number from 1024 to 4096`}},
-		"max below min":   {"[verify]\nmin_rsa_bits = 2048\nmax_rsa_bits = 1024", []string{`3: verify.max_rsa_bits: got 1024; want a whole number from 2048 to 4096`}},
+		"max below min":   {"[verify]\nmin_rsa_bits = 2048\nmax_rsa_bits = 1024", []string{`3: verify.max_rsa_bits: got 1024; want at least min_rsa_bits (2048)`}},
 		"max_rsa_bits":    {"[verify]\nmax_rsa_bits = 8192", []string{`2: verify.max_rsa_bits: got 8192; want a whole number from 1024 to 4096`}},
 		"clock_skew":      {"[verify]\nclock_skew = \"25h\"", []string{`2: verify.clock_skew: got "25h"; want a duration from 0 to 1d`}},
 		"body_length":     {"[verify]\nbody_length = \"honor\"", []string{`2: verify.body_length: got "honor"; want policy or honour (hint: did you mean "honour"?)`}},

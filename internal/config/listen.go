@@ -13,46 +13,33 @@ import (
 	"dkimd/internal/tomlfile"
 )
 
-// reserved are addresses that another key has already.
-type reserved struct {
-	key       string
-	addresses []string
-}
-
 // readListen reads where dkimd listens.
-func readListen(t *tomlfile.Table, def []string, others ...reserved) []string {
-	const key = "listen"
-	var listen []string
-	for i, s := range t.Strings(key, def) {
+func readListen(t *tomlfile.Table, key string, def []string) []string {
+	written := t.Strings(key, def)
+	listen := make([]string, 0, len(written))
+	for i, s := range written {
 		parsed, err := socket.ParseListen(s)
 		if f, ok := errors.AsType[fault.Fault](err); ok {
 			t.FaultItem(key, i, f.Want, f.Hint)
 			continue
 		}
 		address := parsed.String()
-		other := slices.IndexFunc(others, func(o reserved) bool { return slices.Contains(o.addresses, address) })
 		switch {
 		case slices.Contains(listen, address):
 			t.FaultItem(key, i, "each address once", "remove one of the two")
-		case other >= 0:
-			t.FaultItem(key, i, "an address that "+others[other].key+" does not have", "another protocol is spoken there; give each its own")
 		default:
 			listen = append(listen, address)
 		}
 	}
-	if len(listen) == 0 {
-		if t.Has(key) && len(t.Strings(key, nil)) == 0 {
-			t.Fault(key, "at least one address", `write ["inet:127.0.0.1:8891"]`)
-		}
+	if len(listen) == 0 && len(written) > 0 {
 		return def
 	}
 	return listen
 }
 
 // readGroup wants a group, by name or number, that this host has.
-func readGroup(t *tomlfile.Table) string {
-	const key = "socket_group"
-	name := t.String(key, "")
+func readGroup(t *tomlfile.Table, key, def string) string {
+	name := t.String(key, def)
 	if name == "" {
 		return ""
 	}
@@ -61,16 +48,17 @@ func readGroup(t *tomlfile.Table) string {
 	}
 	if _, err := user.LookupGroup(name); err != nil {
 		t.Fault(key, "a group of this host", "getent group lists them; the MTA's user must be a member")
-		return ""
+		return def
 	}
 	return name
 }
 
+const maxDNSServers = 16
+
 // readServers reads name servers: addresses, each with a port where it is not 53.
-func readServers(t *tomlfile.Table) []string {
-	const key = "servers"
+func readServers(t *tomlfile.Table, key string, def []string) []string {
 	servers := []string{}
-	for i, s := range t.Strings(key, nil) {
+	for i, s := range t.Strings(key, def) {
 		if i == maxDNSServers {
 			t.Fault(key, "at most "+strconv.Itoa(maxDNSServers)+" servers", "")
 			break

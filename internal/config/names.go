@@ -15,30 +15,30 @@ import (
 const maxFields = 200
 
 // readHostname reads a host's name; empty is allowed.
-func readHostname(t *tomlfile.Table, key string) string {
-	s := t.String(key, "")
+func readHostname(t *tomlfile.Table, key, def string) string {
+	s := t.String(key, def)
 	name := message.Domain(s)
 	if s != "" && !isHostname(name) {
 		t.Fault(key, "a host name such as mx.example.org", "")
-		return ""
+		return def
 	}
 	return name
 }
 
 // readDomain reads a domain; empty is allowed.
-func readDomain(t *tomlfile.Table, key string) string {
-	s := t.String(key, "")
+func readDomain(t *tomlfile.Table, key, def string) string {
+	s := t.String(key, def)
 	name := message.Domain(s)
 	if s != "" && !isDomain(name) {
 		t.Fault(key, "a domain such as example.org", "")
-		return ""
+		return def
 	}
 	return name
 }
 
-func readDomains(t *tomlfile.Table, key string) []string {
+func readDomains(t *tomlfile.Table, key string, def []string) []string {
 	domains := []string{}
-	for i, s := range t.Strings(key, nil) {
+	for i, s := range t.Strings(key, def) {
 		name := message.Domain(s)
 		switch {
 		case !isDomain(name):
@@ -52,8 +52,7 @@ func readDomains(t *tomlfile.Table, key string) []string {
 	return domains
 }
 
-func readDaemonNames(t *tomlfile.Table, def []string) []string {
-	const key = "daemon_names"
+func readDaemonNames(t *tomlfile.Table, key string, def []string) []string {
 	names := t.Strings(key, def)
 	for i, name := range names {
 		// A daemon without a name must not make everybody's mail ours.
@@ -64,32 +63,18 @@ func readDaemonNames(t *tomlfile.Table, def []string) []string {
 	return names
 }
 
-// readFields reads headers and oversign, which depend on each other.
-func readFields(t *tomlfile.Table, defHeaders, defOversign []string) (headers, oversign []string) {
-	headers = readNames(t, "headers", defHeaders)
+func readHeaders(t *tomlfile.Table, key string, def []string) []string {
+	headers := readNames(t, key, def)
 	if !covers(headers, "From") {
 		// RFC 6376 section 5.4: the From field MUST be signed.
-		t.Fault("headers", "From among them", `add "From"`)
+		t.Fault(key, "From among them", `add "From"`)
 	}
 	for i, name := range headers {
 		if never := dkim.Unstable(name); never != "" {
-			t.FaultItem("headers", i, "fields that reach the recipient as they were signed", never+"; remove "+strconv.Quote(name))
+			t.FaultItem(key, i, "fields that reach the recipient as they were signed", never+"; remove "+strconv.Quote(name))
 		}
 	}
-	oversign = readNames(t, "oversign", defOversign)
-	if !t.Has("oversign") {
-		// Who signs fewer fields oversigns fewer.
-		return headers, slices.DeleteFunc(oversign, func(name string) bool { return !covers(headers, name) })
-	}
-	for i, name := range oversign {
-		switch {
-		case strings.HasSuffix(name, "*"):
-			t.FaultItem("oversign", i, "a whole field name", "oversigning needs the very name; list each")
-		case !covers(headers, name):
-			t.FaultItem("oversign", i, "a field that sign.headers lists", "add "+strconv.Quote(name)+" to headers")
-		}
-	}
-	return headers, oversign
+	return headers
 }
 
 // readNames reads field names, each once.

@@ -14,8 +14,7 @@ import (
 )
 
 // readOutputs reads where the log stream goes.
-func readOutputs(t *tomlfile.Table, def []string) []string {
-	const key = "output"
+func readOutputs(t *tomlfile.Table, key string, def []string) []string {
 	var outputs []string
 	names := t.Strings(key, def)
 	for i, s := range names {

@@ -73,8 +73,7 @@ func TestFaultsAreLocated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "a.toml"), "\n[milter]\nlisten = [\n  \"a\",\n  \"b\",\n]\n[exim]\nlisten = \"c\"\n")
-	c := config.Default()
-	c.Path = filepath.Join(dir, "a.toml")
+	c, _ := config.Load(filepath.Join(dir, "a.toml"), true)
 	var got []string
 	keys := []string{"milter.listen[2]", "milter.listen[9]", "exim.listen[1]", "log.output", "milter.socket_mode[1]", "hostname", "milter.listen.x"}
 	for _, key := range keys {
@@ -85,7 +84,7 @@ func TestFaultsAreLocated(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	c.Path = filepath.Join(dir, "absent.toml")
+	c, _ = config.Load(filepath.Join(dir, "absent.toml"), false)
 	if f := c.Locate(fault.Faults{{Key: "milter.listen[1]", Got: "x"}})[0]; f.Error() != filepath.Join(dir, "absent.toml")+": milter.listen: got x" {
 		t.Errorf("all are defaults: %v", f)
 	}

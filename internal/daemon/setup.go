@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"dkimd/internal/config"
-	"dkimd/internal/dkim"
 	"dkimd/internal/fault"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/resolver"
@@ -131,19 +129,15 @@ func NewVerifier(c *config.Config, dns verifier.Resolver, log *slog.Logger) (*ve
 	return verifier.New(verifier.Config{
 		Resolver: dns, MaxSignatures: c.Verify.MaxSignatures,
 		MinRSABits: c.Verify.MinRSABits, MaxRSABits: c.Verify.MaxRSABits, ClockSkew: c.Verify.ClockSkew,
-		HonourBodyLength: c.Verify.BodyLength == "honour", Logger: log,
+		HonourBodyLength: c.Verify.HonourBodyLength, Logger: log,
 	})
 }
 
 // wire connects the parts. It is the one place that knows them all.
 func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pipeline, error) {
 	c := s.Config
-	headerCanon, bodyCanon, err := dkim.ParseCanonicalization(c.Sign.Canonicalization)
-	if err != nil {
-		return nil, fmt.Errorf("sign.canonicalization: %w", err)
-	}
 	sign, signErr := signer.New(signer.Config{
-		Keys: s.Keys.Lookup, HeaderCanon: headerCanon, BodyCanon: bodyCanon,
+		Keys: s.Keys.Lookup, HeaderCanon: c.Sign.Canonicalization.Header, BodyCanon: c.Sign.Canonicalization.Body,
 		Headers: c.Sign.Headers, Oversign: c.Sign.Oversign, Expiry: c.Sign.Expiry,
 		FallbackDomain: c.Sign.FallbackDomain, AlsoDomains: c.Sign.AlsoDomains, UserMatch: c.Sign.UserMatch,
 		Logger: log,
@@ -159,7 +153,7 @@ func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 	return pipeline.New(pipeline.Config{
 		Hostname: c.Hostname, HostnameFallback: fallback,
 		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames,
-		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.Strip == "dkim", SendUnsigned: c.Sign.OnError == "unsigned",
+		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.StripOnlyDKIM, SendUnsigned: c.Sign.SendUnsigned,
 		Signer: sign, Verifier: verify, Rules: s.Rules, Events: recorder, Logger: log,
 	})
 }

@@ -1,0 +1,300 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"time"
+
+	"dkimd/internal/dkim"
+)
+
+// table is one [table] of dkimd.toml.
+type table struct {
+	name    string // empty: the keys above the first [table]
+	doc     string // Markdown
+	atStart bool   // a change takes effect at the next start, not at a reload
+	keys    []key
+}
+
+// key is one key of a table.
+type key struct {
+	name  string
+	value value
+	doc   string // what it means; type, bounds and default are the value's
+}
+
+// path is a key as faults name it.
+func (t table) path(k key) string {
+	if t.name == "" {
+		return k.name
+	}
+	return t.name + "." + k.name
+}
+
+// tables are all keys of dkimd.toml. The values point into c.
+func (c *Config) tables() []table {
+	return []table{
+		{keys: []key{{
+			"hostname", host(&c.Hostname),
+			"The authserv-id of Authentication-Results fields (RFC 8601 section 2.5). Empty: what the MTA calls itself " +
+				"(macro j), otherwise the name of the host.",
+		}}},
+		{"milter", "The front door for Postfix and Sendmail.", true, c.Milter.keys()},
+		{"exim", "The front door for Exim: see [exim.md](exim.md).", true, c.Exim.keys()},
+		{"sign", "Whose mail is ours, and how it is signed. Options of one domain are in `DIRECTORY/DOMAIN/domain.toml`: " +
+			"see [keys.md](keys.md).", false, c.Sign.keys()},
+		{"verify", "How signatures are verified.", false, c.Verify.keys()},
+		{"dns", "How keys and published policies are looked up.", false, c.DNS.keys()},
+		{"policy", "Where the rules are that judge mail: see [policy.md](policy.md).", false, c.Policy.keys()},
+		{"log", "The log stream, one record for each message: see [events.md](events.md). " +
+			"dkimd's own messages go to stderr.", true, c.Log.keys()},
+		{"metrics", "What monitoring asks over HTTP: `/metrics`, `/healthz` and `/readyz`, described in " +
+			"[metrics.md](metrics.md).", true, c.Metrics.keys()},
+	}
+}
+
+// Milter is the table [milter]: the front door of Postfix and Sendmail.
+type Milter struct {
+	Listen         []string // empty only where Exim has a door
+	SocketMode     os.FileMode
+	SocketGroup    string
+	MaxConnections int
+}
+
+const (
+	docSocketMode  = "Permissions of unix sockets, in octal. The MTA needs write permission to connect."
+	docSocketGroup = "Group of unix sockets, by name or number. Empty: that of the process. The MTA's user must be a member."
+	maxConnections = 65536
+)
+
+func (m *Milter) keys() []key {
+	return []key{
+		{
+			"listen", addresses(&m.Listen, "inet:127.0.0.1:8891"),
+			"Where to listen: inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH; several allowed. inet:PORT@HOST and " +
+				"local:/PATH, as OpenDKIM and Sendmail write it, mean the same. Without HOST, or with *, dkimd listens on every " +
+				"address of the host, IPv4 for inet and IPv6 for inet6. Port 0 is any free one. " +
+				"The path of a socket has at most 101 bytes.",
+		},
+		{"socket_mode", mode(&m.SocketMode, 0o660), docSocketMode},
+		{"socket_group", group(&m.SocketGroup), docSocketGroup},
+		{
+			"max_connections", integer(&m.MaxConnections, 4096, 1, maxConnections),
+			"Connections served at once. The next one waits in the kernel's queue.",
+		},
+	}
+}
+
+// Exim is the table [exim]: the front door of Exim.
+type Exim struct {
+	Listen         []string // empty: no such door
+	SocketMode     os.FileMode
+	SocketGroup    string
+	MaxConnections int
+}
+
+func (e *Exim) keys() []key {
+	return []key{
+		{
+			"listen", addresses(&e.Listen),
+			"Where Exim connects: unix:/run/dkimd/exim.sock, or any form that [milter] takes. Empty: dkimd does not serve " +
+				"Exim. With an address here, [milter] listen = [] is allowed: a host with Exim alone needs no milter.",
+		},
+		{"socket_mode", mode(&e.SocketMode, 0o660), docSocketMode},
+		{"socket_group", group(&e.SocketGroup), docSocketGroup + " On Debian: Debian-exim."},
+		{
+			"max_connections", integer(&e.MaxConnections, 1024, 1, maxConnections),
+			"Messages served at once. The next one waits in the kernel's queue.",
+		},
+	}
+}
+
+// Sign is the table [sign]: whose mail is ours, and how it is signed.
+type Sign struct {
+	Directory        string
+	Networks         []netip.Prefix
+	Authenticated    bool
+	DaemonNames      []string
+	UserMatch        string
+	Canonicalization Canonicalization // of every signature
+	Headers          []string
+	Oversign         []string // all of them in Headers
+	Expiry           time.Duration
+	FallbackDomain   string // in message.Domain form, or empty
+	AlsoDomains      []string
+	SendUnsigned     bool // on_error: mail that could not be signed is not deferred
+}
+
+func (s *Sign) keys() []key {
+	return []key{
+		{
+			"directory", directory(&s.Directory, "/etc/dkimd/keys"),
+			"DOMAIN/SELECTOR.pem in it: every key there signs for DOMAIN. A directory named here must exist; the default " +
+				"need not.",
+		},
+		{
+			"networks", networks(&s.Networks, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")),
+			"Clients whose mail is ours.",
+		},
+		{
+			"authenticated", boolean(&s.Authenticated, true),
+			"Mail of clients that logged in ({auth_authen} or {auth_type} is set) is ours.",
+		},
+		{
+			"daemon_names", list(&s.DaemonNames, readDaemonNames, "ORIGINATING"),
+			"Mail through MTA daemons of these names ({daemon_name}) is ours.",
+		},
+		{
+			"user_match", choice(&s.UserMatch, means("any", "any"), means("domain", "domain")),
+			"any: a login may send as any domain. domain: mail is signed only where the login's domain is the From domain, " +
+				"or where the users of that domain's domain.toml list the login.",
+		},
+		{
+			"canonicalization", choice(&s.Canonicalization,
+				means("relaxed/relaxed", Canonicalization{dkim.Relaxed, dkim.Relaxed}),
+				means("relaxed/simple", Canonicalization{dkim.Relaxed, dkim.Simple}),
+				means("simple/relaxed", Canonicalization{dkim.Simple, dkim.Relaxed}),
+				means("simple/simple", Canonicalization{dkim.Simple, dkim.Simple})),
+			"Of the header and of the body (RFC 6376 section 3.4).",
+		},
+		{
+			"headers", list(&s.Headers, readHeaders, "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "Sender",
+				"In-Reply-To", "References", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Resent-*", "List-*"),
+			"Fields signed where present, at most 200. A * at the end stands for any ending. From must be among them. " +
+				"DKIM-Signature, Authentication-Results, Return-Path and Bcc must not: they do not reach the recipient as they " +
+				"were signed.",
+		},
+		{
+			"oversign", list(&s.Oversign, readNames, "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To"),
+			"Fields signed once more than they occur, so that none can be added. Date and Message-ID only where they occur, " +
+				"because mail servers add them where they are missing. Each must be in headers, without *. " +
+				"Where only headers is set, the default is cut down to it.",
+		},
+		{
+			"expiry", wholeSeconds(duration(&s.Expiry, 0, 0, maxExpiry)),
+			"How long a signature is valid: x= minus t=, in whole seconds. \"0\": it does not expire.",
+		},
+		{"fallback_domain", domain(&s.FallbackDomain), "Signs mail of ours whose From domain has no key."},
+		{
+			"also_domains", list(&s.AlsoDomains, readDomains),
+			"Sign mail of ours as these domains too, for example a provider's own.",
+		},
+		{
+			"on_error", choice(&s.SendUnsigned, means("tempfail", false), means("unsigned", true)),
+			"When no usable key is left, or signing failed: tempfail defers the mail, unsigned lets it go out unsigned.",
+		},
+	}
+}
+
+const maxExpiry = 3650 * 24 * time.Hour
+
+// Canonicalization is that of header and body (RFC 6376 section 3.4).
+type Canonicalization struct{ Header, Body dkim.Canonicalization }
+
+// Verify is the table [verify].
+type Verify struct {
+	Trusted          []netip.Prefix
+	StripOnlyDKIM    bool // strip: leave forged results of other methods alone
+	MaxSignatures    int
+	MinRSABits       int
+	MaxRSABits       int
+	ClockSkew        time.Duration
+	HonourBodyLength bool // body_length: content that l= leaves unsigned does not matter
+}
+
+func (v *Verify) keys() []key {
+	return []key{
+		{
+			"trusted", networks(&v.Trusted),
+			"Clients whose mail is verified and recorded, but never judged and never signed: backup MXs, forwarders, filters " +
+				"that hand mail back. They take precedence over sign.networks.",
+		},
+		{
+			"strip", choice(&v.StripOnlyDKIM, means("all", false), means("dkim", true)),
+			"Which Authentication-Results fields that claim our name are removed: all, or only those with a dkim result.",
+		},
+		{"max_signatures", integer(&v.MaxSignatures, 10, 1, 100), "Signatures verified in one message. The others are neutral."},
+		{"min_rsa_bits", integer(&v.MinRSABits, 1024, 1024, 4096), "RSA keys with fewer bits are permerror."},
+		{"max_rsa_bits", integer(&v.MaxRSABits, 4096, 1024, 4096), "RSA keys with more bits are permerror. At least min_rsa_bits."},
+		{
+			"clock_skew", duration(&v.ClockSkew, 5*time.Minute, 0, 24*time.Hour),
+			"How long after its x= a signature is still accepted. A t= counts as in the future from 24 h on.",
+		},
+		{
+			"body_length", choice(&v.HonourBodyLength, means("policy", false), means("honour", true)),
+			"The result of a signature whose l= leaves content unsigned. honour: what RFC 6376 says, so that anyone may append " +
+				"to the body.",
+		},
+	}
+}
+
+// DNS is the table [dns].
+type DNS struct {
+	Servers      []string // ADDRESS or ADDRESS:PORT; empty: /etc/resolv.conf
+	Timeout      time.Duration
+	Attempts     int
+	CacheEntries int
+}
+
+func (d *DNS) keys() []key {
+	return []key{
+		{
+			"servers", list(&d.Servers, readServers),
+			"Name servers by address, with a port where it is not 53: \"127.0.0.1\", \"127.0.0.1:5353\", \"[::1]:53\"; at most 16. " +
+				"Empty: those of /etc/resolv.conf.",
+		},
+		{
+			"timeout", duration(&d.Timeout, 5*time.Second, 100*time.Millisecond, 30*time.Second),
+			"Of one lookup, over all servers and attempts.",
+		},
+		{"attempts", integer(&d.Attempts, 2, 1, 10), "How often the list of servers is gone through."},
+		{
+			"cache_entries", integer(&d.CacheEntries, 100_000, 1, 10_000_000),
+			"Names kept. Answers are kept as long as DNS says, but 30 s to 1 h; absent names 5 s to 60 s; failures 5 s.",
+		},
+	}
+}
+
+// Policy is the table [policy].
+type Policy struct{ Directory string }
+
+func (p *Policy) keys() []key {
+	return []key{{
+		"directory", directory(&p.Directory, "/etc/dkimd/rules"),
+		"The rules files, DOMAIN.toml and _default.toml. A directory named here must exist; the default need not: " +
+			"then everything is accepted.",
+	}}
+}
+
+// Log is the table [log]: the stream of one record a message.
+type Log struct {
+	Format string
+	Output []string
+}
+
+func (l *Log) keys() []key {
+	return []key{
+		{
+			"format", choice(&l.Format, means("json", "json"), means("text", "text"), means("exim", "exim")),
+			"text is for people, exim are the lines that Exim writes. With json, journal and syslog get text.",
+		},
+		{
+			"output", list(&l.Output, readOutputs, "stdout"),
+			"stdout, stderr, journal (systemd's), syslog (/dev/log) or the path of a file in a directory that exists; " +
+				"several allowed, each once. A file is created with mode 0640 and reopened on SIGHUP. syslog:/PATH is another " +
+				"socket than /dev/log. syslog-rfc5424, with or without a path, is for a receiver that is set up for RFC 5424.",
+		},
+	}
+}
+
+// Metrics is the table [metrics]: what monitoring asks over HTTP.
+type Metrics struct{ Listen []string }
+
+func (m *Metrics) keys() []key {
+	return []key{{
+		"listen", addresses(&m.Listen),
+		"Where to listen: inet:127.0.0.1:9891, or any form that [milter] takes. A unix socket has mode 0660 and the group of " +
+			"the process. Empty: nowhere. There is no authentication and no TLS, and /readyz names domains and files: keep it on " +
+			"loopback, or behind a firewall.",
+	}}
+}
