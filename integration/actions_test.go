@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 // unsignedRule does something to mail without signature.
@@ -17,34 +19,34 @@ result = "none"
 `
 
 // newActionWorld is a world in which unsigned mail of theirs.example meets an action.
-func newActionWorld(t *testing.T, mode, action string) *world {
+func newActionWorld(t *testing.T, mode, action string) *harness.World {
 	t.Helper()
-	return newWorld(t, settings{rules: map[string]string{"theirs.example": fmt.Sprintf(unsignedRule, mode, action)}})
+	return harness.NewWorld(t, harness.Settings{Rules: map[string]string{"theirs.example": fmt.Sprintf(unsignedRule, mode, action)}})
 }
 
-// unsigned sends an unsigned message of theirs.example.
-func (w *world) unsigned(t *testing.T, to string) reply {
+// sendUnsigned sends an unsigned message of theirs.example.
+func sendUnsigned(t *testing.T, w *harness.World, to string) harness.Reply {
 	t.Helper()
-	c := dial(t, w.outside).as("mail.theirs.example", "203.0.113.9")
-	return c.send("bob@theirs.example", to, newMail("bob@theirs.example", "an action").bytes())
+	c := harness.Dial(t, w.Outside).As("mail.theirs.example", "203.0.113.9")
+	return c.Send("bob@theirs.example", to, harness.NewMail("bob@theirs.example", "an action").Bytes())
 }
 
 func TestQuarantineGoesToTheHoldQueue(t *testing.T) {
 	t.Parallel()
 	w := newActionWorld(t, "enforce", `action = "quarantine"`)
-	to := unique("quarantine") + "@elsewhere.test"
-	got := w.unsigned(t, to)
-	if got.code != 250 {
+	to := harness.Unique("quarantine") + "@elsewhere.test"
+	got := sendUnsigned(t, w, to)
+	if got.Code != 250 {
 		t.Fatal(got)
 	}
-	eventually(t, waitLimit, "the message is on hold", func() bool { return w.postfix.queued(t, got.queueID()) == "hold" })
-	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "quarantine" || r.ID != got.queueID() {
-		t.Errorf("record %+v; want verdict quarantine, id %s", r, got.queueID())
+	harness.Eventually(t, harness.WaitLimit, "the message is on hold", func() bool { return w.Postfix.Queued(t, got.QueueID()) == "hold" })
+	if r := w.Daemon.Stream.From(t, "bob@theirs.example"); r.Verdict != "quarantine" || r.ID != got.QueueID() {
+		t.Errorf("record %+v; want verdict quarantine, id %s", r, got.QueueID())
 	}
 	// The operator lets it go: it arrives as it was held.
-	command(t, nil, "postsuper", "-c", w.postfix.config(), "-H", got.queueID())
-	command(t, nil, "postqueue", "-c", w.postfix.config(), "-f")
-	if data := w.stage.sink.wait(t, to).data; len(named(data, "Authentication-Results")) != 1 {
+	harness.Run(t, nil, "postsuper", "-c", w.Postfix.Config(), "-H", got.QueueID())
+	harness.Run(t, nil, "postqueue", "-c", w.Postfix.Config(), "-f")
+	if data := w.Stage.Sink.Wait(t, to).Data; len(harness.FieldValues(data, "Authentication-Results")) != 1 {
 		t.Errorf("released without Authentication-Results:\n%s", data)
 	}
 }
@@ -52,19 +54,19 @@ func TestQuarantineGoesToTheHoldQueue(t *testing.T) {
 func TestDiscardedMailVanishesWithARecord(t *testing.T) {
 	t.Parallel()
 	w := newActionWorld(t, "enforce", `action = "discard"`)
-	to := unique("discard") + "@elsewhere.test"
-	got := w.unsigned(t, to)
-	if got.code != 250 {
+	to := harness.Unique("discard") + "@elsewhere.test"
+	got := sendUnsigned(t, w, to)
+	if got.Code != 250 {
 		t.Fatal(got)
 	}
-	w.postfix.waitLog(t, got.queueID()+": milter-discard:", to)
-	if queue := w.postfix.queued(t, got.queueID()); queue != "" {
+	w.Postfix.WaitLog(t, got.QueueID()+": milter-discard:", to)
+	if queue := w.Postfix.Queued(t, got.QueueID()); queue != "" {
 		t.Errorf("the message is still in queue %s", queue)
 	}
-	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "discard" || r.ID != got.queueID() {
-		t.Errorf("record %+v; want verdict discard, id %s", r, got.queueID())
+	if r := w.Daemon.Stream.From(t, "bob@theirs.example"); r.Verdict != "discard" || r.ID != got.QueueID() {
+		t.Errorf("record %+v; want verdict discard, id %s", r, got.QueueID())
 	}
-	if found := w.stage.sink.find(to); len(found) > 0 {
+	if found := w.Stage.Sink.Find(to); len(found) > 0 {
 		t.Error("the message was delivered")
 	}
 }
@@ -72,7 +74,7 @@ func TestDiscardedMailVanishesWithARecord(t *testing.T) {
 func TestTempfailAsksTheSenderToComeBack(t *testing.T) {
 	t.Parallel()
 	w := newActionWorld(t, "enforce", "action = \"tempfail\"\nreply = \"450 4.7.0 100% sure? Come back\"")
-	if got := w.unsigned(t, "tempfail@elsewhere.test"); got.String() != "450 4.7.0 100% sure? Come back" {
+	if got := sendUnsigned(t, w, "tempfail@elsewhere.test"); got.String() != "450 4.7.0 100% sure? Come back" {
 		t.Errorf("Postfix answers %q", got)
 	}
 }
@@ -80,7 +82,7 @@ func TestTempfailAsksTheSenderToComeBack(t *testing.T) {
 func TestRejectHasAReplyOfItsOwn(t *testing.T) {
 	t.Parallel()
 	w := newActionWorld(t, "enforce", `action = "reject"`)
-	if got := w.unsigned(t, "reject@elsewhere.test"); !strings.HasPrefix(got.String(), "550 5.7.20 ") {
+	if got := sendUnsigned(t, w, "reject@elsewhere.test"); !strings.HasPrefix(got.String(), "550 5.7.20 ") {
 		t.Errorf("Postfix answers %q; want 550 5.7.20", got)
 	}
 }
@@ -88,15 +90,15 @@ func TestRejectHasAReplyOfItsOwn(t *testing.T) {
 func TestTagAddsItsField(t *testing.T) {
 	t.Parallel()
 	w := newActionWorld(t, "enforce", "action = \"tag\"\ntag = \"X-Suspicious: unsigned\"")
-	to := unique("tag") + "@elsewhere.test"
-	if got := w.unsigned(t, to); got.code != 250 {
+	to := harness.Unique("tag") + "@elsewhere.test"
+	if got := sendUnsigned(t, w, to); got.Code != 250 {
 		t.Fatal(got)
 	}
-	data := w.stage.sink.wait(t, to).data
-	if got := named(data, "X-Suspicious"); len(got) != 1 || got[0] != "unsigned" {
+	data := w.Stage.Sink.Wait(t, to).Data
+	if got := harness.FieldValues(data, "X-Suspicious"); len(got) != 1 || got[0] != "unsigned" {
 		t.Errorf("X-Suspicious: %q", got)
 	}
-	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "accept" {
+	if r := w.Daemon.Stream.From(t, "bob@theirs.example"); r.Verdict != "accept" {
 		t.Errorf("record %+v; want verdict accept", r)
 	}
 }
@@ -104,12 +106,12 @@ func TestTagAddsItsField(t *testing.T) {
 func TestMonitorModeDeliversAndRecords(t *testing.T) {
 	t.Parallel()
 	w := newActionWorld(t, "monitor", `action = "reject"`)
-	to := unique("monitor") + "@elsewhere.test"
-	if got := w.unsigned(t, to); got.code != 250 {
+	to := harness.Unique("monitor") + "@elsewhere.test"
+	if got := sendUnsigned(t, w, to); got.Code != 250 {
 		t.Fatal(got)
 	}
-	w.stage.sink.wait(t, to)
-	r := w.daemon.stream.from(t, "bob@theirs.example")
+	w.Stage.Sink.Wait(t, to)
+	r := w.Daemon.Stream.From(t, "bob@theirs.example")
 	if r.Verdict != "accept" || len(r.Policy) != 1 {
 		t.Fatalf("record %+v; want verdict accept and one decision", r)
 	}

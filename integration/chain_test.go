@@ -6,18 +6,20 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 // What docs/postfix.md says about dkimd among other filters.
 
 func TestMilterAfterDkimdSeesItsResults(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
+	w := harness.NewWorld(t, harness.Settings{})
 	fields := make(chan string, 100)
-	pretend(t, w.second, func(conn io.ReadWriter) { nod(conn, func(field string) { fields <- field }) })
-	m := newMail("bob@theirs.example", "a chain").with(forged[0])
-	got := dial(t, w.chained).as("mail.theirs.example", "203.0.113.9").send("bob@theirs.example", "chain@elsewhere.test", m.bytes())
-	if got.code != 250 {
+	harness.ServeMilter(t, w.Second, func(conn io.ReadWriter) { harness.AcceptAll(conn, func(field string) { fields <- field }) })
+	m := harness.NewMail("bob@theirs.example", "a chain").With(forged[0])
+	got := harness.Dial(t, w.Chained).As("mail.theirs.example", "203.0.113.9").Send("bob@theirs.example", "chain@elsewhere.test", m.Bytes())
+	if got.Code != 250 {
 		t.Fatal(got)
 	}
 	close(fields)
@@ -34,48 +36,48 @@ func TestMilterAfterDkimdSeesItsResults(t *testing.T) {
 
 func TestReinjectionPortCallsNoMilter(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
-	to := unique("reinjected") + "@elsewhere.test"
+	w := harness.NewWorld(t, harness.Settings{})
+	to := harness.Unique("reinjected") + "@elsewhere.test"
 	// A forgery from outside that a content filter hands back from 127.0.0.1.
-	m := newMail("alice@ours.test", "a forgery").with("Authentication-Results: " + mailName + "; dkim=none")
-	if got := dial(t, w.reinjection).send("alice@ours.test", to, m.bytes()); got.code != 250 {
+	m := harness.NewMail("alice@ours.test", "a forgery").With("Authentication-Results: " + harness.Hostname + "; dkim=none")
+	if got := harness.Dial(t, w.Reinjection).Send("alice@ours.test", to, m.Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
-	data := w.stage.sink.wait(t, to).data
-	if got := named(data, "DKIM-Signature"); len(got) > 0 {
+	data := w.Stage.Sink.Wait(t, to).Data
+	if got := harness.FieldValues(data, "DKIM-Signature"); len(got) > 0 {
 		t.Errorf("signed: %q", got)
 	}
-	if got := named(data, "Authentication-Results"); len(got) != 1 {
+	if got := harness.FieldValues(data, "Authentication-Results"); len(got) != 1 {
 		t.Errorf("Authentication-Results %q; want the one of the first pass", got)
 	}
-	if got := w.daemon.stream.all(); len(got) > 0 {
+	if got := w.Daemon.Stream.All(); len(got) > 0 {
 		t.Errorf("dkimd was asked: %+v", got)
 	}
 }
 
 func TestBouncesOfPostfixAreSignedIfAskedFor(t *testing.T) {
 	t.Parallel()
-	onStage(t)
+	harness.OnStage(t)
 	keys := t.TempDir()
-	zone := generate(t, keys, "harness.test", "s1", "rsa")
-	w := newWorld(t, settings{lane: andLocal, keys: keys})
-	if err := w.dns.SetZone(zone); err != nil {
+	zone := harness.GenerateKey(t, keys, "harness.test", "s1", "rsa")
+	w := harness.NewWorld(t, harness.Settings{Lane: harness.WithLocal, Keys: keys})
+	if err := w.DNS.SetZone(zone); err != nil {
 		t.Fatal(err)
 	}
-	sender := unique("sender") + "@elsewhere.test"
-	got := dial(t, w.outside).as("mail.theirs.example", "203.0.113.9").
-		send(sender, "nobody@elsewhere.test", newMail("bob@theirs.example", "to nobody").bytes())
-	if got.code != 250 {
+	sender := harness.Unique("sender") + "@elsewhere.test"
+	got := harness.Dial(t, w.Outside).As("mail.theirs.example", "203.0.113.9").
+		Send(sender, "nobody@elsewhere.test", harness.NewMail("bob@theirs.example", "to nobody").Bytes())
+	if got.Code != 250 {
 		t.Fatal(got)
 	}
-	bounce := w.stage.sink.wait(t, sender)
-	if bounce.sender != "" {
-		t.Errorf("the bounce comes from <%s>", bounce.sender)
+	bounce := w.Stage.Sink.Wait(t, sender)
+	if bounce.Sender != "" {
+		t.Errorf("the bounce comes from <%s>", bounce.Sender)
 	}
-	if got := named(bounce.data, "DKIM-Signature"); len(got) != 1 || !strings.Contains(got[0], "d=harness.test;") {
+	if got := harness.FieldValues(bounce.Data, "DKIM-Signature"); len(got) != 1 || !strings.Contains(got[0], "d=harness.test;") {
 		t.Errorf("signatures of the bounce: %q", got)
 	}
-	if pass, said := verifyWithOpenDKIM(t, w.dns, bounce.data); !pass {
+	if pass, said := harness.VerifyWithOpenDKIM(t, w.DNS, bounce.Data); !pass {
 		t.Errorf("OpenDKIM: %s", said)
 	}
 }

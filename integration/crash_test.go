@@ -8,55 +8,57 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 // A message of ours sent over an open connection; what Postfix answers.
-func (w *world) sendOver(s *session, to string) reply {
-	s.t.Helper()
-	if r := s.command("MAIL FROM:<alice@ours.test>"); r.code != 250 {
+func sendOver(w *harness.World, s *harness.Session, to string) harness.Reply {
+	s.T.Helper()
+	if r := s.Command("MAIL FROM:<alice@ours.test>"); r.Code != 250 {
 		return r
 	}
-	if r := s.command("RCPT TO:<%s>", to); r.code != 250 {
+	if r := s.Command("RCPT TO:<%s>", to); r.Code != 250 {
 		return r
 	}
-	return s.data(newMail("alice@ours.test", "a crash").bytes())
+	return s.Data(harness.NewMail("alice@ours.test", "a crash").Bytes())
 }
 
 func TestKilledDaemonLeavesMailToTheDefaultAction(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		port func(*lane) int
+		port func(*harness.Lane) int
 		want string
 	}{
-		"tempfail": {func(l *lane) int { return l.outside }, "451 4.7.1 Service unavailable"},
-		"accept":   {func(l *lane) int { return l.accepting }, "250 "},
+		"tempfail": {func(l *harness.Lane) int { return l.Outside }, "451 4.7.1 Service unavailable"},
+		"accept":   {func(l *harness.Lane) int { return l.Accepting }, "250 "},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, settings{})
-			open := dial(t, test.port(w.lane))
-			first := unique("crash") + "@elsewhere.test"
-			if got := w.sendOver(open, first); got.code != 250 {
+			w := harness.NewWorld(t, harness.Settings{})
+			open := harness.Dial(t, test.port(w.Lane))
+			first := harness.Unique("crash") + "@elsewhere.test"
+			if got := sendOver(w, open, first); got.Code != 250 {
 				t.Fatal(got)
 			}
-			w.kill(t)
-			for what, client := range map[string]func() *session{
-				"the open connection": func() *session { return open },
-				"a new connection":    func() *session { return dial(t, test.port(w.lane)) },
+			w.Kill(t)
+			for what, client := range map[string]func() *harness.Session{
+				"the open connection": func() *harness.Session { return open },
+				"a new connection":    func() *harness.Session { return harness.Dial(t, test.port(w.Lane)) },
 			} {
-				to := unique("crash") + "@elsewhere.test"
-				got := w.sendOver(client(), to)
+				to := harness.Unique("crash") + "@elsewhere.test"
+				got := sendOver(w, client(), to)
 				if !strings.HasPrefix(got.String(), test.want) {
 					t.Errorf("on %s: %q, want %q", what, got, test.want)
 				}
-				if got.code == 250 {
-					if signed := named(w.stage.sink.wait(t, to).data, "DKIM-Signature"); len(signed) > 0 {
+				if got.Code == 250 {
+					if signed := harness.FieldValues(w.Stage.Sink.Wait(t, to).Data, "DKIM-Signature"); len(signed) > 0 {
 						t.Errorf("on %s: signed by whom? %q", what, signed)
 					}
 				}
 			}
-			if got := named(w.stage.sink.wait(t, first).data, "DKIM-Signature"); len(got) != 2 {
+			if got := harness.FieldValues(w.Stage.Sink.Wait(t, first).Data, "DKIM-Signature"); len(got) != 2 {
 				t.Errorf("the message before the crash has %d signatures, want 2", len(got))
 			}
 		})
@@ -65,30 +67,30 @@ func TestKilledDaemonLeavesMailToTheDefaultAction(t *testing.T) {
 
 func TestStartAfterAKillFindsNothingInItsWay(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{lane: overUnix})
-	w.kill(t)
-	_, path := address(w.milter)
+	w := harness.NewWorld(t, harness.Settings{Lane: harness.OverUnix})
+	w.Kill(t)
+	_, path := harness.Address(w.Milter)
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("the kill leaves no stale socket to test with: %v", err)
 	}
-	w.start(t)
-	to := unique("restart") + "@elsewhere.test"
-	if got := w.sendOver(dial(t, w.outside), to); got.code != 250 {
+	w.Start(t)
+	to := harness.Unique("restart") + "@elsewhere.test"
+	if got := sendOver(w, harness.Dial(t, w.Outside), to); got.Code != 250 {
 		t.Fatal(got)
 	}
-	checkSigned(t, w, w.stage.sink.wait(t, to).data)
+	checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
 
 	// A second dkimd must not take the socket of one that lives.
-	second, err := startProcess("second dkimd", exec.Command(dkimdBinary(t), "serve", "--config", w.configFile()))
+	second, err := harness.StartProcess("second dkimd", exec.Command(harness.Binary(t), "serve", "--config", w.ConfigFile()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, err := second.exit(waitLimit)
-	second.stop(syscall.SIGKILL, 0)
-	if err != nil || code != 2 || !strings.Contains(second.log.String(), path) {
-		t.Errorf("a second dkimd on the same socket: exit code %d, %v, says %q; want 2 and the socket named", code, err, second.log)
+	code, err := second.Exit(harness.WaitLimit)
+	second.Stop(syscall.SIGKILL, 0)
+	if err != nil || code != 2 || !strings.Contains(second.Log.String(), path) {
+		t.Errorf("a second dkimd on the same socket: exit code %d, %v, says %q; want 2 and the socket named", code, err, second.Log)
 	}
-	if got := w.sendOver(dial(t, w.outside), unique("restart")+"@elsewhere.test"); got.code != 250 {
+	if got := sendOver(w, harness.Dial(t, w.Outside), harness.Unique("restart")+"@elsewhere.test"); got.Code != 250 {
 		t.Errorf("the first dkimd, after it: %s", got)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 // debianExim turns a fresh root into a host with Debian's Exim in place of
@@ -75,13 +77,10 @@ exim4 -bP transport remote_smtp | grep transport_filter
 // end to end with the packaged files.
 func TestDebianConfigurations(t *testing.T) {
 	t.Parallel()
-	needExim(t)
-	need(t, "patch")
-	onStage(t)
-	packaging, err := filepath.Abs("../packaging/exim")
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.NeedExim(t)
+	harness.Need(t, "patch")
+	harness.OnStage(t)
+	packaging := harness.Repository("packaging/exim")
 	for name, c := range map[string]struct{ build, split, kind, smarthost string }{
 		"split-heavy":           {"heavy", "true", "internet", ""},
 		"split-light-smarthost": {"light", "true", "smarthost", "203.0.113.9::2525"},
@@ -89,18 +88,18 @@ func TestDebianConfigurations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFreshRoot(t)
-			out, err := f.run(t, fmt.Sprintf(debianExim, eximRoot(), c.build, c.split, packaging, dkimdBinary(t), c.kind, c.smarthost, gmailRule))
+			f := harness.NewFreshRoot(t)
+			out, err := f.Run(t, fmt.Sprintf(debianExim, harness.EximRoot(), c.build, c.split, packaging, harness.Binary(t), c.kind, c.smarthost, gmailRule))
 			if err != nil || !strings.Contains(out, "exim-sign") {
-				t.Fatalf("%v\n%s\n%s\n%s", err, out, f.process.log, f.read(t, "/var/log/dkimd.log"))
+				t.Fatalf("%v\n%s\n%s\n%s", err, out, f.Process.Log, f.Read(t, "/var/log/dkimd.log"))
 			}
-			if err := f.dns.SetZone(f.read(t, "/root/zone")); err != nil {
+			if err := f.DNS.SetZone(f.Read(t, "/root/zone")); err != nil {
 				t.Fatal(err)
 			}
-			publish(f.dns, "gmail.com")
-			f.drive(t, c.smarthost != "")
+			harness.PublishForeignKeys(f.DNS, "gmail.com")
+			drive(t, f, c.smarthost != "")
 			if t.Failed() {
-				t.Logf("%s\n%s\n%s\n%s", out, f.read(t, "/var/log/exim4/mainlog"), f.read(t, "/var/log/dkimd.json"), f.read(t, "/var/log/dkimd.log"))
+				t.Logf("%s\n%s\n%s\n%s", out, f.Read(t, "/var/log/exim4/mainlog"), f.Read(t, "/var/log/dkimd.json"), f.Read(t, "/var/log/dkimd.log"))
 			}
 		})
 	}
@@ -110,11 +109,8 @@ func TestDebianConfigurations(t *testing.T) {
 // but for the place of the files.
 func TestPlainConfigurationIsValid(t *testing.T) {
 	t.Parallel()
-	needExim(t)
-	packaging, err := filepath.Abs("../packaging/exim")
-	if err != nil {
-		t.Fatal(err)
-	}
+	harness.NeedExim(t)
+	packaging := harness.Repository("packaging/exim")
 	text, err := os.ReadFile(packaging + "/exim.conf")
 	if err != nil {
 		t.Fatal(err)
@@ -125,13 +121,13 @@ func TestPlainConfigurationIsValid(t *testing.T) {
 		"TCP":       "DKIMD_SOCKET = inet:127.0.0.1:11335\nDKIMD_SPAMD = 127.0.0.1 11335\n",
 		"two":       "DKIMD_OTHER_SPAMD = 127.0.0.1 783\n",
 	} {
-		for _, build := range eximBuilds {
+		for _, build := range harness.EximBuilds {
 			conf := filepath.Join(t.TempDir(), "exim.conf")
 			full := macros + strings.ReplaceAll(string(text), "/etc/exim4/dkimd", packaging+"/dkimd")
 			if err := os.WriteFile(conf, []byte(full), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			out, complaint, err := tryCommand(t, nil, eximBinary(build), "-C", conf, "-bP", "transport", "remote_smtp")
+			out, complaint, err := harness.TryRun(t, nil, harness.EximBinary(build), "-C", conf, "-bP", "transport", "remote_smtp")
 			if err != nil || !strings.Contains(string(out), "exim-sign") {
 				t.Errorf("%s, %s: %v\n%s%s", build, name, err, out, complaint)
 			}
@@ -140,19 +136,19 @@ func TestPlainConfigurationIsValid(t *testing.T) {
 }
 
 // drive sends mail in and out through the Exim of a fresh root.
-func (f *freshRoot) drive(t *testing.T, smarthost bool) {
+func drive(t *testing.T, f *harness.FreshRoot, smarthost bool) {
 	t.Helper()
-	plain := newMail(gmailUser, "to Debian").bytes()
-	if got := f.dial(t, outsideAddress, rootAddress).send(gmailUser, mailbox, plain); got.String() != gmailReply {
+	plain := harness.NewMail(gmailUser, "to Debian").Bytes()
+	if got := f.Dial(t, harness.OutsideAddress, harness.RootAddress).Send(gmailUser, mailbox, plain); got.String() != gmailReply {
 		t.Errorf("unsigned: %q", got)
 	}
-	if got := f.dial(t, outsideAddress, rootAddress).send(gmailUser, mailbox, byGmail.sign(t, plain)); got.code != 250 {
+	if got := f.Dial(t, harness.OutsideAddress, harness.RootAddress).Send(gmailUser, mailbox, byGmail.sign(t, plain)); got.Code != 250 {
 		t.Errorf("signed: %q", got)
 	}
 	var inbox string
-	eventually(t, waitLimit, "mail in the mailbox", func() bool {
+	harness.Eventually(t, harness.WaitLimit, "mail in the mailbox", func() bool {
 		for _, user := range []string{"mail", "root"} {
-			if inbox = f.read(t, "/var/mail/"+user); strings.Contains(inbox, "to Debian") {
+			if inbox = f.Read(t, "/var/mail/"+user); strings.Contains(inbox, "to Debian") {
 				return true
 			}
 		}
@@ -163,40 +159,40 @@ func (f *freshRoot) drive(t *testing.T, smarthost bool) {
 	}
 
 	// A local program's mail leaves signed.
-	var sink *chunkSink
+	var sink *harness.ChunkSink
 	port := 25
 	if smarthost {
 		port = 2525
 	}
-	f.within(t, func() error { sink = startChunkSinkAt(t, fmt.Sprintf("203.0.113.9:%d", port)); return nil })
-	f.dns.SetZone("far.example. 300 IN MX 10 mx.far.example.\nmx.far.example. 300 IN A 203.0.113.9\n") //nolint:errcheck // seen below
+	f.Within(t, func() error { sink = harness.StartChunkSinkAt(t, fmt.Sprintf("203.0.113.9:%d", port)); return nil })
+	f.DNS.SetZone("far.example. 300 IN MX 10 mx.far.example.\nmx.far.example. 300 IN A 203.0.113.9\n") //nolint:errcheck // seen below
 	script := "sendmail -f joe@example.org x@[203.0.113.9] y@far.example <<'END'\nFrom: joe@example.org\nTo: x@far.example\nSubject: from Debian\n\n.hello\nEND\n"
-	if out, err := f.run(t, script); err != nil {
+	if out, err := f.Run(t, script); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	got := sink.wait(t, "y@far.example")
-	if signed := named(got.data, "DKIM-Signature"); len(signed) != 1 || !bytes.Contains(got.data, []byte("\r\n.hello\r\n")) {
-		t.Errorf("left as:\n%s", got.data)
+	got := sink.Wait(t, "y@far.example")
+	if signed := harness.FieldValues(got.Data, "DKIM-Signature"); len(signed) != 1 || !bytes.Contains(got.Data, []byte("\r\n.hello\r\n")) {
+		t.Errorf("left as:\n%s", got.Data)
 	}
-	if v := f.verify(t, got.data); v != "pass example.org rsa-sha256" {
+	if v := verify(t, f, got.Data); v != "pass example.org rsa-sha256" {
 		t.Errorf("python3-dkim: %s", v)
 	}
 	// While dkimd is down nothing leaves and nothing comes in.
-	if out, err := f.run(t, "pkill -TERM -x dkimd; while pgrep -x dkimd >/dev/null; do sleep 0.1; done\n"+strings.ReplaceAll(script, "from Debian", "later")+"exim4 -bp\n"); err != nil || !strings.Contains(out, "joe@example.org") {
+	if out, err := f.Run(t, "pkill -TERM -x dkimd; while pgrep -x dkimd >/dev/null; do sleep 0.1; done\n"+strings.ReplaceAll(script, "from Debian", "later")+"exim4 -bp\n"); err != nil || !strings.Contains(out, "joe@example.org") {
 		t.Errorf("%v: nothing waits in the queue:\n%s", err, out)
 	}
-	if got := f.dial(t, outsideAddress, rootAddress).send(gmailUser, mailbox, byGmail.sign(t, plain)); !strings.HasPrefix(got.String(), "451 4.7.1 DKIM service unavailable") {
+	if got := f.Dial(t, harness.OutsideAddress, harness.RootAddress).Send(gmailUser, mailbox, byGmail.sign(t, plain)); !strings.HasPrefix(got.String(), "451 4.7.1 DKIM service unavailable") {
 		t.Errorf("dkimd is down: %q", got)
 	}
 }
 
 // verify asks python3-dkim in the fresh root, where its DNS server is.
-func (f *freshRoot) verify(t *testing.T, data []byte) string {
+func verify(t *testing.T, f *harness.FreshRoot, data []byte) string {
 	t.Helper()
-	if err := os.WriteFile(f.path(t, "/root/message"), data, 0o600); err != nil {
+	if err := os.WriteFile(f.Path(t, "/root/message"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := f.run(t, debianPython+" integration/testdata/verify.py 127.0.0.1 53 </root/message\n")
+	out, err := f.Run(t, harness.Python+" integration/harness/testdata/verify.py 127.0.0.1 53 </root/message\n")
 	if err != nil {
 		t.Fatal(err)
 	}

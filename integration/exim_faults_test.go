@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // impostor takes dkimd's place at the socket of a world, and misbehaves.
@@ -26,14 +28,14 @@ type impostor struct {
 
 // impersonate ends dkimd, and answers each request by its first line. Nothing
 // more is read than answer reads.
-func (e *eximWorld) impersonate(t *testing.T, answer func(first string, in *bufio.Reader, conn net.Conn, stop <-chan struct{})) {
+func impersonate(t *testing.T, e *harness.EximWorld, answer func(first string, in *bufio.Reader, conn net.Conn, stop <-chan struct{})) {
 	t.Helper()
-	e.stop(t)
-	listener, err := net.Listen("unix", e.socket)
+	e.Stop(t)
+	listener, err := net.Listen("unix", e.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(e.socket, 0o666); err != nil {
+	if err := os.Chmod(e.Socket, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	p := &impostor{listener: listener, stop: make(chan struct{})}
@@ -122,18 +124,18 @@ func TestEximDefersWhatDkimdDoesNotAnswerFor(t *testing.T) {
 		}
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
-				e := newEximWorld(t, build, eximSettings{macros: quick})
+				e := harness.NewEximWorld(t, build, harness.EximSettings{Macros: quick})
 				if test.answer != nil {
-					e.impersonate(t, test.answer)
+					impersonate(t, e, test.answer)
 				} else {
-					e.kill(t)
+					e.Kill(t)
 				}
-				to := unique("away") + "@inbox.test"
-				got := e.dial(t, eximOutside).send("bob@theirs.example", to, newMail("bob@theirs.example", "nobody checks").bytes())
+				to := harness.Unique("away") + "@inbox.test"
+				got := e.Dial(t, harness.EximOutside).Send("bob@theirs.example", to, harness.NewMail("bob@theirs.example", "nobody checks").Bytes())
 				if !strings.HasPrefix(got.String(), test.want) {
 					t.Errorf("answer %q, want %q", got, test.want)
 				}
-				if found := e.sink.find(to); got.code != 250 && len(found) > 0 {
+				if found := e.Sink.Find(to); got.Code != 250 && len(found) > 0 {
 					t.Error("delivered unchecked")
 				}
 			})
@@ -147,19 +149,19 @@ func TestEximStaleReportIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{}) // a refused connection needs no short wait
-		publish(e.dns, "theirs.example")
-		s := e.dial(t, eximOutside)
-		data := byTheirs.sign(t, newMail("bob@theirs.example", "one of two").bytes())
-		if got := s.send("bob@theirs.example", "a@inbox.test", data); got.code != 250 {
+		e := harness.NewEximWorld(t, build, harness.EximSettings{}) // a refused connection needs no short wait
+		harness.PublishForeignKeys(e.DNS, "theirs.example")
+		s := e.Dial(t, harness.EximOutside)
+		data := byTheirs.sign(t, harness.NewMail("bob@theirs.example", "one of two").Bytes())
+		if got := s.Send("bob@theirs.example", "a@inbox.test", data); got.Code != 250 {
 			t.Fatal(got)
 		}
-		e.kill(t)
-		if got := s.send("bob@theirs.example", "b@inbox.test", data); got.code != 451 {
+		e.Kill(t)
+		if got := s.Send("bob@theirs.example", "b@inbox.test", data); got.Code != 451 {
 			t.Errorf("the second message: %s", got)
 		}
-		e.start(t)
-		if got := s.send("bob@theirs.example", "c@inbox.test", data); got.code != 250 {
+		e.Start(t)
+		if got := s.Send("bob@theirs.example", "c@inbox.test", data); got.Code != 250 {
 			t.Errorf("the third message: %s", got)
 		}
 	})
@@ -169,16 +171,16 @@ func TestEximJudgesEachMessageOfAConnection(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{rules: map[string]string{"gmail.com": gmailRule}})
-		publish(e.dns, "gmail.com")
-		s := e.dial(t, eximOutside)
-		plain := newMail(gmailUser, "one of three").bytes()
+		e := harness.NewEximWorld(t, build, harness.EximSettings{Rules: map[string]string{"gmail.com": gmailRule}})
+		harness.PublishForeignKeys(e.DNS, "gmail.com")
+		s := e.Dial(t, harness.EximOutside)
+		plain := harness.NewMail(gmailUser, "one of three").Bytes()
 		for i, want := range []string{"250 OK", gmailReply, "250 OK"} {
 			data := plain
 			if i != 1 {
 				data = byGmail.sign(t, plain)
 			}
-			if got := s.send(gmailUser, "reader@inbox.test", data); !strings.HasPrefix(got.String(), want) {
+			if got := s.Send(gmailUser, "reader@inbox.test", data); !strings.HasPrefix(got.String(), want) {
 				t.Errorf("message %d: %q, want %q", i, got, want)
 			}
 		}
@@ -220,32 +222,32 @@ func TestEximKeepsOutgoingMailUntilItIsSigned(t *testing.T) {
 		}
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
-				e := newEximWorld(t, build, eximSettings{macros: quick})
+				e := harness.NewEximWorld(t, build, harness.EximSettings{Macros: quick})
 				if test.answer != nil {
-					e.impersonate(t, test.answer)
+					impersonate(t, e, test.answer)
 				} else {
-					e.kill(t)
+					e.Kill(t)
 				}
-				to := unique("waits") + "@elsewhere.test"
-				m := newMail("ann@ours.test", "waits for its signature")
-				m.body = strings.Repeat("A line of a message that is not small.\r\n", 20_000)
-				if got := e.dial(t, eximInside).send("ann@ours.test", to, m.bytes()); got.code != 250 {
+				to := harness.Unique("waits") + "@elsewhere.test"
+				m := harness.NewMail("ann@ours.test", "waits for its signature")
+				m.Body = strings.Repeat("A line of a message that is not small.\r\n", 20_000)
+				if got := e.Dial(t, harness.EximInside).Send("ann@ours.test", to, m.Bytes()); got.Code != 250 {
 					t.Fatal(got)
 				}
-				e.waitLog(t, append([]string{"== " + to}, test.log...)...)
-				if len(e.sink.find(to)) > 0 || e.sink.halves() > 0 {
-					t.Fatalf("something left: %d whole, %d half", len(e.sink.find(to)), e.sink.halves())
+				e.WaitLog(t, append([]string{"== " + to}, test.log...)...)
+				if len(e.Sink.Find(to)) > 0 || e.Sink.Halves() > 0 {
+					t.Fatalf("something left: %d whole, %d half", len(e.Sink.Find(to)), e.Sink.Halves())
 				}
 				if test.answer != nil {
 					return
 				}
 				// New mail is taken all the same: an ACL that verifies addresses is not in its way.
-				if got := e.run(t, nil, "-bv", to); !strings.Contains(got, "verified") {
+				if got := e.Run(t, nil, "-bv", to); !strings.Contains(got, "verified") {
 					t.Errorf("exim -bv: %s", got)
 				}
-				e.start(t)
-				e.run(t, nil, "-qff")
-				e.checkSigned(t, e.sink.wait(t, to).data)
+				e.Start(t)
+				e.Run(t, nil, "-qff")
+				checkSignedByExim(t, e, e.Sink.Wait(t, to).Data)
 			})
 		}
 	})
@@ -257,29 +259,29 @@ func TestEximFailsOpenWhenAsked(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{macros: quick + "\nDKIMD_FAIL_OPEN = yes"})
-		e.kill(t)
-		to := unique("open") + "@inbox.test"
-		forged := "Authentication-Results: " + mailName + "; dkim=pass header.d=gmail.com"
-		got := e.dial(t, eximOutside).send("bob@theirs.example", to, newMail("bob@theirs.example", "open").with(forged).bytes())
-		if got.code != 250 {
+		e := harness.NewEximWorld(t, build, harness.EximSettings{Macros: quick + "\nDKIMD_FAIL_OPEN = yes"})
+		e.Kill(t)
+		to := harness.Unique("open") + "@inbox.test"
+		forged := "Authentication-Results: " + harness.Hostname + "; dkim=pass header.d=gmail.com"
+		got := e.Dial(t, harness.EximOutside).Send("bob@theirs.example", to, harness.NewMail("bob@theirs.example", "open").With(forged).Bytes())
+		if got.Code != 250 {
 			t.Fatal(got)
 		}
-		if ar := named(e.sink.wait(t, to).data, "Authentication-Results"); len(ar) != 0 {
+		if ar := harness.FieldValues(e.Sink.Wait(t, to).Data, "Authentication-Results"); len(ar) != 0 {
 			t.Errorf("Authentication-Results: %q", ar)
 		}
-		to = unique("open") + "@elsewhere.test"
-		data := newMail("ann@ours.test", "open").bytes()
-		if got := e.dial(t, eximInside).send("ann@ours.test", to, data); got.code != 250 {
+		to = harness.Unique("open") + "@elsewhere.test"
+		data := harness.NewMail("ann@ours.test", "open").Bytes()
+		if got := e.Dial(t, harness.EximInside).Send("ann@ours.test", to, data); got.Code != 250 {
 			t.Fatal(got)
 		}
-		if d := e.sink.wait(t, to).data; len(named(d, "DKIM-Signature")) != 0 || !bytes.HasSuffix(d, data) {
+		if d := e.Sink.Wait(t, to).Data; len(harness.FieldValues(d, "DKIM-Signature")) != 0 || !bytes.HasSuffix(d, data) {
 			t.Errorf("delivered:\n%s", d)
 		}
-		e.start(t)
-		to = unique("open") + "@elsewhere.test"
-		e.dial(t, eximInside).send("ann@ours.test", to, data)
-		e.checkSigned(t, e.sink.wait(t, to).data)
+		e.Start(t)
+		to = harness.Unique("open") + "@elsewhere.test"
+		e.Dial(t, harness.EximInside).Send("ann@ours.test", to, data)
+		checkSignedByExim(t, e, e.Sink.Wait(t, to).Data)
 	})
 }
 
@@ -288,25 +290,25 @@ func TestEximRemovesForgedResults(t *testing.T) {
 	const foreign = "Authentication-Results: foreign.example; spf=pass"
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{})
+		e := harness.NewEximWorld(t, build, harness.EximSettings{})
 		for name, test := range map[string]struct {
 			with []string
 			want []string // what the fields begin with, top first
 		}{
-			"forged":  {[]string{"Authentication-Results: " + mailName + ";\r\n\tdkim=pass header.d=gmail.com"}, []string{mailName + ";"}},
-			"foreign": {[]string{foreign}, []string{mailName + ";", "foreign.example;"}},
-			"blank":   {[]string{"Authentication-Results : " + mailName + "; dkim=pass header.d=gmail.com"}, []string{mailName + ";"}},
-			"behind":  {append(slices.Repeat([]string{foreign + strings.Repeat(" ", 900) + "x=y"}, 80), "Authentication-Results: "+mailName+"; dkim=pass header.d=gmail.com"), []string{mailName + ";"}},
+			"forged":  {[]string{"Authentication-Results: " + harness.Hostname + ";\r\n\tdkim=pass header.d=gmail.com"}, []string{harness.Hostname + ";"}},
+			"foreign": {[]string{foreign}, []string{harness.Hostname + ";", "foreign.example;"}},
+			"blank":   {[]string{"Authentication-Results : " + harness.Hostname + "; dkim=pass header.d=gmail.com"}, []string{harness.Hostname + ";"}},
+			"behind":  {append(slices.Repeat([]string{foreign + strings.Repeat(" ", 900) + "x=y"}, 80), "Authentication-Results: "+harness.Hostname+"; dkim=pass header.d=gmail.com"), []string{harness.Hostname + ";"}},
 			// Exim removes by name: the foreign one goes too.
-			"both": {[]string{foreign, "authentication-results:" + strings.ToUpper(mailName) + " 1; dkim=pass"}, []string{mailName + ";"}},
+			"both": {[]string{foreign, "authentication-results:" + strings.ToUpper(harness.Hostname) + " 1; dkim=pass"}, []string{harness.Hostname + ";"}},
 		} {
 			if name == "behind" && build == "light" {
 				continue // refused: its limit of a header is lower
 			}
-			to := unique("forged") + "@inbox.test"
-			sender := unique("forger") + "@theirs.example"
-			e.dial(t, eximOutside).send(sender, to, newMail(sender, "forged results").with(test.with...).bytes())
-			got := named(e.sink.wait(t, to).data, "Authentication-Results")
+			to := harness.Unique("forged") + "@inbox.test"
+			sender := harness.Unique("forger") + "@theirs.example"
+			e.Dial(t, harness.EximOutside).Send(sender, to, harness.NewMail(sender, "forged results").With(test.with...).Bytes())
+			got := harness.FieldValues(e.Sink.Wait(t, to).Data, "Authentication-Results")
 			if !slices.EqualFunc(got, test.want, strings.HasPrefix) {
 				t.Errorf("%s: %q, want %q", name, got, test.want)
 			}
@@ -314,9 +316,9 @@ func TestEximRemovesForgedResults(t *testing.T) {
 				t.Errorf("%s: a forged result stays: %q", name, got)
 			}
 			// Nor may a client that is not checked bring them: it relays, or its password is stolen.
-			to = unique("relayed") + "@inbox.test"
-			e.dial(t, eximInside).send(sender, to, newMail(sender, "forged results").with(test.with...).bytes())
-			if got := named(e.sink.wait(t, to).data, "Authentication-Results"); !slices.EqualFunc(got, test.want[1:], strings.HasPrefix) {
+			to = harness.Unique("relayed") + "@inbox.test"
+			e.Dial(t, harness.EximInside).Send(sender, to, harness.NewMail(sender, "forged results").With(test.with...).Bytes())
+			if got := harness.FieldValues(e.Sink.Wait(t, to).Data, "Authentication-Results"); !slices.EqualFunc(got, test.want[1:], strings.HasPrefix) {
 				t.Errorf("%s, relayed: %q, want %q", name, got, test.want[1:])
 			}
 		}
@@ -328,41 +330,41 @@ func TestEximCarriesOutEveryAction(t *testing.T) {
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
 		rule := func(action string) string { return fmt.Sprintf(unsignedRule, "enforce", action) }
-		e := newEximWorld(t, build, eximSettings{rules: map[string]string{
+		e := harness.NewEximWorld(t, build, harness.EximSettings{Rules: map[string]string{
 			"discard.test":    rule(`action = "discard"`),
 			"quarantine.test": rule(`action = "quarantine"`),
 			"tempfail.test":   rule(`action = "tempfail"`),
 			"tag.test":        rule("action = \"tag\"\ntag = \"X-Dkimd: unsigned $&{}\"\n[[rule]]\nname = \"two\"\nresult = \"none\"\naction = \"tag\"\ntag = \"X-More: again\""),
 		}})
-		send := func(domain string) (reply, string) {
-			to := unique(domain) + "@inbox.test"
-			return e.dial(t, eximOutside).send("bob@"+domain, to, newMail("bob@"+domain, "an action").bytes()), to
+		send := func(domain string) (harness.Reply, string) {
+			to := harness.Unique(domain) + "@inbox.test"
+			return e.Dial(t, harness.EximOutside).Send("bob@"+domain, to, harness.NewMail("bob@"+domain, "an action").Bytes()), to
 		}
-		if r, to := send("discard.test"); r.code != 250 || len(e.sink.find(to)) != 0 {
+		if r, to := send("discard.test"); r.Code != 250 || len(e.Sink.Find(to)) != 0 {
 			t.Errorf("discard: %s", r)
 		}
 		if r, _ := send("tempfail.test"); !strings.HasPrefix(r.String(), "451 4.7") {
 			t.Errorf("tempfail: %s", r)
 		}
 		r, to := send("tag.test")
-		data := e.sink.wait(t, to).data
-		if r.code != 250 || !slices.Equal(named(data, "X-Dkimd"), []string{"unsigned $&{}"}) || !slices.Equal(named(data, "X-More"), []string{"again"}) {
+		data := e.Sink.Wait(t, to).Data
+		if r.Code != 250 || !slices.Equal(harness.FieldValues(data, "X-Dkimd"), []string{"unsigned $&{}"}) || !slices.Equal(harness.FieldValues(data, "X-More"), []string{"again"}) {
 			t.Errorf("tag: %s\n%s", r, data)
 		}
-		if ar := named(data, "Authentication-Results"); len(ar) != 1 || ar[0] != mailName+"; dkim=none" {
+		if ar := harness.FieldValues(data, "Authentication-Results"); len(ar) != 1 || ar[0] != harness.Hostname+"; dkim=none" {
 			t.Errorf("Authentication-Results beside tags: %q", ar)
 		}
 		r, to = send("quarantine.test")
-		if r.code != 250 {
+		if r.Code != 250 {
 			t.Errorf("quarantine: %s", r)
 		}
-		e.waitLog(t, r.eximID(), "frozen by ACL")
-		if list := e.run(t, nil, "-bp"); !strings.Contains(list, "*** frozen ***") || len(e.sink.find(to)) != 0 {
+		e.WaitLog(t, r.EximID(), "frozen by ACL")
+		if list := e.Run(t, nil, "-bp"); !strings.Contains(list, "*** frozen ***") || len(e.Sink.Find(to)) != 0 {
 			t.Errorf("not held: %s", list)
 		}
-		e.run(t, nil, "-Mt", r.eximID())
-		e.run(t, nil, "-M", r.eximID())
-		e.sink.wait(t, to)
+		e.Run(t, nil, "-Mt", r.EximID())
+		e.Run(t, nil, "-M", r.EximID())
+		e.Sink.Wait(t, to)
 	})
 }
 
@@ -371,59 +373,59 @@ func TestEximLimits(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{rules: map[string]string{"gmail.com": gmailRule}, macros: "DKIMD_BODY_VISIBLE = 20000"})
-		publish(e.dns, "theirs.example")
-		publish(e.dns, "gmail.com")
+		e := harness.NewEximWorld(t, build, harness.EximSettings{Rules: map[string]string{"gmail.com": gmailRule}, Macros: "DKIMD_BODY_VISIBLE = 20000"})
+		harness.PublishForeignKeys(e.DNS, "theirs.example")
+		harness.PublishForeignKeys(e.DNS, "gmail.com")
 		t.Run("3000 recipients", func(t *testing.T) {
-			s := e.dial(t, eximOutside)
-			s.want(250, "MAIL FROM:<many@theirs.example>")
+			s := e.Dial(t, harness.EximOutside)
+			s.Want(250, "MAIL FROM:<many@theirs.example>")
 			for i := range 3000 {
-				s.want(250, "RCPT TO:<\"a, b\".%d@inbox.test>", i)
+				s.Want(250, "RCPT TO:<\"a, b\".%d@inbox.test>", i)
 			}
-			got := s.data(byTheirs.sign(t, newMail("bob@theirs.example", "many").bytes()))
-			if got.code != 250 {
+			got := s.Data(byTheirs.sign(t, harness.NewMail("bob@theirs.example", "many").Bytes()))
+			if got.Code != 250 {
 				t.Fatal(got)
 			}
-			if r := e.verified(t, "many@theirs.example"); r.Recipients != 3000 || !slices.Equal(r.results(), []string{"pass"}) {
+			if r := e.Verified(t, "many@theirs.example"); r.Recipients != 3000 || !slices.Equal(r.Results(), []string{"pass"}) {
 				t.Errorf("record %+v", r)
 			}
 		})
 		t.Run("a header of 70000 bytes", func(t *testing.T) {
-			m := newMail("bob@theirs.example", "long header")
+			m := harness.NewMail("bob@theirs.example", "long header")
 			for i := range 100 {
-				m.fields = append(m.fields, fmt.Sprintf("X-Long-%d: %s", i, strings.Repeat("x", 690)))
+				m.Fields = append(m.Fields, fmt.Sprintf("X-Long-%d: %s", i, strings.Repeat("x", 690)))
 			}
-			got := e.dial(t, eximOutside).send("header@theirs.example", "reader@inbox.test", byTheirs.sign(t, m.bytes()))
+			got := e.Dial(t, harness.EximOutside).Send("header@theirs.example", "reader@inbox.test", byTheirs.sign(t, m.Bytes()))
 			if build == "light" {
-				if got.code != 552 {
+				if got.Code != 552 {
 					t.Errorf("%s, want 552", got)
 				}
 				return
 			}
-			if r := e.verified(t, "header@theirs.example"); got.code != 250 || !slices.Equal(r.results(), []string{"pass"}) {
+			if r := e.Verified(t, "header@theirs.example"); got.Code != 250 || !slices.Equal(r.Results(), []string{"pass"}) {
 				t.Errorf("%s %+v", got, r)
 			}
 		})
 		t.Run("a body that is not all visible", func(t *testing.T) {
-			m := newMail(gmailUser, "long body")
-			m.body = strings.Repeat("x", 900) + "\r\n"
-			m.body = strings.Repeat(m.body, 40)
-			sender := unique("visible") + "@gmail.com"
-			got := e.dial(t, eximOutside).send(sender, "reader@inbox.test", byGmail.sign(t, m.bytes()))
-			r := e.verified(t, sender)
+			m := harness.NewMail(gmailUser, "long body")
+			m.Body = strings.Repeat("x", 900) + "\r\n"
+			m.Body = strings.Repeat(m.Body, 40)
+			sender := harness.Unique("visible") + "@gmail.com"
+			got := e.Dial(t, harness.EximOutside).Send(sender, "reader@inbox.test", byGmail.sign(t, m.Bytes()))
+			r := e.Verified(t, sender)
 			if build == "heavy" {
-				if got.code != 250 || !slices.Equal(r.results(), []string{"pass"}) {
+				if got.Code != 250 || !slices.Equal(r.Results(), []string{"pass"}) {
 					t.Errorf("%s %+v", got, r)
 				}
 				return
 			}
 			// gmail's rule might have stopped it: deferred, and never rejected.
-			if got.code != 451 || !slices.Equal(r.results(), []string{"neutral"}) || !strings.Contains(e.daemon.log.String(), "set message_body_visible") {
+			if got.Code != 451 || !slices.Equal(r.Results(), []string{"neutral"}) || !strings.Contains(e.Daemon.Log.String(), "set message_body_visible") {
 				t.Errorf("%s %+v", got, r)
 			}
-			sender = unique("visible") + "@theirs.example"
-			m.fields[0] = "From: <" + sender + ">"
-			if got := e.dial(t, eximOutside).send(sender, "reader@inbox.test", byTheirs.sign(t, m.bytes())); got.code != 250 {
+			sender = harness.Unique("visible") + "@theirs.example"
+			m.Fields[0] = "From: <" + sender + ">"
+			if got := e.Dial(t, harness.EximOutside).Send(sender, "reader@inbox.test", byTheirs.sign(t, m.Bytes())); got.Code != 250 {
 				t.Errorf("nobody's rule: %s", got)
 			}
 		})
@@ -451,28 +453,28 @@ func TestEximBesideSpamAssassin(t *testing.T) {
 	})
 	t.Cleanup(func() { _ = listener.Close(); all.Wait() })
 	port := listener.Addr().(*net.TCPAddr).Port
-	e := newEximWorld(t, "heavy", eximSettings{
-		macros: fmt.Sprintf("DKIMD_OTHER_SPAMD = 127.0.0.1 %d tmo=5s", port),
-		rules:  map[string]string{"gmail.com": gmailRule},
-		data: `  warn set acl_m_spamd = other
+	e := harness.NewEximWorld(t, "heavy", harness.EximSettings{
+		Macros: fmt.Sprintf("DKIMD_OTHER_SPAMD = 127.0.0.1 %d tmo=5s", port),
+		Rules:  map[string]string{"gmail.com": gmailRule},
+		Data: `  warn set acl_m_spamd = other
        spam = nobody:true
        set acl_m_score = $spam_score_int
        add_header = X-Spam-Score: $acl_m_score`,
 	})
-	publish(e.dns, "gmail.com")
-	to := unique("spam") + "@inbox.test"
-	plain := newMail(gmailUser, "two scanners").bytes()
-	if got := e.dial(t, eximOutside).send(gmailUser, to, byGmail.sign(t, plain)); got.code != 250 {
+	harness.PublishForeignKeys(e.DNS, "gmail.com")
+	to := harness.Unique("spam") + "@inbox.test"
+	plain := harness.NewMail(gmailUser, "two scanners").Bytes()
+	if got := e.Dial(t, harness.EximOutside).Send(gmailUser, to, byGmail.sign(t, plain)); got.Code != 250 {
 		t.Fatal(got)
 	}
-	data := e.sink.wait(t, to).data
-	if score := named(data, "X-Spam-Score"); !slices.Equal(score, []string{"77"}) {
+	data := e.Sink.Wait(t, to).Data
+	if score := harness.FieldValues(data, "X-Spam-Score"); !slices.Equal(score, []string{"77"}) {
 		t.Errorf("score %q", score)
 	}
-	if ar := named(data, "Authentication-Results"); len(ar) != 1 || !strings.Contains(ar[0], "dkim=pass") {
+	if ar := harness.FieldValues(data, "Authentication-Results"); len(ar) != 1 || !strings.Contains(ar[0], "dkim=pass") {
 		t.Errorf("Authentication-Results: %q", ar)
 	}
-	if got := e.dial(t, eximOutside).send(gmailUser, to, plain); got.String() != gmailReply {
+	if got := e.Dial(t, harness.EximOutside).Send(gmailUser, to, plain); got.String() != gmailReply {
 		t.Errorf("answer %q", got)
 	}
 }
@@ -480,16 +482,16 @@ func TestEximBesideSpamAssassin(t *testing.T) {
 // dkimd ends in good order while Exim speaks to it: the answer still comes.
 func TestEximIsAnsweredWhileDkimdStops(t *testing.T) {
 	t.Parallel()
-	e := newEximWorld(t, "light", eximSettings{dns: "timeout = \"3s\"\nattempts = 1"})
-	publish(e.dns, "theirs.example")
-	e.dns.SetDelay("rsa._domainkey.theirs.example", time.Second)
-	done := make(chan reply, 1)
-	s := e.dial(t, eximOutside)
-	data := byTheirs.sign(t, newMail("bob@theirs.example", "the last one").bytes())
-	go func() { done <- s.send("bob@theirs.example", "reader@inbox.test", data) }()
-	eventually(t, waitLimit, "the key is asked for", func() bool { return e.dns.Queries("rsa._domainkey.theirs.example") > 0 })
-	e.daemon.signal(syscall.SIGTERM)
-	if got := <-done; got.code != 250 {
+	e := harness.NewEximWorld(t, "light", harness.EximSettings{DNS: "timeout = \"3s\"\nattempts = 1"})
+	harness.PublishForeignKeys(e.DNS, "theirs.example")
+	e.DNS.SetDelay("rsa._domainkey.theirs.example", time.Second)
+	done := make(chan harness.Reply, 1)
+	s := e.Dial(t, harness.EximOutside)
+	data := byTheirs.sign(t, harness.NewMail("bob@theirs.example", "the last one").Bytes())
+	go func() { done <- s.Send("bob@theirs.example", "reader@inbox.test", data) }()
+	harness.Eventually(t, harness.WaitLimit, "the key is asked for", func() bool { return e.DNS.Queries("rsa._domainkey.theirs.example") > 0 })
+	e.Daemon.Signal(syscall.SIGTERM)
+	if got := <-done; got.Code != 250 {
 		t.Errorf("answer %s", got)
 	}
 }

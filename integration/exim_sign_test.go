@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 func eachExim(t *testing.T, test func(t *testing.T, build string)) {
 	t.Helper()
-	for _, build := range eximBuilds {
+	for _, build := range harness.EximBuilds {
 		t.Run(build, func(t *testing.T) {
 			t.Parallel()
 			test(t, build)
@@ -20,13 +22,13 @@ func eachExim(t *testing.T, test func(t *testing.T, build string)) {
 }
 
 // ourVerdicts is what a foreign verifier must say of mail we signed.
-var ourVerdicts = []verdict{{"ours.test", "rsa-sha256", true}, {"ours.test", "ed25519-sha256", true}}
+var ourVerdicts = []harness.Verdict{{Domain: "ours.test", Algorithm: "rsa-sha256", Pass: true}, {Domain: "ours.test", Algorithm: "ed25519-sha256", Pass: true}}
 
-// checkSigned tests that a receiving server finds both our signatures good.
-func (e *eximWorld) checkSigned(t *testing.T, data []byte) {
+// checkSignedByExim tests that a receiving server finds both our signatures good.
+func checkSignedByExim(t *testing.T, e *harness.EximWorld, data []byte) {
 	t.Helper()
-	got := verifyWithPython(t, e.dns, data)
-	slices.SortFunc(got, func(a, b verdict) int { return len(a.algorithm) - len(b.algorithm) })
+	got := harness.VerifyWithPython(t, e.DNS, data)
+	slices.SortFunc(got, func(a, b harness.Verdict) int { return len(a.Algorithm) - len(b.Algorithm) })
 	if !slices.Equal(got, ourVerdicts) {
 		t.Errorf("python3-dkim: %v, want %v\n%.2000s", got, ourVerdicts, data)
 	}
@@ -37,29 +39,29 @@ func TestEximSignsOurMail(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{})
-		long := newMail("ann@ours.test", "a long message")
-		long.body = strings.Repeat(".dots and trailing blanks \t \r\n", 100_000) + "\r\n\r\n"
+		e := harness.NewEximWorld(t, build, harness.EximSettings{})
+		long := harness.NewMail("ann@ours.test", "a long message")
+		long.Body = strings.Repeat(".dots and trailing blanks \t \r\n", 100_000) + "\r\n\r\n"
 		messages := map[string][]byte{
-			"short": newMail("ann@ours.test", "a relayed message").bytes(),
-			"3 MB":  long.bytes(),
-			"empty": append(newMail("ann@ours.test", "nothing").bytes()[:0], bytes.Split(newMail("ann@ours.test", "nothing").bytes(), []byte("\r\n\r\n"))[0]...),
+			"short": harness.NewMail("ann@ours.test", "a relayed message").Bytes(),
+			"3 MB":  long.Bytes(),
+			"empty": append(harness.NewMail("ann@ours.test", "nothing").Bytes()[:0], bytes.Split(harness.NewMail("ann@ours.test", "nothing").Bytes(), []byte("\r\n\r\n"))[0]...),
 		}
 		messages["empty"] = append(messages["empty"], "\r\n\r\n"...)
 		for _, verb := range []string{"BDAT", "DATA"} {
-			e.sink.speak(verb == "BDAT")
+			e.Sink.Speak(verb == "BDAT")
 			for name, data := range messages {
-				to := unique("relay") + "@elsewhere.test"
-				r := e.dial(t, eximInside).send("ann@ours.test", to, data)
-				if r.code != 250 {
+				to := harness.Unique("relay") + "@elsewhere.test"
+				r := e.Dial(t, harness.EximInside).Send("ann@ours.test", to, data)
+				if r.Code != 250 {
 					t.Fatalf("%s: %s", name, r)
 				}
-				got := e.sink.wait(t, to)
-				if got.verb != verb {
-					t.Errorf("%s left by %s, want %s", name, got.verb, verb)
+				got := e.Sink.Wait(t, to)
+				if got.Verb != verb {
+					t.Errorf("%s left by %s, want %s", name, got.Verb, verb)
 				}
-				e.checkSigned(t, got.data)
-				if rec := e.recordOf(t, "sign", r.eximID()); rec.Client != eximInside || len(rec.Signed) != 2 {
+				checkSignedByExim(t, e, got.Data)
+				if rec := e.RecordOf(t, "sign", r.EximID()); rec.Client != harness.EximInside || len(rec.Signed) != 2 {
 					t.Errorf("record %+v", rec)
 				}
 			}
@@ -73,71 +75,71 @@ func TestEximSignsForTheSameMailAsPostfix(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{})
-		publish(e.dns, "theirs.example")
-		forged := newMail("ann@ours.test", "a forgery").bytes()
+		e := harness.NewEximWorld(t, build, harness.EximSettings{})
+		harness.PublishForeignKeys(e.DNS, "theirs.example")
+		forged := harness.NewMail("ann@ours.test", "a forgery").Bytes()
 
 		t.Run("forwarded forgery", func(t *testing.T) {
-			name := unique("fwd")
-			r := e.dial(t, eximOutside).send("ann@ours.test", name+"@forward.test", forged)
-			got := e.sink.wait(t, name+"@elsewhere.test")
-			if n := len(named(got.data, "DKIM-Signature")); n != 0 {
+			name := harness.Unique("fwd")
+			r := e.Dial(t, harness.EximOutside).Send("ann@ours.test", name+"@forward.test", forged)
+			got := e.Sink.Wait(t, name+"@elsewhere.test")
+			if n := len(harness.FieldValues(got.Data, "DKIM-Signature")); n != 0 {
 				t.Errorf("a forgery left with %d signatures", n)
 			}
-			if rec := e.recordOf(t, "unsigned", r.eximID()); !strings.Contains(rec.Reason, "client 127.0.0.2 is not in sign.networks") {
+			if rec := e.RecordOf(t, "unsigned", r.EximID()); !strings.Contains(rec.Reason, "client 127.0.0.2 is not in sign.networks") {
 				t.Errorf("record %+v", rec)
 			}
 			// Our own result, from when it came in, goes with it.
-			if ar := named(got.data, "Authentication-Results"); len(ar) != 1 || !strings.HasPrefix(ar[0], mailName+";") {
+			if ar := harness.FieldValues(got.Data, "Authentication-Results"); len(ar) != 1 || !strings.HasPrefix(ar[0], harness.Hostname+";") {
 				t.Errorf("Authentication-Results: %q", ar)
 			}
 		})
 		t.Run("login from outside", func(t *testing.T) {
-			to := unique("login") + "@elsewhere.test"
-			s := e.dial(t, eximOutside).login(loginOrg)
-			r := s.send("ann@ours.test", to, newMail("ann@ours.test", "a login").bytes())
-			e.checkSigned(t, e.sink.wait(t, to).data)
-			if rec := e.recordOf(t, "sign", r.eximID()); rec.Client != eximOutside {
+			to := harness.Unique("login") + "@elsewhere.test"
+			s := e.Dial(t, harness.EximOutside).Login(harness.Login)
+			r := s.Send("ann@ours.test", to, harness.NewMail("ann@ours.test", "a login").Bytes())
+			checkSignedByExim(t, e, e.Sink.Wait(t, to).Data)
+			if rec := e.RecordOf(t, "sign", r.EximID()); rec.Client != harness.EximOutside {
 				t.Errorf("record %+v", rec)
 			}
 		})
 		t.Run("local submission", func(t *testing.T) {
-			to := unique("local") + "@elsewhere.test"
-			text := newMail("ann@ours.test", "a program's mail").without("To").with("To: " + to).bytes()
-			e.run(t, bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), "-f", "ann@ours.test", "-t")
-			e.checkSigned(t, e.sink.wait(t, to).data)
-			if rec := e.daemon.stream.wait(t, "local", func(r record) bool { return r.Client == "local" && slices.Contains(r.From, "ann@ours.test") }); rec.Mode != "sign" {
+			to := harness.Unique("local") + "@elsewhere.test"
+			text := harness.NewMail("ann@ours.test", "a program's mail").Without("To").With("To: " + to).Bytes()
+			e.Run(t, bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), "-f", "ann@ours.test", "-t")
+			checkSignedByExim(t, e, e.Sink.Wait(t, to).Data)
+			if rec := e.Daemon.Stream.Wait(t, "local", func(r harness.Record) bool { return r.Client == "local" && slices.Contains(r.From, "ann@ours.test") }); rec.Mode != "sign" {
 				t.Errorf("record %+v", rec)
 			}
 		})
 		t.Run("bounce", func(t *testing.T) {
 			// A line that may not leave makes a bounce.
-			m := newMail("ann@ours.test", "too long a line")
-			m.body = strings.Repeat("x", 2000) + "\r\n"
-			sender := unique("bounced") + "@elsewhere.test"
-			e.dial(t, eximInside).send(sender, "bob@elsewhere.test", m.bytes())
-			got := e.sink.wait(t, sender)
-			if got.sender != "" {
-				t.Errorf("bounce from %q", got.sender)
+			m := harness.NewMail("ann@ours.test", "too long a line")
+			m.Body = strings.Repeat("x", 2000) + "\r\n"
+			sender := harness.Unique("bounced") + "@elsewhere.test"
+			e.Dial(t, harness.EximInside).Send(sender, "bob@elsewhere.test", m.Bytes())
+			got := e.Sink.Wait(t, sender)
+			if got.Sender != "" {
+				t.Errorf("bounce from %q", got.Sender)
 			}
-			e.checkSigned(t, got.data)
+			checkSignedByExim(t, e, got.Data)
 		})
 		t.Run("no key", func(t *testing.T) {
-			to := unique("nokey") + "@elsewhere.test"
-			r := e.dial(t, eximInside).send("bob@nokey.test", to, newMail("bob@nokey.test", "no key").bytes())
-			if got := e.sink.wait(t, to); len(named(got.data, "DKIM-Signature")) != 0 {
-				t.Errorf("signed:\n%s", got.data)
+			to := harness.Unique("nokey") + "@elsewhere.test"
+			r := e.Dial(t, harness.EximInside).Send("bob@nokey.test", to, harness.NewMail("bob@nokey.test", "no key").Bytes())
+			if got := e.Sink.Wait(t, to); len(harness.FieldValues(got.Data, "DKIM-Signature")) != 0 {
+				t.Errorf("signed:\n%s", got.Data)
 			}
-			if rec := e.recordOf(t, "unsigned", r.eximID()); !strings.HasPrefix(rec.Reason, "no_key") {
+			if rec := e.RecordOf(t, "unsigned", r.EximID()); !strings.HasPrefix(rec.Reason, "no_key") {
 				t.Errorf("record %+v", rec)
 			}
 		})
 		t.Run("foreign mail keeps its signature", func(t *testing.T) {
-			name := unique("fwd")
-			data := byTheirs.sign(t, newMail("bob@theirs.example", "forwarded").bytes())
-			e.dial(t, eximOutside).send("bob@theirs.example", name+"@forward.test", data)
-			got := verifyWithPython(t, e.dns, e.sink.wait(t, name+"@elsewhere.test").data)
-			if !slices.Equal(got, []verdict{{"theirs.example", "rsa-sha256", true}}) {
+			name := harness.Unique("fwd")
+			data := byTheirs.sign(t, harness.NewMail("bob@theirs.example", "forwarded").Bytes())
+			e.Dial(t, harness.EximOutside).Send("bob@theirs.example", name+"@forward.test", data)
+			got := harness.VerifyWithPython(t, e.DNS, e.Sink.Wait(t, name+"@elsewhere.test").Data)
+			if !slices.Equal(got, []harness.Verdict{{Domain: "theirs.example", Algorithm: "rsa-sha256", Pass: true}}) {
 				t.Errorf("%v", got)
 			}
 		})

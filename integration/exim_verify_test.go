@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/integration/harness"
+
 	"dkimd/internal/authrestest"
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
@@ -55,7 +57,7 @@ func (c crafted) sign(t *testing.T, data []byte) []byte {
 	}
 	value := fmt.Sprintf(" v=1; a=rsa-sha256; c=relaxed/simple; d=%s; s=%s;%s%s h=%s;\r\n bh=%s; b=",
 		c.domain, c.selector, c.tags, l, strings.Join(c.headers, ":"), base64.StdEncoding.EncodeToString(sum[:]))
-	block, _ := pem.Decode(foreignRSA().pem)
+	block, _ := pem.Decode(harness.ForeignRSA().PEM)
 	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
@@ -118,29 +120,29 @@ var verdictTable = []judged{
 // TestVerdictsAreTheSameEverywhere: heavy, light and Postfix, DATA and BDAT.
 func TestVerdictsAreTheSameEverywhere(t *testing.T) {
 	t.Parallel()
-	needExim(t)
+	harness.NeedExim(t)
 	rules := map[string]string{"gmail.com": gmailRule}
-	through := map[string]func(t *testing.T) (*world, func(t *testing.T) *session){
-		"postfix": func(t *testing.T) (*world, func(t *testing.T) *session) {
+	through := map[string]func(t *testing.T) (*harness.World, func(t *testing.T) *harness.Session){
+		"postfix": func(t *testing.T) (*harness.World, func(t *testing.T) *harness.Session) {
 			t.Helper()
-			w := newWorld(t, settings{rules: rules, dns: "timeout = \"1s\"\nattempts = 1"})
-			return w, w.fromGmail
+			w := harness.NewWorld(t, harness.Settings{Rules: rules, DNS: "timeout = \"1s\"\nattempts = 1"})
+			return w, func(t *testing.T) *harness.Session { t.Helper(); return fromGmail(t, w) }
 		},
 	}
-	for _, build := range eximBuilds {
-		through[build] = func(t *testing.T) (*world, func(t *testing.T) *session) {
+	for _, build := range harness.EximBuilds {
+		through[build] = func(t *testing.T) (*harness.World, func(t *testing.T) *harness.Session) {
 			t.Helper()
-			e := newEximWorld(t, build, eximSettings{rules: rules, dns: "timeout = \"1s\"\nattempts = 1"})
-			return e.world, func(t *testing.T) *session { t.Helper(); return e.dial(t, eximOutside) }
+			e := harness.NewEximWorld(t, build, harness.EximSettings{Rules: rules, DNS: "timeout = \"1s\"\nattempts = 1"})
+			return e.World, func(t *testing.T) *harness.Session { t.Helper(); return e.Dial(t, harness.EximOutside) }
 		}
 	}
 	for name, open := range through {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, connect := open(t)
-			publish(w.dns, "gmail.com")
-			publish(w.dns, "evil.test")
-			w.dns.SetRcode("broken._domainkey.gmail.com", dns.RcodeServerFailure)
+			harness.PublishForeignKeys(w.DNS, "gmail.com")
+			harness.PublishForeignKeys(w.DNS, "evil.test")
+			w.DNS.SetRcode("broken._domainkey.gmail.com", dns.RcodeServerFailure)
 			verbs := []string{"DATA", "BDAT"}
 			if name == "postfix" {
 				verbs = verbs[:1]
@@ -154,30 +156,30 @@ func TestVerdictsAreTheSameEverywhere(t *testing.T) {
 	}
 }
 
-func (j judged) check(t *testing.T, w *world, s *session, verb string) {
+func (j judged) check(t *testing.T, w *harness.World, s *harness.Session, verb string) {
 	t.Helper()
-	from := unique("sender") + "@gmail.com"
+	from := harness.Unique("sender") + "@gmail.com"
 	sender := from
 	switch {
 	case j.null:
 		sender = ""
 	case strings.HasSuffix(j.name, "evil"):
-		sender = unique("sender") + "@evil.test"
+		sender = harness.Unique("sender") + "@evil.test"
 	}
-	data := j.build(t, newMail(from, "a verdict").bytes())
-	s.envelope(sender, "reader@inbox.test")
-	var got reply
+	data := j.build(t, harness.NewMail(from, "a verdict").Bytes())
+	s.Envelope(sender, "reader@inbox.test")
+	var got harness.Reply
 	if verb == "BDAT" {
-		got = s.bdat(data)
+		got = s.BDAT(data)
 	} else {
-		got = s.data(data)
+		got = s.Data(data)
 	}
 	if !strings.HasPrefix(got.String(), j.reply) {
 		t.Errorf("answer %q, want %q", got, j.reply)
 	}
-	r := w.daemon.stream.wait(t, "from "+from, func(r record) bool { return slices.Contains(r.From, from) && r.Mode == "verify" })
-	if !slices.Equal(r.results(), j.results) {
-		t.Errorf("results %q, want %q", r.results(), j.results)
+	r := w.Daemon.Stream.Wait(t, "from "+from, func(r harness.Record) bool { return slices.Contains(r.From, from) && r.Mode == "verify" })
+	if !slices.Equal(r.Results(), j.results) {
+		t.Errorf("results %q, want %q", r.Results(), j.results)
 	}
 	want := map[byte]string{'2': "accept", '4': "tempfail", '5': "reject"}[j.reply[0]]
 	if r.Verdict != want || r.Sender != sender {
@@ -204,43 +206,43 @@ func TestEximKeepsEveryByte(t *testing.T) {
 	}
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{})
-		publish(e.dns, "theirs.example")
+		e := harness.NewEximWorld(t, build, harness.EximSettings{})
+		harness.PublishForeignKeys(e.DNS, "theirs.example")
 		for name, body := range bodies {
 			for _, verb := range []string{"DATA", "BDAT"} {
 				t.Run(name+"/"+verb, func(t *testing.T) {
-					m := newMail("bob@theirs.example", "every byte")
-					m.fields = append(m.fields, "X-Odd:no space", "X-Fold: a\r\n\tb \r\n  c", "X-Envelope-To: <not@exims>", "X-8bit: caf\xe9 ")
-					m.body = body
+					m := harness.NewMail("bob@theirs.example", "every byte")
+					m.Fields = append(m.Fields, "X-Odd:no space", "X-Fold: a\r\n\tb \r\n  c", "X-Envelope-To: <not@exims>", "X-8bit: caf\xe9 ")
+					m.Body = body
 					c := crafted{domain: "theirs.example", headers: []string{"From", "X-Odd", "X-Fold", "X-Envelope-To", "X-8bit", "Subject"}}
-					data := c.signSimple(t, m.bytes())
-					s := e.dial(t, eximOutside)
-					sender := unique("byte") + "@theirs.example"
-					to := unique("byte") + "@inbox.test"
-					s.envelope(sender, to)
-					got := reply{}
+					data := c.signSimple(t, m.Bytes())
+					s := e.Dial(t, harness.EximOutside)
+					sender := harness.Unique("byte") + "@theirs.example"
+					to := harness.Unique("byte") + "@inbox.test"
+					s.Envelope(sender, to)
+					got := harness.Reply{}
 					if verb == "BDAT" {
-						got = s.bdat(data)
+						got = s.BDAT(data)
 					} else {
-						got = s.data(data)
+						got = s.Data(data)
 					}
-					if got.code != 250 {
+					if got.Code != 250 {
 						t.Fatal(got)
 					}
 					want := "pass"
 					if name == "NUL" && build == "light" {
 						want = "neutral" // Exim gives light's string with spaces in place of NULs
 					}
-					r := e.verified(t, sender)
-					if !slices.Equal(r.results(), []string{want}) {
+					r := e.Verified(t, sender)
+					if !slices.Equal(r.Results(), []string{want}) {
 						t.Errorf("%+v; want %s", r.Signatures, want)
 					}
 					// What users get has our result on top, and their bytes below.
-					if kept := e.sink.wait(t, to); !bytes.HasSuffix(kept.data, data[bytes.Index(data, []byte("\r\nX-Odd")):]) {
-						t.Errorf("delivered %.300q", kept.data)
-					} else if first := fieldsOf(kept.data)[0]; !strings.HasPrefix(first, "Authentication-Results: "+mailName+";") || !strings.Contains(first, "dkim="+want) {
-						if !strings.HasPrefix(first, "Received:") || !strings.HasPrefix(fieldsOf(kept.data)[1], "Authentication-Results: "+mailName+";") {
-							t.Errorf("on top: %q", fieldsOf(kept.data)[:2])
+					if kept := e.Sink.Wait(t, to); !bytes.HasSuffix(kept.Data, data[bytes.Index(data, []byte("\r\nX-Odd")):]) {
+						t.Errorf("delivered %.300q", kept.Data)
+					} else if first := harness.Fields(kept.Data)[0]; !strings.HasPrefix(first, "Authentication-Results: "+harness.Hostname+";") || !strings.Contains(first, "dkim="+want) {
+						if !strings.HasPrefix(first, "Received:") || !strings.HasPrefix(harness.Fields(kept.Data)[1], "Authentication-Results: "+harness.Hostname+";") {
+							t.Errorf("on top: %q", harness.Fields(kept.Data)[:2])
 						}
 					}
 				})
@@ -270,7 +272,7 @@ func (c crafted) signSimple(t *testing.T, data []byte) []byte {
 	}
 	field := fmt.Sprintf(" v=1; a=rsa-sha256; c=simple/simple; d=%s; s=rsa; h=%s;\r\n bh=%s; b=",
 		c.domain, strings.Join(c.headers, ":"), base64.StdEncoding.EncodeToString(sum[:]))
-	block, _ := pem.Decode(foreignRSA().pem)
+	block, _ := pem.Decode(harness.ForeignRSA().PEM)
 	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
@@ -287,37 +289,37 @@ func (c crafted) signSimple(t *testing.T, data []byte) []byte {
 // MTA, and each field as strict readers take it.
 func TestManyResultsStandInSeveralFields(t *testing.T) {
 	t.Parallel()
-	needExim(t)
+	harness.NeedExim(t)
 	w := newGmailWorld(t)
-	type mta func(t *testing.T) (s *session, delivered func(to string) []byte)
-	through := map[string]mta{"postfix": func(t *testing.T) (*session, func(string) []byte) {
+	type mta func(t *testing.T) (s *harness.Session, delivered func(to string) []byte)
+	through := map[string]mta{"postfix": func(t *testing.T) (*harness.Session, func(string) []byte) {
 		t.Helper()
-		return w.fromGmail(t), func(to string) []byte { return w.stage.sink.wait(t, to).data }
+		return fromGmail(t, w), func(to string) []byte { return w.Stage.Sink.Wait(t, to).Data }
 	}}
-	for _, build := range eximBuilds {
-		through[build] = func(t *testing.T) (*session, func(string) []byte) {
+	for _, build := range harness.EximBuilds {
+		through[build] = func(t *testing.T) (*harness.Session, func(string) []byte) {
 			t.Helper()
-			e := newEximWorld(t, build, eximSettings{})
-			publish(e.dns, "gmail.com")
-			return e.dial(t, eximOutside), func(to string) []byte { return e.sink.wait(t, to).data }
+			e := harness.NewEximWorld(t, build, harness.EximSettings{})
+			harness.PublishForeignKeys(e.DNS, "gmail.com")
+			return e.Dial(t, harness.EximOutside), func(to string) []byte { return e.Sink.Wait(t, to).Data }
 		}
 	}
 	for name, open := range through {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, delivered := open(t)
-			data := newMail(gmailUser, "many signatures").bytes()
+			data := harness.NewMail(gmailUser, "many signatures").Bytes()
 			for range 6 {
 				data = append([]byte("DKIM-Signature: v=1; d=\r\n"), data...)
 			}
-			data = signWithPython(t, "gmail.com", data)
-			to := unique("many") + "@inbox.test"
-			s.envelope(gmailUser, to)
-			if got := s.data(data); got.code != 250 {
+			data = harness.SignWithPython(t, "gmail.com", data)
+			to := harness.Unique("many") + "@inbox.test"
+			s.Envelope(gmailUser, to)
+			if got := s.Data(data); got.Code != 250 {
 				t.Fatal(got)
 			}
 			var results []string
-			for _, value := range named(delivered(to), "Authentication-Results") {
+			for _, value := range harness.FieldValues(delivered(to), "Authentication-Results") {
 				f, err := authrestest.Parse(value)
 				if err != nil {
 					t.Error(err)

@@ -5,6 +5,8 @@ package integration_test
 import (
 	"strings"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 // forgedAuthors are headers that make a mail program show an author at gmail.com,
@@ -53,14 +55,14 @@ var forgedAuthors = map[string]string{
 func TestForgedAuthorsAreFound(t *testing.T) {
 	t.Parallel()
 	rules := map[string]string{"gmail.com": gmailRule}
-	check := func(t *testing.T, w *world, connect func(t *testing.T) *session) {
+	check := func(t *testing.T, w *harness.World, connect func(t *testing.T) *harness.Session) {
 		t.Helper()
-		publish(w.dns, "gmail.com")
+		harness.PublishForeignKeys(w.DNS, "gmail.com")
 		for name, head := range forgedAuthors {
 			t.Run(name, func(t *testing.T) {
 				s := connect(t)
-				s.envelope("x@evil.test", "reader@inbox.test")
-				got := s.data([]byte("X-First: y\r\n" + head + "\r\nTo: reader@inbox.test\r\nSubject: an invoice\r\n\r\nPay now.\r\n"))
+				s.Envelope("x@evil.test", "reader@inbox.test")
+				got := s.Data([]byte("X-First: y\r\n" + head + "\r\nTo: reader@inbox.test\r\nSubject: an invoice\r\n\r\nPay now.\r\n"))
 				if got.String() != gmailReply {
 					t.Errorf("%q: %s", head[:min(len(head), 100)], got)
 				}
@@ -69,12 +71,12 @@ func TestForgedAuthorsAreFound(t *testing.T) {
 	}
 	t.Run("postfix", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, settings{rules: rules, dns: "timeout = \"1s\"\nattempts = 1"})
-		check(t, w, w.fromGmail)
+		w := harness.NewWorld(t, harness.Settings{Rules: rules, DNS: "timeout = \"1s\"\nattempts = 1"})
+		check(t, w, func(t *testing.T) *harness.Session { t.Helper(); return fromGmail(t, w) })
 	})
 	eachExim(t, func(t *testing.T, build string) {
 		t.Helper()
-		e := newEximWorld(t, build, eximSettings{rules: rules, dns: "timeout = \"1s\"\nattempts = 1"})
-		check(t, e.world, func(t *testing.T) *session { t.Helper(); return e.dial(t, eximOutside) })
+		e := harness.NewEximWorld(t, build, harness.EximSettings{Rules: rules, DNS: "timeout = \"1s\"\nattempts = 1"})
+		check(t, e.World, func(t *testing.T) *harness.Session { t.Helper(); return e.Dial(t, harness.EximOutside) })
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/integration/harness"
+
 	"dkimd/internal/resolver/dnstest"
 
 	"github.com/miekg/dns"
@@ -32,67 +34,67 @@ const gmailReply = "550 5.7.20 Come on, what's going on?"
 const gmailUser = "somebody@gmail.com"
 
 // newGmailWorld is a world with gmail's rule, in which gmail.com and evil.test publish their keys.
-func newGmailWorld(t *testing.T) *world {
+func newGmailWorld(t *testing.T) *harness.World {
 	t.Helper()
-	w := newWorld(t, settings{rules: map[string]string{"gmail.com": gmailRule}, dns: "timeout = \"1s\"\nattempts = 1"})
-	publish(w.dns, "gmail.com")
-	publish(w.dns, "evil.test")
+	w := harness.NewWorld(t, harness.Settings{Rules: map[string]string{"gmail.com": gmailRule}, DNS: "timeout = \"1s\"\nattempts = 1"})
+	harness.PublishForeignKeys(w.DNS, "gmail.com")
+	harness.PublishForeignKeys(w.DNS, "evil.test")
 	return w
 }
 
 // fromGmail connects as one of gmail's mail servers, or as one who says so.
-func (w *world) fromGmail(t *testing.T) *session {
+func fromGmail(t *testing.T, w *harness.World) *harness.Session {
 	t.Helper()
-	return dial(t, w.outside).as("mail-sor-f41.google.com", "209.85.220.41")
+	return harness.Dial(t, w.Outside).As("mail-sor-f41.google.com", "209.85.220.41")
 }
 
 func TestIncomingMailOfGmail(t *testing.T) {
 	t.Parallel()
 	w := newGmailWorld(t)
-	plain := newMail(gmailUser, "an incoming message").bytes()
+	plain := harness.NewMail(gmailUser, "an incoming message").Bytes()
 	tamper := func(signed []byte) []byte { return bytes.Replace(signed, []byte("Dear"), []byte("Poor"), 1) }
-	good := signWithPython(t, "gmail.com", plain)
+	good := harness.SignWithPython(t, "gmail.com", plain)
 	tests := map[string]struct {
 		data    []byte
 		want    string   // what the SMTP reply starts with
 		results []string // in the record, top first
 	}{
 		"signed with python3-dkim":   {data: good, want: "250 ", results: []string{"pass"}},
-		"signed with Ed25519":        {data: signWithPythonEd25519(t, plain), want: "250 ", results: []string{"pass"}},
-		"signed with Mail::DKIM":     {data: signWithPerl(t, "gmail.com", plain), want: "250 ", results: []string{"pass"}},
-		"signed with OpenDKIM":       {data: signWithOpenDKIM(t, "gmail.com", plain), want: "250 ", results: []string{"pass"}},
+		"signed with Ed25519":        {data: harness.SignWithPythonEd25519(t, plain), want: "250 ", results: []string{"pass"}},
+		"signed with Mail::DKIM":     {data: harness.SignWithPerl(t, "gmail.com", plain), want: "250 ", results: []string{"pass"}},
+		"signed with OpenDKIM":       {data: harness.SignWithOpenDKIM(t, "gmail.com", plain), want: "250 ", results: []string{"pass"}},
 		"unsigned":                   {data: plain, want: gmailReply},
 		"tampered body":              {data: tamper(good), want: gmailReply, results: []string{"fail"}},
 		"tampered subject":           {data: bytes.Replace(good, []byte("Subject: an"), []byte("Subject: my"), 1), want: gmailReply, results: []string{"fail"}},
-		"wrong signer":               {data: signWithPython(t, "evil.test", plain), want: gmailReply, results: []string{"pass"}},
-		"expired":                    {data: signExpiring(t, "gmail.com", time.Now().Add(-time.Hour), plain), want: gmailReply, results: []string{"policy"}},
-		"expired and broken":         {data: tamper(signExpiring(t, "gmail.com", time.Now().Add(-time.Hour), plain)), want: gmailReply, results: []string{"fail"}},
-		"one good, one broken below": {data: signWithPython(t, "gmail.com", tamper(signWithPerl(t, "gmail.com", plain))), want: "250 ", results: []string{"pass", "fail"}},
+		"wrong signer":               {data: harness.SignWithPython(t, "evil.test", plain), want: gmailReply, results: []string{"pass"}},
+		"expired":                    {data: harness.SignExpiring(t, "gmail.com", time.Now().Add(-time.Hour), plain), want: gmailReply, results: []string{"policy"}},
+		"expired and broken":         {data: tamper(harness.SignExpiring(t, "gmail.com", time.Now().Add(-time.Hour), plain)), want: gmailReply, results: []string{"fail"}},
+		"one good, one broken below": {data: harness.SignWithPython(t, "gmail.com", tamper(harness.SignWithPerl(t, "gmail.com", plain))), want: "250 ", results: []string{"pass", "fail"}},
 		"one good, one broken above": {data: brokenAbove(good), want: "250 ", results: []string{"fail", "pass"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sender := unique("sender") + "@gmail.com"
-			to := unique("gmail") + "@elsewhere.test"
-			got := w.fromGmail(t).send(sender, to, test.data)
+			sender := harness.Unique("sender") + "@gmail.com"
+			to := harness.Unique("gmail") + "@elsewhere.test"
+			got := fromGmail(t, w).Send(sender, to, test.data)
 			if !strings.HasPrefix(got.String(), test.want) {
 				t.Errorf("Postfix answers %q, want %q", got, test.want)
 			}
-			r := w.daemon.stream.from(t, sender)
-			if test.results != nil && !slices.Equal(r.results(), test.results) {
-				t.Errorf("results %q, want %q", r.results(), test.results)
+			r := w.Daemon.Stream.From(t, sender)
+			if test.results != nil && !slices.Equal(r.Results(), test.results) {
+				t.Errorf("results %q, want %q", r.Results(), test.results)
 			}
 			if r.Client != "209.85.220.41" || r.Mode != "verify" {
 				t.Errorf("record %+v", r)
 			}
-			if got.code != 250 {
+			if got.Code != 250 {
 				if r.Verdict != "reject" || len(r.Policy) != 1 || r.Policy[0].Rule != "gmail must be signed by gmail" {
 					t.Errorf("record %+v; want verdict reject by the rule", r)
 				}
 				return
 			}
-			checkPassed(t, w.stage.sink.wait(t, to).data)
+			checkPassed(t, w.Stage.Sink.Wait(t, to).Data)
 		})
 	}
 }
@@ -111,7 +113,7 @@ func brokenAbove(signed []byte) []byte {
 // as it came, and tells that gmail.com's signature passed.
 func checkPassed(t *testing.T, data []byte) {
 	t.Helper()
-	for _, f := range fieldsOf(data) {
+	for _, f := range harness.Fields(data) {
 		name, value, _ := strings.Cut(f, ":")
 		if strings.EqualFold(name, "Received") {
 			continue // Postfix's own
@@ -120,7 +122,7 @@ func checkPassed(t *testing.T, data []byte) {
 			t.Errorf("%q stands above our Authentication-Results", f)
 			return
 		}
-		for _, want := range []string{mailName + ";", "dkim=pass", "header.d=gmail.com"} {
+		for _, want := range []string{harness.Hostname + ";", "dkim=pass", "header.d=gmail.com"} {
 			if !strings.Contains(value, want) {
 				t.Errorf("Authentication-Results:%s: want %q in it", value, want)
 			}
@@ -140,14 +142,14 @@ func TestLookupsThatFailDeferMail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newGmailWorld(t)
-			breakDNS(w.dns)
-			to := unique("dns") + "@elsewhere.test"
-			data := signWithPython(t, "gmail.com", newMail(gmailUser, "a lookup that fails").bytes())
-			if got := w.fromGmail(t).send(gmailUser, to, data); !strings.HasPrefix(got.String(), "451 4.7.5 ") {
+			breakDNS(w.DNS)
+			to := harness.Unique("dns") + "@elsewhere.test"
+			data := harness.SignWithPython(t, "gmail.com", harness.NewMail(gmailUser, "a lookup that fails").Bytes())
+			if got := fromGmail(t, w).Send(gmailUser, to, data); !strings.HasPrefix(got.String(), "451 4.7.5 ") {
 				t.Errorf("Postfix answers %q, want 451 4.7.5", got)
 			}
-			r := w.daemon.stream.from(t, gmailUser)
-			if r.Verdict != "tempfail" || !slices.Equal(r.results(), []string{"temperror"}) {
+			r := w.Daemon.Stream.From(t, gmailUser)
+			if r.Verdict != "tempfail" || !slices.Equal(r.Results(), []string{"temperror"}) {
 				t.Errorf("record %+v; want verdict tempfail, result temperror", r)
 			}
 		})
@@ -157,12 +159,12 @@ func TestLookupsThatFailDeferMail(t *testing.T) {
 func TestAbsentKeyIsNoLookupFailure(t *testing.T) {
 	t.Parallel()
 	w := newGmailWorld(t)
-	w.dns.Delete("rsa._domainkey.gmail.com")
-	data := signWithPython(t, "gmail.com", newMail(gmailUser, "a key that is gone").bytes())
-	if got := w.fromGmail(t).send(gmailUser, "nokey@elsewhere.test", data); got.String() != gmailReply {
+	w.DNS.Delete("rsa._domainkey.gmail.com")
+	data := harness.SignWithPython(t, "gmail.com", harness.NewMail(gmailUser, "a key that is gone").Bytes())
+	if got := fromGmail(t, w).Send(gmailUser, "nokey@elsewhere.test", data); got.String() != gmailReply {
 		t.Errorf("Postfix answers %q, want %q", got, gmailReply)
 	}
-	if r := w.daemon.stream.from(t, gmailUser); !slices.Equal(r.results(), []string{"permerror"}) {
-		t.Errorf("results %q, want permerror", r.results())
+	if r := w.Daemon.Stream.From(t, gmailUser); !slices.Equal(r.Results(), []string{"permerror"}) {
+		t.Errorf("results %q, want permerror", r.Results())
 	}
 }

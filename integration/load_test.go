@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // load is what clients did while something happened to dkimd.
@@ -26,7 +28,7 @@ type load struct {
 
 // hammer sends mail of ours over several connections at a time until the load
 // is finished. A client that is deferred goes on with its next message.
-func (w *world) hammer(t *testing.T) *load {
+func hammer(t *testing.T, w *harness.World) *load {
 	t.Helper()
 	const clients = 4
 	l := &load{accepted: map[string]string{}, stop: make(chan struct{})}
@@ -37,7 +39,7 @@ func (w *world) hammer(t *testing.T) *load {
 				case <-l.stop:
 					return
 				default:
-					l.session(t, w.outside, 10)
+					l.session(t, w.Outside, 10)
 				}
 			}
 		})
@@ -50,60 +52,47 @@ func (w *world) hammer(t *testing.T) *load {
 // session sends some messages over one connection.
 func (l *load) session(t *testing.T, port, messages int) {
 	t.Helper()
-	s, err := tryDial(t, port)
+	s, err := harness.TryDial(t, port)
 	if err != nil {
-		l.note("", reply{text: err.Error()})
+		l.note("", harness.Reply{Text: err.Error()})
 		return
 	}
-	defer s.hangUp()
-	if _, err := s.try("EHLO client.test"); err != nil {
+	defer s.HangUp()
+	if _, err := s.Try("EHLO client.test"); err != nil {
 		return
 	}
 	for range messages {
-		to := unique("load") + "@elsewhere.test"
-		r, err := s.try("MAIL FROM:<alice@ours.test>", "RCPT TO:<"+to+">", "DATA")
-		if err == nil && r.code == 354 {
-			w := s.text.DotWriter()
-			_, _ = w.Write(newMail("alice@ours.test", "load").bytes())
+		to := harness.Unique("load") + "@elsewhere.test"
+		r, err := s.Try("MAIL FROM:<alice@ours.test>", "RCPT TO:<"+to+">", "DATA")
+		if err == nil && r.Code == 354 {
+			w := s.Text.DotWriter()
+			_, _ = w.Write(harness.NewMail("alice@ours.test", "load").Bytes())
 			_ = w.Close()
-			r, err = s.read()
+			r, err = s.Read()
 		}
 		if err != nil {
-			r.text += err.Error()
+			r.Text += err.Error()
 		}
 		l.note(to, r)
-		if err != nil || r.code == 421 {
+		if err != nil || r.Code == 421 {
 			return
 		}
-		if r.code != 250 {
-			if _, err := s.try("RSET"); err != nil {
+		if r.Code != 250 {
+			if _, err := s.Try("RSET"); err != nil {
 				return
 			}
 		}
 	}
-	_, _ = s.try("QUIT")
+	_, _ = s.Try("QUIT")
 }
 
-// try sends commands as long as they are taken, and returns the last answer.
-func (s *session) try(commands ...string) (r reply, err error) {
-	for _, c := range commands {
-		if err = s.text.PrintfLine("%s", c); err != nil {
-			return r, err
-		}
-		if r, err = s.read(); err != nil || r.code >= 400 {
-			return r, err
-		}
-	}
-	return r, nil
-}
-
-func (l *load) note(recipient string, r reply) {
+func (l *load) note(recipient string, r harness.Reply) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case r.code == 250:
-		l.accepted[recipient] = r.queueID()
-	case r.code/100 == 4:
+	case r.Code == 250:
+		l.accepted[recipient] = r.QueueID()
+	case r.Code/100 == 4:
 		l.deferred++
 	default:
 		l.other = append(l.other, r.String())
@@ -122,27 +111,27 @@ func (l *load) deferredSoFar() int {
 func (l *load) goOn(t *testing.T) {
 	t.Helper()
 	goal := l.sent.Load() + 20
-	eventually(t, 2*time.Minute, "20 more messages", func() bool { return l.sent.Load() >= goal })
+	harness.Eventually(t, 2*time.Minute, "20 more messages", func() bool { return l.sent.Load() >= goal })
 }
 
 // check tests that each accepted message was delivered once, signed by both
 // keys, and has one record; streams are those of every dkimd that ran.
-func (l *load) check(t *testing.T, w *world, streams ...*stream) {
+func (l *load) check(t *testing.T, w *harness.World, streams ...*harness.Stream) {
 	t.Helper()
 	for _, o := range l.other {
 		t.Errorf("Postfix answered %s", o)
 	}
 	recorded := map[string]int{}
 	for _, s := range streams {
-		for _, r := range s.all() {
+		for _, r := range s.All() {
 			if r.Mode == "sign" && r.Verdict == "accept" {
 				recorded[r.ID]++
 			}
 		}
 	}
 	for to, id := range l.accepted {
-		data := w.stage.sink.wait(t, to).data
-		if got := named(data, "DKIM-Signature"); len(got) != 2 {
+		data := w.Stage.Sink.Wait(t, to).Data
+		if got := harness.FieldValues(data, "DKIM-Signature"); len(got) != 2 {
 			t.Errorf("%s (%s) left with %d signatures, want 2", id, to, len(got))
 		}
 		if recorded[id] != 1 {
@@ -154,15 +143,15 @@ func (l *load) check(t *testing.T, w *world, streams ...*stream) {
 
 func TestReloadUnderLoadLosesNoMessage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
-	l := w.hammer(t)
+	w := harness.NewWorld(t, harness.Settings{})
+	l := hammer(t, w)
 	l.goOn(t)
 	for range 5 {
-		w.reload(t, "reloaded")
+		w.Reload(t, "reloaded")
 		l.goOn(t)
 	}
 	l.finish()
-	l.check(t, w, w.daemon.stream)
+	l.check(t, w, w.Daemon.Stream)
 	if l.deferred > 0 {
 		t.Errorf("%d messages were deferred; a reload is no reason", l.deferred)
 	}
@@ -170,23 +159,23 @@ func TestReloadUnderLoadLosesNoMessage(t *testing.T) {
 
 func TestStopUnderLoadLosesNoMessage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
-	l := w.hammer(t)
-	var streams []*stream
+	w := harness.NewWorld(t, harness.Settings{})
+	l := hammer(t, w)
+	var streams []*harness.Stream
 	for range 3 {
 		l.goOn(t)
-		w.daemon.signal(syscall.SIGTERM)
-		code, err := w.daemon.exit(35 * time.Second)
+		w.Daemon.Signal(syscall.SIGTERM)
+		code, err := w.Daemon.Exit(35 * time.Second)
 		if err != nil || code != 0 {
 			t.Errorf("dkimd after SIGTERM: exit code %d, %v; want 0", code, err)
 		}
-		if strings.Contains(w.daemon.log.String(), "were cut") {
-			t.Errorf("messages were cut:\n%s", w.daemon.log)
+		if strings.Contains(w.Daemon.Log.String(), "were cut") {
+			t.Errorf("messages were cut:\n%s", w.Daemon.Log)
 		}
-		streams = append(streams, w.daemon.stream)
-		w.start(t)
+		streams = append(streams, w.Daemon.Stream)
+		w.Start(t)
 	}
 	l.goOn(t)
 	l.finish()
-	l.check(t, w, append(streams, w.daemon.stream)...)
+	l.check(t, w, append(streams, w.Daemon.Stream)...)
 }

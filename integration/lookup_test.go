@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/integration/harness"
+
 	"dkimd/internal/resolver/dnstest"
 
 	"github.com/miekg/dns"
@@ -21,7 +23,7 @@ const (
 // bothSigned is a message of gmail.com with two signatures: RSA below, Ed25519 on top.
 func bothSigned(t *testing.T, subject string) []byte {
 	t.Helper()
-	return signWithPythonEd25519(t, signWithPython(t, "gmail.com", newMail(gmailUser, subject).bytes()))
+	return harness.SignWithPythonEd25519(t, harness.SignWithPython(t, "gmail.com", harness.NewMail(gmailUser, subject).Bytes()))
 }
 
 // What DNS may say to one of two keys: a real mail is never refused, and one that might be real is deferred.
@@ -57,7 +59,7 @@ func TestMailOfGmailMeetsOddDNS(t *testing.T) {
 			s.Delete(otherGmailKey)
 			s.SetRcode(gmailKey, dns.RcodeServerFailure)
 		}, whole, deferred, []string{"permerror", "temperror"}},
-		"aliases to one key, none to another": {zone(gmailKey+". CNAME a.keys.test.", "a.keys.test. CNAME b.keys.test.", "b.keys.test. TXT \""+foreignRSA().record[:200]+"\" \""+foreignRSA().record[200:]+"\"", otherGmailKey+". CNAME gone.keys.test."), whole, "250 ", []string{"permerror", "pass"}},
+		"aliases to one key, none to another": {zone(gmailKey+". CNAME a.keys.test.", "a.keys.test. CNAME b.keys.test.", "b.keys.test. TXT \""+harness.ForeignRSA().Record[:200]+"\" \""+harness.ForeignRSA().Record[200:]+"\"", otherGmailKey+". CNAME gone.keys.test."), whole, "250 ", []string{"permerror", "pass"}},
 		"aliases in a loop":                   {zone(gmailKey+". CNAME a.keys.test.", "a.keys.test. CNAME "+gmailKey+".", otherGmailKey+". CNAME a.keys.test."), whole, deferred, []string{"temperror", "temperror"}},
 		"SPF of a wildcard beside the keys": {func(_ *testing.T, s *dnstest.Server) {
 			for _, name := range []string{gmailKey, otherGmailKey} {
@@ -71,7 +73,7 @@ func TestMailOfGmailMeetsOddDNS(t *testing.T) {
 		}, whole, gmailReply, []string{"permerror", "permerror"}},
 		"too long for UDP": {func(_ *testing.T, s *dnstest.Server) {
 			s.SetTXT(gmailKey, strings.Repeat("x", 2000))
-			s.AddTXT(gmailKey, foreignRSA().record)
+			s.AddTXT(gmailKey, harness.ForeignRSA().Record)
 			s.SetRcode(otherGmailKey, dns.RcodeServerFailure)
 		}, whole, "250 ", []string{"temperror", "pass"}},
 	}
@@ -79,14 +81,14 @@ func TestMailOfGmailMeetsOddDNS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newGmailWorld(t)
-			test.dns(t, w.dns)
-			to := unique("odddns") + "@elsewhere.test"
-			got := w.fromGmail(t).send(gmailUser, to, test.data(bothSigned(t, "odd DNS")))
+			test.dns(t, w.DNS)
+			to := harness.Unique("odddns") + "@elsewhere.test"
+			got := fromGmail(t, w).Send(gmailUser, to, test.data(bothSigned(t, "odd DNS")))
 			if !strings.HasPrefix(got.String(), test.want) {
 				t.Errorf("Postfix answers %q, want %q", got, test.want)
 			}
-			if r := w.daemon.stream.from(t, gmailUser); !slices.Equal(r.results(), test.results) {
-				t.Errorf("results %q, want %q", r.results(), test.results)
+			if r := w.Daemon.Stream.From(t, gmailUser); !slices.Equal(r.Results(), test.results) {
+				t.Errorf("results %q, want %q", r.Results(), test.results)
 			}
 		})
 	}
@@ -112,26 +114,28 @@ func TestMailComesThroughWhenDNSIsBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newGmailWorld(t)
-			test.broken(w.dns)
-			data := signWithPython(t, "gmail.com", newMail(gmailUser, "one that comes again").bytes())
-			send := func() string { return w.fromGmail(t).send(gmailUser, unique("again")+"@elsewhere.test", data).String() }
+			test.broken(w.DNS)
+			data := harness.SignWithPython(t, "gmail.com", harness.NewMail(gmailUser, "one that comes again").Bytes())
+			send := func() string {
+				return fromGmail(t, w).Send(gmailUser, harness.Unique("again")+"@elsewhere.test", data).String()
+			}
 			later := func() string { <-time.After(time.Second); return send() }
 			if got := send(); !strings.HasPrefix(got, test.first) {
 				t.Fatalf("Postfix answers %q, want %q", got, test.first)
 			}
-			w.dns.SetTXT(gmailKey, foreignRSA().record)
+			w.DNS.SetTXT(gmailKey, harness.ForeignRSA().Record)
 			// Both are kept 5 seconds: docs/configuration.md.
 			var got string
-			if !poll(15*time.Second, func() bool { got = later(); return strings.HasPrefix(got, "250 ") }) {
+			if !harness.Poll(15*time.Second, func() bool { got = later(); return strings.HasPrefix(got, "250 ") }) {
 				t.Errorf("Postfix still answers %q", got)
 			}
-			if n := w.dns.Queries(gmailKey); n > 4 {
+			if n := w.DNS.Queries(gmailKey); n > 4 {
 				t.Errorf("DNS was asked %d times", n)
 			}
 			// The next key has another selector: nothing that is kept stands in its way.
-			signed := signWithPythonEd25519(t, newMail(gmailUser, "with the next key").bytes())
-			w.dns.Delete(gmailKey)
-			if got := w.fromGmail(t).send(gmailUser, unique("next")+"@elsewhere.test", signed); got.code != 250 {
+			signed := harness.SignWithPythonEd25519(t, harness.NewMail(gmailUser, "with the next key").Bytes())
+			w.DNS.Delete(gmailKey)
+			if got := fromGmail(t, w).Send(gmailUser, harness.Unique("next")+"@elsewhere.test", signed); got.Code != 250 {
 				t.Errorf("with the next key Postfix answers %q", got)
 			}
 		})

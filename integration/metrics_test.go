@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // get asks dkimd over HTTP.
@@ -34,21 +36,21 @@ func get(t *testing.T, url string) (status int, body string) {
 // What Postfix brings shows in a scrape, and a refused reload in /readyz until it is mended.
 func TestMetricsBesidePostfix(t *testing.T) {
 	t.Parallel()
-	at := fmt.Sprintf("127.0.0.1:%d", freePort())
-	w := newWorld(t, settings{
-		metrics: `listen = "inet:` + at + `"`,
-		rules:   map[string]string{"theirs.example": fmt.Sprintf(unsignedRule, "enforce", `action = "reject"`)},
+	at := fmt.Sprintf("127.0.0.1:%d", harness.FreePort())
+	w := harness.NewWorld(t, harness.Settings{
+		Metrics: `listen = "inet:` + at + `"`,
+		Rules:   map[string]string{"theirs.example": fmt.Sprintf(unsignedRule, "enforce", `action = "reject"`)},
 	})
 	for range 2 {
-		if got := w.unsigned(t, unique("metrics")+"@elsewhere.test"); got.code != 550 {
+		if got := sendUnsigned(t, w, harness.Unique("metrics")+"@elsewhere.test"); got.Code != 550 {
 			t.Fatal(got)
 		}
 	}
-	to := unique("metrics") + "@elsewhere.test"
-	if got := dial(t, w.outside).send("alice@ours.test", to, newMail("alice@ours.test", "signed").bytes()); got.code != 250 {
+	to := harness.Unique("metrics") + "@elsewhere.test"
+	if got := harness.Dial(t, w.Outside).Send("alice@ours.test", to, harness.NewMail("alice@ours.test", "signed").Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
-	signed := len(named(w.stage.sink.wait(t, to).data, "DKIM-Signature"))
+	signed := len(harness.FieldValues(w.Stage.Sink.Wait(t, to).Data, "DKIM-Signature"))
 	scrape := func(want ...string) {
 		t.Helper()
 		status, text := get(t, "http://"+at+"/metrics")
@@ -69,14 +71,14 @@ func TestMetricsBesidePostfix(t *testing.T) {
 		`dkimd_panics_total 0`,
 		`dkimd_config_stale 0`,
 	)
-	w.write(t, "rules/theirs.example.toml", "mode = \"enforced\"\n")
-	w.reload(t, "reload refused")
+	w.Write(t, "rules/theirs.example.toml", "mode = \"enforced\"\n")
+	w.Reload(t, "reload refused")
 	if status, body := get(t, "http://"+at+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "theirs.example.toml:1: mode: got") {
 		t.Errorf("%d %s", status, body)
 	}
 	scrape(`dkimd_config_stale 1`, `dkimd_reloads_total{result="refused"} 1`)
-	w.rule(t, "theirs.example", fmt.Sprintf(unsignedRule, "enforce", `action = "reject"`))
-	w.reload(t, "reloaded")
+	w.Rule(t, "theirs.example", fmt.Sprintf(unsignedRule, "enforce", `action = "reject"`))
+	w.Reload(t, "reloaded")
 	if status, body := get(t, "http://"+at+"/readyz"); status != http.StatusOK || body != "ready\n" {
 		t.Errorf("%d %s", status, body)
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 // The RSA and the Ed25519 key of ours.test.
@@ -13,9 +15,9 @@ var bothKeys = []string{"ed25519-sha256", "rsa-sha256"}
 
 // checkSigned tests what left Postfix: two signatures of ours.test, which every
 // foreign verifier accepts as far as it knows the algorithm.
-func checkSigned(t *testing.T, w *world, data []byte) {
+func checkSigned(t *testing.T, w *harness.World, data []byte) {
 	t.Helper()
-	fields := named(data, "DKIM-Signature")
+	fields := harness.FieldValues(data, "DKIM-Signature")
 	if len(fields) != 2 {
 		t.Fatalf("%d signatures, want 2:\n%s", len(fields), data)
 	}
@@ -25,26 +27,26 @@ func checkSigned(t *testing.T, w *world, data []byte) {
 		}
 	}
 	var algorithms []string
-	for _, v := range verifyWithPython(t, w.dns, data) {
-		if !v.pass || v.domain != "ours.test" {
+	for _, v := range harness.VerifyWithPython(t, w.DNS, data) {
+		if !v.Pass || v.Domain != "ours.test" {
 			t.Errorf("python3-dkim: %+v", v)
 		}
-		algorithms = append(algorithms, v.algorithm)
+		algorithms = append(algorithms, v.Algorithm)
 	}
 	if slices.Sort(algorithms); !slices.Equal(algorithms, bothKeys) {
 		t.Errorf("python3-dkim saw %q, want %q", algorithms, bothKeys)
 	}
 	// Debian 12's Mail::DKIM knows no Ed25519 (RFC 8463).
-	if !slices.Contains(verifyWithPerl(t, w.dns, data), verdict{"ours.test", "rsa-sha256", true}) {
+	if !slices.Contains(harness.VerifyWithPerl(t, w.DNS, data), harness.Verdict{Domain: "ours.test", Algorithm: "rsa-sha256", Pass: true}) {
 		t.Error("Mail::DKIM does not accept the RSA signature")
 	}
-	if pass, said := verifyWithOpenDKIM(t, w.dns, data); !pass {
+	if pass, said := harness.VerifyWithOpenDKIM(t, w.DNS, data); !pass {
 		t.Errorf("OpenDKIM: %s", said)
 	}
 }
 
 // checkRecord tests the record of a signed message.
-func checkRecord(t *testing.T, r record, client string) {
+func checkRecord(t *testing.T, r harness.Record, client string) {
 	t.Helper()
 	var algorithms []string
 	for _, s := range r.Signed {
@@ -58,20 +60,20 @@ func checkRecord(t *testing.T, r record, client string) {
 
 func TestSignsMailFromALoopbackClient(t *testing.T) {
 	t.Parallel()
-	for name, kind := range map[string]laneKind{"over TCP": overTCP, "through a unix socket": overUnix} {
+	for name, kind := range map[string]harness.LaneKind{"over TCP": harness.OverTCP, "through a unix socket": harness.OverUnix} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, settings{lane: kind})
-			to := unique("loopback") + "@elsewhere.test"
-			got := dial(t, w.outside).send("alice@ours.test", to, newMail("alice@ours.test", "a loopback client").bytes())
-			if got.code != 250 {
+			w := harness.NewWorld(t, harness.Settings{Lane: kind})
+			to := harness.Unique("loopback") + "@elsewhere.test"
+			got := harness.Dial(t, w.Outside).Send("alice@ours.test", to, harness.NewMail("alice@ours.test", "a loopback client").Bytes())
+			if got.Code != 250 {
 				t.Fatal(got)
 			}
-			checkSigned(t, w, w.stage.sink.wait(t, to).data)
-			r := w.daemon.stream.from(t, "alice@ours.test")
+			checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
+			r := w.Daemon.Stream.From(t, "alice@ours.test")
 			checkRecord(t, r, "127.0.0.1")
-			if r.ID != got.queueID() {
-				t.Errorf("record id %q, Postfix queued as %q", r.ID, got.queueID())
+			if r.ID != got.QueueID() {
+				t.Errorf("record id %q, Postfix queued as %q", r.ID, got.QueueID())
 			}
 		})
 	}
@@ -79,94 +81,94 @@ func TestSignsMailFromALoopbackClient(t *testing.T) {
 
 func TestSignsMailOfALogin(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
-	to := unique("login") + "@elsewhere.test"
-	c := dial(t, w.submission).as("cafe.theirs.example", "203.0.113.9").login(loginOrg)
-	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "a login from a café").bytes()); got.code != 250 {
+	w := harness.NewWorld(t, harness.Settings{})
+	to := harness.Unique("login") + "@elsewhere.test"
+	c := harness.Dial(t, w.Submission).As("cafe.theirs.example", "203.0.113.9").Login(harness.Login)
+	if got := c.Send("alice@ours.test", to, harness.NewMail("alice@ours.test", "a login from a café").Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
-	checkSigned(t, w, w.stage.sink.wait(t, to).data)
-	r := w.daemon.stream.from(t, "alice@ours.test")
+	checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
+	r := w.Daemon.Stream.From(t, "alice@ours.test")
 	checkRecord(t, r, "203.0.113.9")
-	if r.Auth != loginOrg {
-		t.Errorf("record's auth %q, want %q", r.Auth, loginOrg)
+	if r.Auth != harness.Login {
+		t.Errorf("record's auth %q, want %q", r.Auth, harness.Login)
 	}
 }
 
 func TestSignsLocalSubmissions(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{lane: andLocal})
-	to := unique("sendmail") + "@elsewhere.test"
+	w := harness.NewWorld(t, harness.Settings{Lane: harness.WithLocal})
+	to := harness.Unique("sendmail") + "@elsewhere.test"
 	// No Message-ID, no Date: Postfix adds them before dkimd signs.
-	m := newMail("alice@ours.test", "sendmail -t").without("To").without("Date").without("Message-ID").with("To: " + to)
-	w.postfix.sendmail(t, m.bytes())
-	checkSigned(t, w, w.stage.sink.wait(t, to).data)
+	m := harness.NewMail("alice@ours.test", "sendmail -t").Without("To").Without("Date").Without("Message-ID").With("To: " + to)
+	w.Postfix.Sendmail(t, m.Bytes())
+	checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
 	// Postfix says of local programs that they are the client 127.0.0.1.
-	checkRecord(t, w.daemon.stream.wait(t, "the local submission", func(record) bool { return true }), "127.0.0.1")
+	checkRecord(t, w.Daemon.Stream.Wait(t, "the local submission", func(harness.Record) bool { return true }), "127.0.0.1")
 }
 
 func TestSignsMailOfAListedDaemon(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
-	to := unique("daemon") + "@elsewhere.test"
-	c := dial(t, w.originating).as("app.theirs.example", "203.0.113.9")
-	if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "a daemon name").bytes()); got.code != 250 {
+	w := harness.NewWorld(t, harness.Settings{})
+	to := harness.Unique("daemon") + "@elsewhere.test"
+	c := harness.Dial(t, w.Originating).As("app.theirs.example", "203.0.113.9")
+	if got := c.Send("alice@ours.test", to, harness.NewMail("alice@ours.test", "a daemon name").Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
-	checkSigned(t, w, w.stage.sink.wait(t, to).data)
+	checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
 }
 
 // An old Postfix, or one that is told so, sends less and in another form.
 func TestSignsWithMilterProtocol2(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{})
-	to := unique("version2") + "@elsewhere.test"
-	if got := dial(t, w.version2).send("alice@ours.test", to, newMail("alice@ours.test", "protocol version 2").bytes()); got.code != 250 {
+	w := harness.NewWorld(t, harness.Settings{})
+	to := harness.Unique("version2") + "@elsewhere.test"
+	if got := harness.Dial(t, w.Version2).Send("alice@ours.test", to, harness.NewMail("alice@ours.test", "protocol version 2").Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
-	checkSigned(t, w, w.stage.sink.wait(t, to).data)
+	checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
 }
 
 func TestTrustedClientIsVerifiedAndNotJudged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{rules: map[string]string{"gmail.com": gmailRule}, verify: `trusted = ["209.85.220.0/24"]`})
-	to := unique("trusted") + "@elsewhere.test"
-	if got := w.fromGmail(t).send(gmailUser, to, newMail(gmailUser, "a backup MX").bytes()); got.code != 250 {
+	w := harness.NewWorld(t, harness.Settings{Rules: map[string]string{"gmail.com": gmailRule}, Verify: `trusted = ["209.85.220.0/24"]`})
+	to := harness.Unique("trusted") + "@elsewhere.test"
+	if got := fromGmail(t, w).Send(gmailUser, to, harness.NewMail(gmailUser, "a backup MX").Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
-	if got := named(w.stage.sink.wait(t, to).data, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "dkim=none") {
+	if got := harness.FieldValues(w.Stage.Sink.Wait(t, to).Data, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "dkim=none") {
 		t.Errorf("Authentication-Results %q, want one with dkim=none", got)
 	}
-	if r := w.daemon.stream.from(t, gmailUser); r.Mode != "trusted" || len(r.Policy) != 0 {
+	if r := w.Daemon.Stream.From(t, gmailUser); r.Mode != "trusted" || len(r.Policy) != 0 {
 		t.Errorf("record %+v; want mode trusted, no policy", r)
 	}
 }
 
 func TestNeverSignsForAnOutsideClient(t *testing.T) {
 	t.Parallel()
-	for name, port := range map[string]func(*lane) int{
-		"on port 25":         func(l *lane) int { return l.outside },
-		"without logging in": func(l *lane) int { return l.submission },
+	for name, port := range map[string]func(*harness.Lane) int{
+		"on port 25":         func(l *harness.Lane) int { return l.Outside },
+		"without logging in": func(l *harness.Lane) int { return l.Submission },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, settings{})
+			w := harness.NewWorld(t, harness.Settings{})
 			for _, address := range []string{"203.0.113.9", "IPV6:2001:db8::7"} {
-				to := unique("forged") + "@elsewhere.test"
-				c := dial(t, port(w.lane)).as("mail.evil.test", address)
-				if got := c.send("alice@ours.test", to, newMail("alice@ours.test", "not ours").bytes()); got.code != 250 {
+				to := harness.Unique("forged") + "@elsewhere.test"
+				c := harness.Dial(t, port(w.Lane)).As("mail.evil.test", address)
+				if got := c.Send("alice@ours.test", to, harness.NewMail("alice@ours.test", "not ours").Bytes()); got.Code != 250 {
 					t.Fatal(got)
 				}
-				data := w.stage.sink.wait(t, to).data
-				if got := named(data, "DKIM-Signature"); len(got) > 0 {
+				data := w.Stage.Sink.Wait(t, to).Data
+				if got := harness.FieldValues(data, "DKIM-Signature"); len(got) > 0 {
 					t.Errorf("client %s got a signature of ours: %q", address, got)
 				}
 				client := strings.ToLower(strings.TrimPrefix(address, "IPV6:"))
-				r := w.daemon.stream.wait(t, "from "+client, func(r record) bool { return r.Client == client })
+				r := w.Daemon.Stream.Wait(t, "from "+client, func(r harness.Record) bool { return r.Client == client })
 				if r.Mode != "verify" || len(r.Signed) > 0 {
 					t.Errorf("record %+v; want mode verify, nothing signed", r)
 				}
-				if got := named(data, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "dkim=none") {
+				if got := harness.FieldValues(data, "Authentication-Results"); len(got) != 1 || !strings.Contains(got[0], "dkim=none") {
 					t.Errorf("Authentication-Results %q, want one with dkim=none", got)
 				}
 			}

@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 // dkimd probe understands a milter that is not dkimd: OpenDKIM negotiates by
 // libmilter, and answers what dkimd does not.
 func TestProbeShowsAMessageToOpenDKIM(t *testing.T) {
 	t.Parallel()
-	onStage(t)                            // dkimd is built there
+	harness.OnStage(t)                    // dkimd is built there
 	dir, err := os.MkdirTemp("", "probe") // a socket's path is short
 	if err != nil {
 		t.Fatal(err)
@@ -25,10 +27,10 @@ func TestProbeShowsAMessageToOpenDKIM(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := "unix:" + filepath.Join(dir, "s")
-	startOpenDKIM(t, socket)
-	message := append(newMail("bob@theirs.example", "probe").bytes(), bytes.Repeat([]byte("a line of it\r\n"), 20_000)...)
+	harness.StartOpenDKIM(t, socket)
+	message := append(harness.NewMail("bob@theirs.example", "probe").Bytes(), bytes.Repeat([]byte("a line of it\r\n"), 20_000)...)
 	for _, mta := range []string{"postfix", "sendmail"} {
-		cmd := exec.CommandContext(t.Context(), dkimdBinary(t), "probe", socket, "--mta", mta, "--client", "2001:db8::1")
+		cmd := exec.CommandContext(t.Context(), harness.Binary(t), "probe", socket, "--mta", mta, "--client", "2001:db8::1")
 		cmd.Stdin = bytes.NewReader(message)
 		out, err := cmd.CombinedOutput()
 		t.Logf("%s:\n%s", mta, out)
@@ -47,7 +49,7 @@ func TestProbeShowsAMessageToOpenDKIM(t *testing.T) {
 			}
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), dkimdBinary(t), "probe", socket, "-n", "20", "-c", "4")
+	cmd := exec.CommandContext(t.Context(), harness.Binary(t), "probe", socket, "-n", "20", "-c", "4")
 	cmd.Stdin = bytes.NewReader(message)
 	if out, err := cmd.CombinedOutput(); err != nil || !bytes.HasSuffix(out, []byte("    20  accept\n")) {
 		t.Errorf("%v:\n%s", err, out)

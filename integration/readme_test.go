@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // step is one fenced block of the guide: commands, or a file to write.
@@ -31,7 +33,7 @@ var quotedPath = regexp.MustCompile("`(/[^`]+)`")
 // commands; those fenced as toml go into the file that the text before them names last.
 func readGuide(t *testing.T, file, chapter string) []step {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", file))
+	text, err := os.ReadFile(harness.Repository(file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,39 +82,39 @@ func (s step) script() string {
 }
 
 // follow carries out the steps of a guide. DNS publishes what they print for the zone.
-func (f *freshRoot) follow(t *testing.T, steps []step) {
+func follow(t *testing.T, f *harness.FreshRoot, steps []step) {
 	t.Helper()
 	for _, s := range steps {
-		reloads, servers := f.reloads(t), f.smtpServers(t)
-		out, err := f.run(t, s.script())
+		before, servers := reloads(t, f), smtpServers(t, f)
+		out, err := f.Run(t, s.script())
 		if err != nil {
-			t.Fatalf("%s: %v\n%s\nsaid: %s\n%s", s.where, err, s.script(), out, f.process.log)
+			t.Fatalf("%s: %v\n%s\nsaid: %s\n%s", s.where, err, s.script(), out, f.Process.Log)
 		}
 		if strings.Contains(out, "_domainkey") && strings.Contains(out, "TXT") {
-			if err := f.dns.SetZone(out); err != nil {
+			if err := f.DNS.SetZone(out); err != nil {
 				t.Fatalf("%s: what it prints is no zone: %v\n%s", s.where, err, out)
 			}
 		}
 		if strings.Contains(s.shell, "postfix reload") {
-			eventually(t, waitLimit, "Postfix reloads", func() bool { return f.reloads(t) > reloads })
+			harness.Eventually(t, harness.WaitLimit, "Postfix reloads", func() bool { return reloads(t, f) > before })
 			// One that was idle may still take a connection, with the settings it began with.
-			eventually(t, waitLimit, "the SMTP servers from before the reload are gone", func() bool {
-				return !slices.ContainsFunc(f.smtpServers(t), func(pid string) bool { return slices.Contains(servers, pid) })
+			harness.Eventually(t, harness.WaitLimit, "the SMTP servers from before the reload are gone", func() bool {
+				return !slices.ContainsFunc(smtpServers(t, f), func(pid string) bool { return slices.Contains(servers, pid) })
 			})
 		}
 	}
 }
 
 // reloads is how often Postfix has been reloaded; the command does not wait for it.
-func (f *freshRoot) reloads(t *testing.T) int {
+func reloads(t *testing.T, f *harness.FreshRoot) int {
 	t.Helper()
-	return strings.Count(f.read(t, "/var/log/mail.log"), ": reload -- ")
+	return strings.Count(f.Read(t, "/var/log/mail.log"), ": reload -- ")
 }
 
 // smtpServers are the processes of Postfix that talk to clients.
-func (f *freshRoot) smtpServers(t *testing.T) []string {
+func smtpServers(t *testing.T, f *harness.FreshRoot) []string {
 	t.Helper()
-	processes, err := filepath.Glob(f.path(t, "/proc/[0-9]*"))
+	processes, err := filepath.Glob(f.Path(t, "/proc/[0-9]*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +128,10 @@ func (f *freshRoot) smtpServers(t *testing.T) []string {
 }
 
 // serving waits until dkimd has been started this many times.
-func (f *freshRoot) serving(t *testing.T, starts int) {
+func serving(t *testing.T, f *harness.FreshRoot, starts int) {
 	t.Helper()
-	eventually(t, waitLimit, "dkimd serves", func() bool {
-		return strings.Count(f.read(t, "/var/log/dkimd.log"), "dkimd serves") == starts
+	harness.Eventually(t, harness.WaitLimit, "dkimd serves", func() bool {
+		return strings.Count(f.Read(t, "/var/log/dkimd.log"), "dkimd serves") == starts
 	})
 }
 
@@ -137,76 +139,76 @@ func (f *freshRoot) serving(t *testing.T, starts int) {
 // chapter about unix sockets, which Debian's chroot makes difficult.
 func TestGuidesWorkOnAFreshPostfix(t *testing.T) {
 	t.Parallel()
-	root := newFreshRoot(t)
+	root := harness.NewFreshRoot(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, name := range []string{"/var/log/mail.log", "/var/log/dkimd.log", "/var/log/dkimd.json"} {
-				t.Logf("%s:\n%s", name, root.read(t, name))
+				t.Logf("%s:\n%s", name, root.Read(t, name))
 			}
 		}
 	})
-	publish(root.dns, "gmail.com")
-	root.follow(t, readGuide(t, "README.md", "Postfix in ten minutes"))
-	root.serving(t, 1)
-	root.checkGuide(t)
+	harness.PublishForeignKeys(root.DNS, "gmail.com")
+	follow(t, root, readGuide(t, "README.md", "Postfix in ten minutes"))
+	serving(t, root, 1)
+	checkGuide(t, root)
 
-	root.hangUp() // a server that still talks outlives a reload
-	root.follow(t, readGuide(t, "docs/postfix.md", "A unix socket"))
-	root.serving(t, 2)
-	root.checkSigns(t, "through the unix socket")
+	root.HangUp() // a server that still talks outlives a reload
+	follow(t, root, readGuide(t, "docs/postfix.md", "A unix socket"))
+	serving(t, root, 2)
+	checkSigns(t, root, "through the unix socket")
 }
 
 // checkSigns tests that mail sent now leaves with two signatures, whether it
 // comes by SMTP or through sendmail.
-func (f *freshRoot) checkSigns(t *testing.T, subject string) {
+func checkSigns(t *testing.T, f *harness.FreshRoot, subject string) {
 	t.Helper()
-	data := newMail("alice@example.org", "SMTP "+subject).bytes()
-	if got := f.dial(t, "127.0.0.1", "127.0.0.1").send("alice@example.org", mailbox, data); got.code != 250 {
+	data := harness.NewMail("alice@example.org", "SMTP "+subject).Bytes()
+	if got := f.Dial(t, "127.0.0.1", "127.0.0.1").Send("alice@example.org", mailbox, data); got.Code != 250 {
 		t.Errorf("our mail: %s", got)
 	}
-	f.arrives(t, "SMTP "+subject, 2)
+	arrives(t, f, "SMTP "+subject, 2)
 	script := fmt.Sprintf("printf 'From: alice@example.org\\nTo: %s\\nSubject: sendmail %s\\n\\nhello\\n' | sendmail -t\n", mailbox, subject)
-	if out, err := f.run(t, script); err != nil {
+	if out, err := f.Run(t, script); err != nil {
 		t.Errorf("sendmail: %v: %s", err, out)
 	}
-	f.arrives(t, "sendmail "+subject, 2)
+	arrives(t, f, "sendmail "+subject, 2)
 }
 
 // checkGuide tests what the guide promises.
-func (f *freshRoot) checkGuide(t *testing.T) {
+func checkGuide(t *testing.T, f *harness.FreshRoot) {
 	t.Helper()
-	f.checkSigns(t, "as the guide says")
+	checkSigns(t, f, "as the guide says")
 
 	// Mail received carries Authentication-Results.
-	outside := f.dial(t, outsideAddress, rootAddress)
-	if got := outside.send("bob@theirs.example", mailbox, newMail("bob@theirs.example", "received").bytes()); got.code != 250 {
+	outside := f.Dial(t, harness.OutsideAddress, harness.RootAddress)
+	if got := outside.Send("bob@theirs.example", mailbox, harness.NewMail("bob@theirs.example", "received").Bytes()); got.Code != 250 {
 		t.Errorf("mail of others: %s", got)
 	}
-	if fields := f.arrives(t, "received", 0); !strings.Contains(fields, "Authentication-Results: mail.example.org;") {
+	if fields := arrives(t, f, "received", 0); !strings.Contains(fields, "Authentication-Results: mail.example.org;") {
 		t.Errorf("received without Authentication-Results:\n%s", fields)
 	}
-	signed := signWithPython(t, "gmail.com", newMail(gmailUser, "signed by gmail").bytes())
-	if got := outside.send(gmailUser, mailbox, signed); got.code != 250 {
+	signed := harness.SignWithPython(t, "gmail.com", harness.NewMail(gmailUser, "signed by gmail").Bytes())
+	if got := outside.Send(gmailUser, mailbox, signed); got.Code != 250 {
 		t.Errorf("mail signed by gmail.com: %s", got)
 	}
-	f.arrives(t, "signed by gmail", 1)
+	arrives(t, f, "signed by gmail", 1)
 
 	// The rule is enforced.
-	if got := outside.send(gmailUser, mailbox, newMail(gmailUser, "a forgery").bytes()); got.code != 550 {
+	if got := outside.Send(gmailUser, mailbox, harness.NewMail(gmailUser, "a forgery").Bytes()); got.Code != 550 {
 		t.Errorf("a forgery: %s; want 550", got)
 	}
-	if !poll(waitLimit, func() bool { return strings.Count(f.read(t, "/var/log/dkimd.json"), "\n") == 5 }) {
+	if !harness.Poll(harness.WaitLimit, func() bool { return strings.Count(f.Read(t, "/var/log/dkimd.json"), "\n") == 5 }) {
 		t.Error("the log stream has not one record for each of five messages")
 	}
 }
 
 // arrives waits for a message in root's mailbox and returns its header. It must
 // have this many signatures.
-func (f *freshRoot) arrives(t *testing.T, subject string, signatures int) string {
+func arrives(t *testing.T, f *harness.FreshRoot, subject string, signatures int) string {
 	t.Helper()
 	var header string
-	found := poll(waitLimit, func() bool {
-		for m := range strings.SplitSeq(f.read(t, "/var/mail/root"), "\nFrom ") {
+	found := harness.Poll(harness.WaitLimit, func() bool {
+		for m := range strings.SplitSeq(f.Read(t, "/var/mail/root"), "\nFrom ") {
 			header, _, _ = strings.Cut(m, "\n\n")
 			if strings.Contains(header, "Subject: "+subject+"\n") || strings.HasSuffix(header, "Subject: "+subject) {
 				return true
@@ -215,7 +217,7 @@ func (f *freshRoot) arrives(t *testing.T, subject string, signatures int) string
 		return false
 	})
 	if !found {
-		t.Errorf("%q does not arrive within %s", subject, waitLimit.Round(time.Second))
+		t.Errorf("%q does not arrive within %s", subject, harness.WaitLimit.Round(time.Second))
 		return ""
 	}
 	if got := strings.Count(header, "DKIM-Signature:"); got != signatures {

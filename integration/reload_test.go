@@ -7,17 +7,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dkimd/integration/harness"
 )
 
 func TestReloadPutsNewRulesInForce(t *testing.T) {
 	t.Parallel()
 	w := newActionWorld(t, "monitor", `action = "reject"`)
-	if got := w.unsigned(t, unique("reload")+"@elsewhere.test"); got.code != 250 {
+	if got := sendUnsigned(t, w, harness.Unique("reload")+"@elsewhere.test"); got.Code != 250 {
 		t.Fatal(got)
 	}
-	w.rule(t, "theirs.example", "mode = \"enforce\"\n[[rule]]\nresult = \"none\"\naction = \"reject\"\nreply = \"550 5.7.20 new rule\"\n")
-	w.reload(t, "reloaded")
-	if got := w.unsigned(t, "reload@elsewhere.test"); got.String() != "550 5.7.20 new rule" {
+	w.Rule(t, "theirs.example", "mode = \"enforce\"\n[[rule]]\nresult = \"none\"\naction = \"reject\"\nreply = \"550 5.7.20 new rule\"\n")
+	w.Reload(t, "reloaded")
+	if got := sendUnsigned(t, w, "reload@elsewhere.test"); got.String() != "550 5.7.20 new rule" {
 		t.Errorf("after the reload: %q", got)
 	}
 }
@@ -34,16 +36,16 @@ func TestReloadWithABrokenFileKeepsTheOldRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newActionWorld(t, "enforce", "action = \"reject\"\nreply = \"550 5.7.20 old rule\"")
-			path := filepath.Join(w.dir, test.file)
+			path := filepath.Join(w.Dir, test.file)
 			before, _ := os.ReadFile(path)
-			w.write(t, test.file, test.text)
-			w.reload(t, "reload refused", test.fault)
-			if got := w.unsigned(t, "broken@elsewhere.test"); got.String() != "550 5.7.20 old rule" {
+			w.Write(t, test.file, test.text)
+			w.Reload(t, "reload refused", test.fault)
+			if got := sendUnsigned(t, w, "broken@elsewhere.test"); got.String() != "550 5.7.20 old rule" {
 				t.Errorf("with a broken file: %q", got)
 			}
 
 			// `dkimd check` says the same, and exits with 2.
-			_, said, err := tryCommand(t, nil, dkimdBinary(t), "check", "--config", w.configFile())
+			_, said, err := harness.TryRun(t, nil, harness.Binary(t), "check", "--config", w.ConfigFile())
 			if err == nil || !strings.Contains(said, test.fault) {
 				t.Errorf("check says %q, %v; want %s in it", said, err, test.fault)
 			}
@@ -54,10 +56,10 @@ func TestReloadWithABrokenFileKeepsTheOldRules(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				w.write(t, test.file, string(before))
+				w.Write(t, test.file, string(before))
 			}
-			w.reload(t, "reloaded")
-			if got := w.unsigned(t, "mended@elsewhere.test"); got.String() != "550 5.7.20 old rule" {
+			w.Reload(t, "reloaded")
+			if got := sendUnsigned(t, w, "mended@elsewhere.test"); got.String() != "550 5.7.20 old rule" {
 				t.Errorf("mended: %q", got)
 			}
 		})
@@ -67,28 +69,28 @@ func TestReloadWithABrokenFileKeepsTheOldRules(t *testing.T) {
 // A key that a reload brings signs; one that it takes away does not.
 func TestReloadTakesNewKeys(t *testing.T) {
 	t.Parallel()
-	onStage(t)
+	harness.OnStage(t)
 	keys := t.TempDir()
-	w := newWorld(t, settings{keys: keys})
+	w := harness.NewWorld(t, harness.Settings{Keys: keys})
 	send := func() []string {
-		to := unique("newkey") + "@elsewhere.test"
-		if got := dial(t, w.outside).send("alice@new.test", to, newMail("alice@new.test", "a new key").bytes()); got.code != 250 {
+		to := harness.Unique("newkey") + "@elsewhere.test"
+		if got := harness.Dial(t, w.Outside).Send("alice@new.test", to, harness.NewMail("alice@new.test", "a new key").Bytes()); got.Code != 250 {
 			t.Fatal(got)
 		}
-		return named(w.stage.sink.wait(t, to).data, "DKIM-Signature")
+		return harness.FieldValues(w.Stage.Sink.Wait(t, to).Data, "DKIM-Signature")
 	}
 	if got := send(); len(got) != 0 {
 		t.Errorf("without a key: %q", got)
 	}
-	generate(t, keys, "new.test", "s1", "ed25519")
-	w.reload(t, "reloaded")
+	harness.GenerateKey(t, keys, "new.test", "s1", "ed25519")
+	w.Reload(t, "reloaded")
 	if got := send(); len(got) != 1 {
 		t.Errorf("with a key: %q", got)
 	}
 	if err := os.RemoveAll(filepath.Join(keys, "new.test")); err != nil {
 		t.Fatal(err)
 	}
-	w.reload(t, "reloaded")
+	w.Reload(t, "reloaded")
 	if got := send(); len(got) != 0 {
 		t.Errorf("with the key taken away: %q", got)
 	}

@@ -10,43 +10,45 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // newSendmailAction is a Sendmail at which unsigned mail of theirs.example meets an action.
-func newSendmailAction(t *testing.T, action string) *sendmailWorld {
+func newSendmailAction(t *testing.T, action string) *harness.SendmailWorld {
 	t.Helper()
-	return newSendmailWorld(t, sendmailSettings{rules: map[string]string{"theirs.example": fmt.Sprintf(unsignedRule, "enforce", action)}})
+	return harness.NewSendmailWorld(t, harness.SendmailSettings{Rules: map[string]string{"theirs.example": fmt.Sprintf(unsignedRule, "enforce", action)}})
 }
 
-func (w *sendmailWorld) unsigned(t *testing.T, to string) reply {
+func sendUnsignedToSendmail(t *testing.T, w *harness.SendmailWorld, to string) harness.Reply {
 	t.Helper()
-	return w.dial(t, sendmailOutside).send("bob@theirs.example", to, newMail("bob@theirs.example", "an action").bytes())
+	return w.Dial(t, harness.SendmailOutside).Send("bob@theirs.example", to, harness.NewMail("bob@theirs.example", "an action").Bytes())
 }
 
 func TestSendmailQuarantinesInItsQueue(t *testing.T) {
 	t.Parallel()
 	w := newSendmailAction(t, `action = "quarantine"`)
-	to := unique("quarantine") + "@elsewhere.test"
-	got := w.unsigned(t, to)
-	if got.code != 250 {
+	to := harness.Unique("quarantine") + "@elsewhere.test"
+	got := sendUnsignedToSendmail(t, w, to)
+	if got.Code != 250 {
 		t.Fatal(got)
 	}
-	id := got.queueID()
+	id := got.QueueID()
 	list := func(args ...string) string {
-		return w.run(t, nil, append([]string{"-C", sendmailDir + "/sendmail.cf", "-bp"}, args...)...)
+		return w.Run(t, nil, append([]string{"-C", harness.SendmailDir + "/sendmail.cf", "-bp"}, args...)...)
 	}
-	w.waitSyslog(t, id, "milter=dkimd, quarantine=dkimd: unsigned")
-	eventually(t, waitLimit, "the message is in quarantine", func() bool { return strings.Contains(list("-qQ"), id) })
+	w.WaitSyslog(t, id, "milter=dkimd, quarantine=dkimd: unsigned")
+	harness.Eventually(t, harness.WaitLimit, "the message is in quarantine", func() bool { return strings.Contains(list("-qQ"), id) })
 	if ordinary := list(); strings.Contains(ordinary, id) {
 		t.Errorf("the message is in the ordinary queue as well:\n%s", ordinary)
 	}
-	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "quarantine" || r.ID != id {
+	if r := w.Daemon.Stream.From(t, "bob@theirs.example"); r.Verdict != "quarantine" || r.ID != id {
 		t.Errorf("record %+v; want verdict quarantine, id %s", r, id)
 	}
 	// The operator lets it go, as docs/sendmail.md has it: it arrives as it was held.
-	w.run(t, nil, "-C", sendmailDir+"/sendmail.cf", "-qQ", "-qI"+id, "-Q")
-	w.run(t, nil, "-C", sendmailDir+"/sendmail.cf", "-qI"+id)
-	if data := w.stage.sink.wait(t, to).data; len(named(data, "Authentication-Results")) != 1 {
+	w.Run(t, nil, "-C", harness.SendmailDir+"/sendmail.cf", "-qQ", "-qI"+id, "-Q")
+	w.Run(t, nil, "-C", harness.SendmailDir+"/sendmail.cf", "-qI"+id)
+	if data := w.Stage.Sink.Wait(t, to).Data; len(harness.FieldValues(data, "Authentication-Results")) != 1 {
 		t.Errorf("released without Authentication-Results:\n%s", data)
 	}
 }
@@ -54,16 +56,16 @@ func TestSendmailQuarantinesInItsQueue(t *testing.T) {
 func TestSendmailDiscardsWithARecord(t *testing.T) {
 	t.Parallel()
 	w := newSendmailAction(t, `action = "discard"`)
-	to := unique("discard") + "@elsewhere.test"
-	got := w.unsigned(t, to)
-	if got.code != 250 {
+	to := harness.Unique("discard") + "@elsewhere.test"
+	got := sendUnsignedToSendmail(t, w, to)
+	if got.Code != 250 {
 		t.Fatal(got)
 	}
-	w.waitSyslog(t, got.queueID()+": discarded")
-	if r := w.daemon.stream.from(t, "bob@theirs.example"); r.Verdict != "discard" || r.ID != got.queueID() {
-		t.Errorf("record %+v; want verdict discard, id %s", r, got.queueID())
+	w.WaitSyslog(t, got.QueueID()+": discarded")
+	if r := w.Daemon.Stream.From(t, "bob@theirs.example"); r.Verdict != "discard" || r.ID != got.QueueID() {
+		t.Errorf("record %+v; want verdict discard, id %s", r, got.QueueID())
 	}
-	if found := w.stage.sink.find(to); len(found) > 0 {
+	if found := w.Stage.Sink.Find(to); len(found) > 0 {
 		t.Error("the message was delivered")
 	}
 }
@@ -71,12 +73,12 @@ func TestSendmailDiscardsWithARecord(t *testing.T) {
 func TestSendmailTags(t *testing.T) {
 	t.Parallel()
 	w := newSendmailAction(t, "action = \"tag\"\ntag = \"X-Suspicious: unsigned\"")
-	to := unique("tag") + "@elsewhere.test"
-	if got := w.unsigned(t, to); got.code != 250 {
+	to := harness.Unique("tag") + "@elsewhere.test"
+	if got := sendUnsignedToSendmail(t, w, to); got.Code != 250 {
 		t.Fatal(got)
 	}
-	data := w.stage.sink.wait(t, to).data
-	if got := named(data, "X-Suspicious"); len(got) != 1 || got[0] != "unsigned" {
+	data := w.Stage.Sink.Wait(t, to).Data
+	if got := harness.FieldValues(data, "X-Suspicious"); len(got) != 1 || got[0] != "unsigned" {
 		t.Errorf("X-Suspicious: %q", got)
 	}
 }
@@ -85,10 +87,10 @@ func TestSendmailTags(t *testing.T) {
 func TestSendmailTellsTheReplyAsItIsWritten(t *testing.T) {
 	t.Parallel()
 	w := newSendmailAction(t, "action = \"tempfail\"\nreply = \"450 4.7.0 100% sure? %s Come back\"")
-	if got := w.unsigned(t, "tempfail@elsewhere.test"); got.String() != "450 4.7.0 100% sure? %s Come back" {
+	if got := sendUnsignedToSendmail(t, w, "tempfail@elsewhere.test"); got.String() != "450 4.7.0 100% sure? %s Come back" {
 		t.Errorf("Sendmail answers %q", got)
 	}
-	w.waitSyslog(t, "Milter: data, reject=450 4.7.0 ")
+	w.WaitSyslog(t, "Milter: data, reject=450 4.7.0 ")
 }
 
 // What F= of the filter says happens while dkimd is dead: in the middle of a
@@ -106,33 +108,33 @@ func TestSendmailLeavesMailOfADeadFilterToItsFlag(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newSendmailWorld(t, sendmailSettings{filterFlag: test.flag})
-			open := w.dial(t, sendmailInside)
-			first := unique("killed") + "@elsewhere.test"
-			if got := w.sendOver(open, first); got.code != 250 {
+			w := harness.NewSendmailWorld(t, harness.SendmailSettings{FilterFlag: test.flag})
+			open := w.Dial(t, harness.SendmailInside)
+			first := harness.Unique("killed") + "@elsewhere.test"
+			if got := sendOver(w.World, open, first); got.Code != 250 {
 				t.Fatal(got)
 			}
-			middle := unique("killed") + "@elsewhere.test"
-			half := w.dial(t, sendmailInside)
-			half.envelope("alice@ours.test", middle)
-			half.want(354, "DATA")
-			if _, err := half.conn.Write([]byte("From: alice@ours.test\r\nSubject: in the middle\r\n\r\nhalf a li")); err != nil {
+			middle := harness.Unique("killed") + "@elsewhere.test"
+			half := w.Dial(t, harness.SendmailInside)
+			half.Envelope("alice@ours.test", middle)
+			half.Want(354, "DATA")
+			if _, err := half.Conn.Write([]byte("From: alice@ours.test\r\nSubject: in the middle\r\n\r\nhalf a li")); err != nil {
 				t.Fatal(err)
 			}
-			w.kill(t)
-			if err := half.text.PrintfLine("ne\r\n."); err != nil {
+			w.Kill(t)
+			if err := half.Text.PrintfLine("ne\r\n."); err != nil {
 				t.Fatal(err)
 			}
-			answer, err := half.read()
+			answer, err := half.Read()
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.checkUnsigned(t, "in the middle of a message", middle, answer, test.middle)
-			to := unique("killed") + "@elsewhere.test"
-			w.checkUnsigned(t, "on a connection that was open", to, w.sendOver(open, to), test.open)
-			to = unique("killed") + "@elsewhere.test"
-			w.checkUnsigned(t, "on a new connection", to, w.sendAnew(t, to), test.fresh)
-			if got := named(w.stage.sink.wait(t, first).data, "DKIM-Signature"); len(got) != 2 {
+			checkUnsigned(t, w, "in the middle of a message", middle, answer, test.middle)
+			to := harness.Unique("killed") + "@elsewhere.test"
+			checkUnsigned(t, w, "on a connection that was open", to, sendOver(w.World, open, to), test.open)
+			to = harness.Unique("killed") + "@elsewhere.test"
+			checkUnsigned(t, w, "on a new connection", to, sendAnew(t, w, to), test.fresh)
+			if got := harness.FieldValues(w.Stage.Sink.Wait(t, first).Data, "DKIM-Signature"); len(got) != 2 {
 				t.Errorf("the message before has %d signatures, want 2", len(got))
 			}
 		})
@@ -140,38 +142,38 @@ func TestSendmailLeavesMailOfADeadFilterToItsFlag(t *testing.T) {
 }
 
 // sendAnew sends a message of ours on a new connection, whose greeting may be a refusal.
-func (w *sendmailWorld) sendAnew(t *testing.T, to string) reply {
+func sendAnew(t *testing.T, w *harness.SendmailWorld, to string) harness.Reply {
 	t.Helper()
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", w.port))
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", w.Port))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSession(t, conn)
-	t.Cleanup(s.hangUp)
-	greeting, err := s.read()
+	s := harness.NewSession(t, conn)
+	t.Cleanup(s.HangUp)
+	greeting, err := s.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if greeting.code != 220 {
+	if greeting.Code != 220 {
 		return greeting
 	}
-	s.want(250, "EHLO client.test")
-	return w.sendOver(s, to)
+	s.Want(250, "EHLO client.test")
+	return sendOver(w.World, s, to)
 }
 
 // checkUnsigned tests what became of a message that dkimd had no say in.
-func (w *sendmailWorld) checkUnsigned(t *testing.T, what, to string, got reply, want int) {
+func checkUnsigned(t *testing.T, w *harness.SendmailWorld, what, to string, got harness.Reply, want int) {
 	t.Helper()
-	if got.code != want {
+	if got.Code != want {
 		t.Errorf("%s: %s; want %d", what, got, want)
 	}
-	if got.code != 250 {
-		if found := w.stage.sink.find(to); len(found) > 0 {
+	if got.Code != 250 {
+		if found := w.Stage.Sink.Find(to); len(found) > 0 {
 			t.Errorf("%s: refused with %s, and delivered", what, got)
 		}
 		return
 	}
-	if signed := named(w.stage.sink.wait(t, to).data, "DKIM-Signature"); len(signed) > 0 {
+	if signed := harness.FieldValues(w.Stage.Sink.Wait(t, to).Data, "DKIM-Signature"); len(signed) > 0 {
 		t.Errorf("%s: signed by whom? %q", what, signed)
 	}
 }
@@ -179,15 +181,15 @@ func (w *sendmailWorld) checkUnsigned(t *testing.T, what, to string, got reply, 
 // Each filter sees what those before it did, as docs/sendmail.md says.
 func TestSendmailAsksItsFiltersInOrder(t *testing.T) {
 	t.Parallel()
-	second := freePort()
-	w := newSendmailWorld(t, sendmailSettings{filters: func(line string) string {
-		next := strings.Replace(filterSocket.ReplaceAllString(line, fmt.Sprintf("S=inet:%d@127.0.0.1", second)), "`dkimd'", "`next'", 1)
+	second := harness.FreePort()
+	w := harness.NewSendmailWorld(t, harness.SendmailSettings{Filters: func(line string) string {
+		next := strings.Replace(harness.FilterSocket.ReplaceAllString(line, fmt.Sprintf("S=inet:%d@127.0.0.1", second)), "`dkimd'", "`next'", 1)
 		return line + "\n" + next
 	}})
 	fields := make(chan string, 100)
-	pretend(t, fmt.Sprintf("inet:127.0.0.1:%d", second), func(conn io.ReadWriter) { nod(conn, func(field string) { fields <- field }) })
-	m := newMail("bob@theirs.example", "a chain").with(forged[0])
-	if got := w.dial(t, sendmailOutside).send("bob@theirs.example", "chain@elsewhere.test", m.bytes()); got.code != 250 {
+	harness.ServeMilter(t, fmt.Sprintf("inet:127.0.0.1:%d", second), func(conn io.ReadWriter) { harness.AcceptAll(conn, func(field string) { fields <- field }) })
+	m := harness.NewMail("bob@theirs.example", "a chain").With(forged[0])
+	if got := w.Dial(t, harness.SendmailOutside).Send("bob@theirs.example", "chain@elsewhere.test", m.Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
 	close(fields)
@@ -206,49 +208,49 @@ func TestSendmailAsksItsFiltersInOrder(t *testing.T) {
 // the submission program, is shown to dkimd.
 func TestSendmailAsksNoFilterWhereTheGuideSaysSo(t *testing.T) {
 	t.Parallel()
-	w := newSendmailWorld(t, sendmailSettings{})
-	handedBack, queued := unique("reinjected")+"@elsewhere.test", unique("queued")+"@elsewhere.test"
-	m := newMail("alice@ours.test", "unseen").without("To").with("To: " + queued)
-	if got := dialFrom(t, sendmailInside, fmt.Sprintf("127.0.0.1:%d", w.reinjection)).send("alice@ours.test", handedBack, m.bytes()); got.code != 250 {
+	w := harness.NewSendmailWorld(t, harness.SendmailSettings{})
+	handedBack, queued := harness.Unique("reinjected")+"@elsewhere.test", harness.Unique("queued")+"@elsewhere.test"
+	m := harness.NewMail("alice@ours.test", "unseen").Without("To").With("To: " + queued)
+	if got := harness.DialFrom(t, harness.SendmailInside, fmt.Sprintf("127.0.0.1:%d", w.Reinjection)).Send("alice@ours.test", handedBack, m.Bytes()); got.Code != 250 {
 		t.Fatal(got)
 	}
-	w.run(t, []byte(strings.ReplaceAll(string(m.bytes()), "\r\n", "\n")), "-C", sendmailDir+"/sendmail.cf", "-Am", "-t")
+	w.Run(t, []byte(strings.ReplaceAll(string(m.Bytes()), "\r\n", "\n")), "-C", harness.SendmailDir+"/sendmail.cf", "-Am", "-t")
 	for _, to := range []string{handedBack, queued} {
-		if got := named(w.stage.sink.wait(t, to).data, "DKIM-Signature"); len(got) > 0 {
+		if got := harness.FieldValues(w.Stage.Sink.Wait(t, to).Data, "DKIM-Signature"); len(got) > 0 {
 			t.Errorf("%s: signed: %q", to, got)
 		}
 	}
-	if got := w.daemon.stream.all(); len(got) > 0 {
+	if got := w.Daemon.Stream.All(); len(got) > 0 {
 		t.Errorf("dkimd was asked: %+v", got)
 	}
 }
 
 func TestSendmailReloadAndStopUnderLoadLoseNoMessage(t *testing.T) {
 	t.Parallel()
-	w := newSendmailWorld(t, sendmailSettings{})
-	w.outside = w.port
-	l := w.hammer(t)
+	w := harness.NewSendmailWorld(t, harness.SendmailSettings{})
+	w.Outside = w.Port
+	l := hammer(t, w.World)
 	l.goOn(t)
 	for range 2 {
-		w.reload(t, "reloaded")
+		w.Reload(t, "reloaded")
 		l.goOn(t)
 	}
 	if l.deferredSoFar() > 0 {
 		t.Errorf("%d messages were deferred; a reload is no reason", l.deferred)
 	}
-	streams := []*stream{w.daemon.stream}
+	streams := []*harness.Stream{w.Daemon.Stream}
 	for range 2 {
-		w.daemon.signal(syscall.SIGTERM)
-		if code, err := w.daemon.exit(35 * time.Second); err != nil || code != 0 {
+		w.Daemon.Signal(syscall.SIGTERM)
+		if code, err := w.Daemon.Exit(35 * time.Second); err != nil || code != 0 {
 			t.Errorf("dkimd after SIGTERM: exit code %d, %v; want 0", code, err)
 		}
-		if strings.Contains(w.daemon.log.String(), "were cut") {
-			t.Errorf("messages were cut:\n%s", w.daemon.log)
+		if strings.Contains(w.Daemon.Log.String(), "were cut") {
+			t.Errorf("messages were cut:\n%s", w.Daemon.Log)
 		}
-		w.start(t)
-		streams = append(streams, w.daemon.stream)
+		w.Start(t)
+		streams = append(streams, w.Daemon.Stream)
 		l.goOn(t)
 	}
 	l.finish()
-	l.check(t, w.world, streams...)
+	l.check(t, w.World, streams...)
 }

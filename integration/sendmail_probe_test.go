@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // wiretap stands between an MTA and its filter, and tells what the MTA says over
@@ -73,7 +75,7 @@ func (w wiretap) said(t *testing.T) []string {
 	select {
 	case heard := <-w:
 		return heard
-	case <-time.After(waitLimit):
+	case <-time.After(harness.WaitLimit):
 		t.Fatal("the MTA does not quit")
 		return nil
 	}
@@ -102,33 +104,33 @@ func plain(packet []byte) string {
 // tells it: dkimd, which chooses its macros, and one that takes what it gets.
 func TestProbeSpeaksLikeSendmail(t *testing.T) {
 	t.Parallel()
-	port := freePort()
-	w := newSendmailWorld(t, sendmailSettings{filters: func(line string) string {
-		return filterSocket.ReplaceAllString(line, fmt.Sprintf("S=inet:%d@127.0.0.1", port))
+	port := harness.FreePort()
+	w := harness.NewSendmailWorld(t, harness.SendmailSettings{Filters: func(line string) string {
+		return harness.FilterSocket.ReplaceAllString(line, fmt.Sprintf("S=inet:%d@127.0.0.1", port))
 	}})
-	_, dkimd := address(w.milter)
-	simple := fmt.Sprintf("127.0.0.1:%d", freePort())
-	pretend(t, "inet:"+simple, func(conn io.ReadWriter) { nod(conn, func(string) {}) })
-	clients := map[string]string{sendmailInside: fmt.Sprintf("127.0.0.1:%d", w.port)}
-	if w.port6 != 0 {
-		clients["::1"] = fmt.Sprintf("[::1]:%d", w.port6)
+	_, dkimd := harness.Address(w.Milter)
+	simple := fmt.Sprintf("127.0.0.1:%d", harness.FreePort())
+	harness.ServeMilter(t, "inet:"+simple, func(conn io.ReadWriter) { harness.AcceptAll(conn, func(string) {}) })
+	clients := map[string]string{harness.SendmailInside: fmt.Sprintf("127.0.0.1:%d", w.Port)}
+	if w.Port6 != 0 {
+		clients["::1"] = fmt.Sprintf("[::1]:%d", w.Port6)
 	}
-	m := newMail("alice@ours.test", "two\r\n\tlines").with("X-None:", "X-Tab:\tx  ")
+	m := harness.NewMail("alice@ours.test", "two\r\n\tlines").With("X-None:", "X-Tab:\tx  ")
 	for name, filter := range map[string]string{"dkimd": dkimd, "a simple filter": simple} {
 		t.Run(name, func(t *testing.T) {
 			socket := fmt.Sprintf("127.0.0.1:%d", port)
 			wire := tap(t, socket, filter)
 			for client, to := range clients {
-				c := dialFrom(t, client, to)
-				c.envelope("alice@ours.test", "reader@elsewhere.test", "second@elsewhere.test")
-				if got := c.data(m.bytes()); got.code != 250 {
+				c := harness.DialFrom(t, client, to)
+				c.Envelope("alice@ours.test", "reader@elsewhere.test", "second@elsewhere.test")
+				if got := c.Data(m.Bytes()); got.Code != 250 {
 					t.Fatal(got)
 				}
-				c.want(221, "QUIT")
+				c.Want(221, "QUIT")
 				want := wire.said(t)
-				cmd := exec.CommandContext(t.Context(), dkimdBinary(t), "probe", "inet:"+socket, "--mta", "sendmail", "--client", client,
+				cmd := exec.CommandContext(t.Context(), harness.Binary(t), "probe", "inet:"+socket, "--mta", "sendmail", "--client", client,
 					"--rcpt", "reader@elsewhere.test", "--rcpt", "second@elsewhere.test")
-				cmd.Stdin = bytes.NewReader(m.bytes())
+				cmd.Stdin = bytes.NewReader(m.Bytes())
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%v\n%s", err, out)
 				}

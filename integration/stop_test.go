@@ -8,81 +8,83 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // underWay sends a good message of gmail.com and returns when dkimd waits for
 // its key. What Postfix answers in the end comes through the channel.
-func (w *world) underWay(t *testing.T, to string) <-chan reply {
+func underWay(t *testing.T, w *harness.World, to string) <-chan harness.Reply {
 	t.Helper()
 	const key = "rsa._domainkey.gmail.com"
-	data := signWithPython(t, "gmail.com", newMail(gmailUser, "under way").bytes())
-	c := w.fromGmail(t)
-	c.envelope(gmailUser, to)
-	answer := make(chan reply, 1)
+	data := harness.SignWithPython(t, "gmail.com", harness.NewMail(gmailUser, "under way").Bytes())
+	c := fromGmail(t, w)
+	c.Envelope(gmailUser, to)
+	answer := make(chan harness.Reply, 1)
 	go func() {
-		if r, err := c.try("DATA"); err != nil {
-			answer <- reply{text: err.Error()}
+		if r, err := c.Try("DATA"); err != nil {
+			answer <- harness.Reply{Text: err.Error()}
 			return
-		} else if r.code != 354 {
+		} else if r.Code != 354 {
 			answer <- r
 			return
 		}
-		dots := c.text.DotWriter()
+		dots := c.Text.DotWriter()
 		_, _ = dots.Write(data)
 		_ = dots.Close()
-		r, err := c.read()
+		r, err := c.Read()
 		if err != nil {
-			r.text += err.Error()
+			r.Text += err.Error()
 		}
 		answer <- r
 	}()
-	eventually(t, waitLimit, "dkimd asks for the key", func() bool { return w.dns.Queries(key) > 0 })
+	harness.Eventually(t, harness.WaitLimit, "dkimd asks for the key", func() bool { return w.DNS.Queries(key) > 0 })
 	return answer
 }
 
 func TestStopLetsAMessageUnderWayEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{rules: map[string]string{"gmail.com": gmailRule}})
-	publish(w.dns, "gmail.com")
-	w.dns.SetDelay("rsa._domainkey.gmail.com", 2*time.Second)
-	to := unique("stop") + "@elsewhere.test"
-	answer := w.underWay(t, to)
-	w.daemon.signal(syscall.SIGTERM)
-	network, address := address(w.milter)
-	eventually(t, waitLimit, "dkimd takes no more connections", func() bool {
+	w := harness.NewWorld(t, harness.Settings{Rules: map[string]string{"gmail.com": gmailRule}})
+	harness.PublishForeignKeys(w.DNS, "gmail.com")
+	w.DNS.SetDelay("rsa._domainkey.gmail.com", 2*time.Second)
+	to := harness.Unique("stop") + "@elsewhere.test"
+	answer := underWay(t, w, to)
+	w.Daemon.Signal(syscall.SIGTERM)
+	network, address := harness.Address(w.Milter)
+	harness.Eventually(t, harness.WaitLimit, "dkimd takes no more connections", func() bool {
 		conn, err := net.Dial(network, address)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return err != nil
 	})
-	if got := <-answer; got.code != 250 {
+	if got := <-answer; got.Code != 250 {
 		t.Errorf("Postfix answers %s; want 250", got)
 	}
-	checkPassed(t, w.stage.sink.wait(t, to).data)
-	if code, err := w.daemon.exit(waitLimit); err != nil || code != 0 {
+	checkPassed(t, w.Stage.Sink.Wait(t, to).Data)
+	if code, err := w.Daemon.Exit(harness.WaitLimit); err != nil || code != 0 {
 		t.Errorf("dkimd: exit code %d, %v; want 0", code, err)
 	}
-	w.daemon.stream.from(t, gmailUser)
+	w.Daemon.Stream.From(t, gmailUser)
 }
 
 func TestSecondSignalCuts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, settings{rules: map[string]string{"gmail.com": gmailRule}, dns: "timeout = \"30s\""})
-	publish(w.dns, "gmail.com")
-	w.dns.Drop("rsa._domainkey.gmail.com")
-	answer := w.underWay(t, "cut@elsewhere.test")
+	w := harness.NewWorld(t, harness.Settings{Rules: map[string]string{"gmail.com": gmailRule}, DNS: "timeout = \"30s\""})
+	harness.PublishForeignKeys(w.DNS, "gmail.com")
+	w.DNS.Drop("rsa._domainkey.gmail.com")
+	answer := underWay(t, w, "cut@elsewhere.test")
 	started := time.Now()
-	w.daemon.signal(syscall.SIGTERM)
-	eventually(t, waitLimit, "dkimd says that it stops", func() bool { return strings.Contains(w.daemon.log.String(), "stopping") })
-	w.daemon.signal(syscall.SIGTERM)
-	if code, err := w.daemon.exit(15 * time.Second); err != nil || code != 0 {
+	w.Daemon.Signal(syscall.SIGTERM)
+	harness.Eventually(t, harness.WaitLimit, "dkimd says that it stops", func() bool { return strings.Contains(w.Daemon.Log.String(), "stopping") })
+	w.Daemon.Signal(syscall.SIGTERM)
+	if code, err := w.Daemon.Exit(15 * time.Second); err != nil || code != 0 {
 		t.Errorf("dkimd: exit code %d, %v; want 0", code, err)
 	}
 	if took := time.Since(started); took > 10*time.Second {
 		t.Errorf("dkimd took %s to be cut", took)
 	}
-	if got := <-answer; got.code != 451 {
+	if got := <-answer; got.Code != 451 {
 		t.Errorf("Postfix answers %s; want 451", got)
 	}
 }

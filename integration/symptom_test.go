@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/integration/harness"
+
 	"github.com/miekg/dns"
 )
 
@@ -18,7 +20,7 @@ var quotedSymptom = regexp.MustCompile("(?m)^\\| `([^`]+)`")
 // symptoms are the lines of Postfix's log that docs/postfix.md explains.
 func symptoms(t *testing.T) []string {
 	t.Helper()
-	guide, err := os.ReadFile("../docs/postfix.md")
+	guide, err := os.ReadFile(harness.Repository("docs/postfix.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,45 +39,45 @@ func symptoms(t *testing.T) []string {
 // writes: each is brought about here.
 func TestGuideExplainsRealLogLines(t *testing.T) {
 	t.Parallel()
-	s := onStage(t)
+	s := harness.OnStage(t)
 	t.Run("bring them about", func(t *testing.T) {
 		t.Run("nobody listens", func(t *testing.T) {
 			t.Parallel()
-			for _, kind := range []laneKind{overTCP, overUnix} {
-				dial(t, s.postfix.takeLane(t, kind).outside)
+			for _, kind := range []harness.LaneKind{harness.OverTCP, harness.OverUnix} {
+				harness.Dial(t, s.Postfix.TakeLane(t, kind).Outside)
 			}
 		})
 		t.Run("socket without permission", func(t *testing.T) {
 			t.Parallel()
-			lane := s.postfix.takeLane(t, overUnix)
-			pretend(t, lane.milter, func(io.ReadWriter) {})
-			_, path := address(lane.milter)
+			lane := s.Postfix.TakeLane(t, harness.OverUnix)
+			harness.ServeMilter(t, lane.Milter, func(io.ReadWriter) {})
+			_, path := harness.Address(lane.Milter)
 			if err := os.Chmod(path, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			dial(t, lane.outside)
+			harness.Dial(t, lane.Outside)
 		})
 		t.Run("hangs up at once", func(t *testing.T) {
 			t.Parallel()
-			lane := s.postfix.takeLane(t, overTCP)
-			pretend(t, lane.milter, func(io.ReadWriter) {})
-			dial(t, lane.outside)
+			lane := s.Postfix.TakeLane(t, harness.OverTCP)
+			harness.ServeMilter(t, lane.Milter, func(io.ReadWriter) {})
+			harness.Dial(t, lane.Outside)
 		})
 		t.Run("is no milter", func(t *testing.T) {
 			t.Parallel()
-			lane := s.postfix.takeLane(t, overTCP)
-			pretend(t, lane.milter, func(conn io.ReadWriter) {
+			lane := s.Postfix.TakeLane(t, harness.OverTCP)
+			harness.ServeMilter(t, lane.Milter, func(conn io.ReadWriter) {
 				_, _ = io.WriteString(conn, "220 some other server\r\n")
 				_, _ = io.Copy(io.Discard, conn)
 			})
-			dial(t, lane.outside)
+			harness.Dial(t, lane.Outside)
 		})
 		t.Run("breaks off in mid-message", func(t *testing.T) {
 			t.Parallel()
-			lane := s.postfix.takeLane(t, overTCP)
-			pretend(t, lane.milter, func(conn io.ReadWriter) { nod(conn, nil) })
-			got := dial(t, lane.outside).send("bob@theirs.example", "broken@elsewhere.test", newMail("bob@theirs.example", "broken").bytes())
-			if got.code != 451 {
+			lane := s.Postfix.TakeLane(t, harness.OverTCP)
+			harness.ServeMilter(t, lane.Milter, func(conn io.ReadWriter) { harness.AcceptAll(conn, nil) })
+			got := harness.Dial(t, lane.Outside).Send("bob@theirs.example", "broken@elsewhere.test", harness.NewMail("bob@theirs.example", "broken").Bytes())
+			if got.Code != 451 {
 				t.Errorf("Postfix answers %s; want 451", got)
 			}
 		})
@@ -85,28 +87,28 @@ func TestGuideExplainsRealLogLines(t *testing.T) {
 			for _, action := range []string{"quarantine", "discard"} {
 				rules[action+".example"] = "mode = \"enforce\"\n[[rule]]\nresult = \"none\"\naction = \"" + action + "\"\n"
 			}
-			w := newWorld(t, settings{rules: rules, dns: "timeout = \"1s\""})
-			w.dns.SetRcode("rsa._domainkey.gmail.com", dns.RcodeServerFailure)
-			c := w.fromGmail(t)
-			plain := newMail(gmailUser, "symptoms").bytes()
+			w := harness.NewWorld(t, harness.Settings{Rules: rules, DNS: "timeout = \"1s\""})
+			w.DNS.SetRcode("rsa._domainkey.gmail.com", dns.RcodeServerFailure)
+			c := fromGmail(t, w)
+			plain := harness.NewMail(gmailUser, "symptoms").Bytes()
 			for _, data := range [][]byte{
-				plain, signWithPython(t, "gmail.com", plain),
-				newMail("bob@quarantine.example", "symptoms").bytes(), newMail("bob@discard.example", "symptoms").bytes(),
+				plain, harness.SignWithPython(t, "gmail.com", plain),
+				harness.NewMail("bob@quarantine.example", "symptoms").Bytes(), harness.NewMail("bob@discard.example", "symptoms").Bytes(),
 			} {
-				c.send("bob@theirs.example", "symptoms@elsewhere.test", data)
+				c.Send("bob@theirs.example", "symptoms@elsewhere.test", data)
 			}
 		})
 	})
-	deadline := time.Now().Add(waitLimit)
+	deadline := time.Now().Add(harness.WaitLimit)
 	for _, symptom := range symptoms(t) {
 		pattern := regexp.QuoteMeta(symptom)
 		pattern = strings.NewReplacer(`\.\.\.`, `.*`, `127\.0\.0\.1:8891`, `127\.0\.0\.1:\d+`).Replace(pattern)
 		line := regexp.MustCompile(pattern)
-		if !poll(time.Until(deadline), func() bool { return line.MatchString(s.postfix.mailLog()) }) {
+		if !harness.Poll(time.Until(deadline), func() bool { return line.MatchString(s.Postfix.MailLog()) }) {
 			t.Errorf("Postfix has not logged %q", symptom)
 		}
 	}
 	if t.Failed() {
-		t.Log(s.postfix.mailLog())
+		t.Log(s.Postfix.MailLog())
 	}
 }

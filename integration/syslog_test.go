@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // logged is a dkimd without an MTA, whose log stream goes elsewhere.
@@ -24,7 +26,7 @@ type logged struct {
 
 func newLogged(t *testing.T) logged {
 	t.Helper()
-	onStage(t) // dkimd is built there
+	harness.OnStage(t) // dkimd is built there
 	dir, err := os.MkdirTemp("", "log")
 	if err != nil {
 		t.Fatal(err)
@@ -50,14 +52,14 @@ func (l logged) configure(t *testing.T, outputs ...string) {
 		t.Fatal(err)
 	}
 	l.write(t, "dkimd.toml", fmt.Sprintf("[milter]\nlisten = \"unix:%s\"\n[dns]\nservers = [\"127.0.0.1:1\"]\n[log]\noutput = %s\n", l.path("milter"), quoted))
-	l.write(t, "message.eml", string(newMail("bob@theirs.example", "logged").bytes()))
+	l.write(t, "message.eml", string(harness.NewMail("bob@theirs.example", "logged").Bytes()))
 }
 
 // TestSyslogIsReadByRsyslogd: rsyslogd reads `syslog` whatever parser its socket has, and
 // `syslog-rfc5424` where it is set up for it. What comes while it is restarted is not lost.
 func TestSyslogIsReadByRsyslogd(t *testing.T) {
 	t.Parallel()
-	need(t, "rsyslogd")
+	harness.Need(t, "rsyslogd")
 	l := newLogged(t)
 	l.write(t, "rsyslog.conf", fmt.Sprintf(`global(workDirectory="%[1]s")
 module(load="imuxsock" SysSock.Use="off")
@@ -66,17 +68,17 @@ input(type="imuxsock" Socket="%[1]s/any" UseSpecialParser="off")
 template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%|%%msgid%%|%%msg%%\n")
 *.* action(type="omfile" file="%[1]s/out" template="parts")
 `, l.dir))
-	startRsyslogd := func() *process {
+	startRsyslogd := func() *harness.Process {
 		t.Helper()
-		p, err := startProcess("rsyslogd", exec.Command("rsyslogd", "-n", "-f", l.path("rsyslog.conf"), "-i", l.path("pid")))
+		p, err := harness.StartProcess("rsyslogd", exec.Command("rsyslogd", "-n", "-f", l.path("rsyslog.conf"), "-i", l.path("pid")))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { p.stop(syscall.SIGTERM, 5*time.Second) })
+		t.Cleanup(func() { p.Stop(syscall.SIGTERM, 5*time.Second) })
 		return p
 	}
 	rsyslogd := startRsyslogd()
-	eventually(t, waitLimit, "rsyslogd listens: "+rsyslogd.log.String(), func() bool {
+	harness.Eventually(t, harness.WaitLimit, "rsyslogd listens: "+rsyslogd.Log.String(), func() bool {
 		conn, err := net.Dial("unixgram", l.path("any"))
 		if err == nil {
 			_ = conn.Close()
@@ -85,28 +87,28 @@ template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%
 	})
 
 	l.configure(t, "syslog:"+l.path("usual"), "syslog:"+l.path("any"), "syslog-rfc5424:"+l.path("any"))
-	dkimd, err := startProcess("dkimd", exec.Command(dkimdBinary(t), "serve", "--config", l.path("dkimd.toml")))
+	dkimd, err := harness.StartProcess("dkimd", exec.Command(harness.Binary(t), "serve", "--config", l.path("dkimd.toml")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { dkimd.stop(syscall.SIGKILL, 0) })
-	eventually(t, waitLimit, "dkimd serves", func() bool { return strings.Contains(dkimd.log.String(), "dkimd serves") || dkimd.ended() })
+	t.Cleanup(func() { dkimd.Stop(syscall.SIGKILL, 0) })
+	harness.Eventually(t, harness.WaitLimit, "dkimd serves", func() bool { return strings.Contains(dkimd.Log.String(), "dkimd serves") || dkimd.Ended() })
 
 	show := func() {
-		command(t, nil, dkimdBinary(t), "probe", "unix:"+l.path("milter"), l.path("message.eml"), "--client", "203.0.113.9")
+		harness.Run(t, nil, harness.Binary(t), "probe", "unix:"+l.path("milter"), l.path("message.eml"), "--client", "203.0.113.9")
 	}
 	out := func() []string {
 		data, _ := os.ReadFile(l.path("out"))
 		return regexp.MustCompile(`(?m)^mail\.info\|.*\n`).FindAllString(string(data), -1)
 	}
 	show()
-	eventually(t, waitLimit, "three messages of one record", func() bool { return len(out()) == 3 })
-	rsyslogd.stop(syscall.SIGTERM, 5*time.Second)
+	harness.Eventually(t, harness.WaitLimit, "three messages of one record", func() bool { return len(out()) == 3 })
+	rsyslogd.Stop(syscall.SIGTERM, 5*time.Second)
 	show()
 	startRsyslogd()
-	eventually(t, waitLimit, "those of the time between", func() bool { return len(out()) == 6 })
+	harness.Eventually(t, harness.WaitLimit, "those of the time between", func() bool { return len(out()) == 6 })
 
-	pid := dkimd.cmd.Process.Pid
+	pid := dkimd.Cmd.Process.Pid
 	old := regexp.MustCompile(fmt.Sprintf(`^mail\.info\|dkimd\|%d\|-\| \S+ +ACCEPT +verify +from=bob@theirs\.example .*\n$`, pid))
 	ietf := regexp.MustCompile(fmt.Sprintf(`^mail\.info\|dkimd\|%d\|verify\|\S+ +ACCEPT +verify +from=bob@theirs\.example .*\n$`, pid))
 	count := map[bool]int{}
@@ -119,9 +121,9 @@ template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%
 	if count[true] != 2 || count[false] != 4 {
 		t.Errorf("%d messages of RFC 5424, %d of RFC 3164: %q", count[true], count[false], out())
 	}
-	dkimd.signal(syscall.SIGTERM)
-	if code, err := dkimd.exit(waitLimit); err != nil || code != 0 || strings.Contains(dkimd.log.String(), "lost") {
-		t.Errorf("dkimd ends with %d, %v: %s", code, err, dkimd.log)
+	dkimd.Signal(syscall.SIGTERM)
+	if code, err := dkimd.Exit(harness.WaitLimit); err != nil || code != 0 || strings.Contains(dkimd.Log.String(), "lost") {
+		t.Errorf("dkimd ends with %d, %v: %s", code, err, dkimd.Log)
 	}
 }
 
@@ -129,29 +131,29 @@ template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%
 // dkimd log reads those of stdout.
 func TestJournalHasFields(t *testing.T) {
 	t.Parallel()
-	need(t, "unshare", "systemd-cat", "journalctl")
+	harness.Need(t, "unshare", "systemd-cat", "journalctl")
 	if _, err := os.Stat("/lib/systemd/systemd-journald"); err != nil {
-		missing(t, "systemd-journald is not installed")
+		harness.SkipOrFail(t, "systemd-journald is not installed")
 	}
 	if os.Geteuid() != 0 {
-		missing(t, "a journal of its own needs root")
+		harness.SkipOrFail(t, "a journal of its own needs root")
 	}
 	l := newLogged(t)
 	l.configure(t, "stdout", "journal", "syslog:/run/systemd/journal/dev-log")
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"sh", "testdata/journald.sh", dkimdBinary(t), l.path("dkimd.toml"), l.path("milter"), l.path("message.eml"))
-	output := new(transcript)
+		"sh", "testdata/journald.sh", harness.Binary(t), l.path("dkimd.toml"), l.path("milter"), l.path("message.eml"))
+	output := new(harness.Transcript)
 	cmd.Stdout = output
-	p, err := startProcess("journal", cmd)
+	p, err := harness.StartProcess("journal", cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.stop(syscall.SIGKILL, 0) })
-	if code, err := p.exit(2 * waitLimit); err != nil || code != 0 {
-		if strings.Contains(p.log.String(), "unshare failed") || strings.Contains(p.log.String(), "permission denied") {
-			missing(t, "namespaces and mounts are not allowed here: "+p.log.String())
+	t.Cleanup(func() { p.Stop(syscall.SIGKILL, 0) })
+	if code, err := p.Exit(2 * harness.WaitLimit); err != nil || code != 0 {
+		if strings.Contains(p.Log.String(), "unshare failed") || strings.Contains(p.Log.String(), "permission denied") {
+			harness.SkipOrFail(t, "namespaces and mounts are not allowed here: "+p.Log.String())
 		}
-		t.Fatalf("exit %d, %v: %s\n%s", code, err, p.log, output)
+		t.Fatalf("exit %d, %v: %s\n%s", code, err, p.Log, output)
 	}
 	entries, summary, _ := strings.Cut(output.String(), "-- summary\n")
 
@@ -195,6 +197,6 @@ func TestJournalHasFields(t *testing.T) {
 		t.Errorf("dkimd log says %q", summary)
 	}
 	if t.Failed() {
-		t.Log(p.log, output)
+		t.Log(p.Log, output)
 	}
 }

@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"os"
@@ -26,7 +24,7 @@ func ours(t *testing.T) ourKeys {
 	t.Helper()
 	generated.Do(func() {
 		generated.dir = filepath.Join(shared.dir, "keys")
-		generated.zone = generate(t, generated.dir, "ours.test", "r1", "rsa") + generate(t, generated.dir, "ours.test", "e1", "ed25519")
+		generated.zone = GenerateKey(t, generated.dir, "ours.test", "r1", "rsa") + GenerateKey(t, generated.dir, "ours.test", "e1", "ed25519")
 		generated.done = true
 	})
 	if !generated.done {
@@ -35,8 +33,8 @@ func ours(t *testing.T) ourKeys {
 	return generated.ourKeys
 }
 
-// generate makes a key and lets it sign, and returns the DNS record to publish.
-func generate(t *testing.T, dir, domain, selector, kind string) string {
+// GenerateKey makes a key and lets it sign, and returns the DNS record to publish.
+func GenerateKey(t *testing.T, dir, domain, selector, kind string) string {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -45,8 +43,8 @@ func generate(t *testing.T, dir, domain, selector, kind string) string {
 	if err := os.WriteFile(config, []byte("[sign]\ndirectory = \""+dir+"\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dkimd := dkimdBinary(t)
-	zone := command(t, nil, dkimd, "key", "generate", domain, "--selector", selector, "--type", kind, "--config", config)
-	command(t, nil, dkimd, "key", "activate", domain, selector, "--force", "--config", config)
+	dkimd := Binary(t)
+	zone := Run(t, nil, dkimd, "key", "generate", domain, "--selector", selector, "--type", kind, "--config", config)
+	Run(t, nil, dkimd, "key", "activate", domain, selector, "--force", "--config", config)
 	return string(zone) + "\n"
 }

@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"bytes"
@@ -10,8 +8,8 @@ import (
 	"time"
 )
 
-// record is one line of dkimd's log stream, as docs/events.md has it.
-type record struct {
+// Record is one line of dkimd's log stream, as docs/events.md has it.
+type Record struct {
 	ID         string   `json:"id"`
 	Mode       string   `json:"mode"`
 	Reason     string   `json:"reason"`
@@ -42,8 +40,8 @@ type record struct {
 	Error   string `json:"error"`
 }
 
-// results are the results of the message's signatures, in order.
-func (r record) results() []string {
+// Results are the results of the message's signatures, in order.
+func (r Record) Results() []string {
 	var results []string
 	for _, s := range r.Signatures {
 		results = append(results, s.Result)
@@ -51,15 +49,15 @@ func (r record) results() []string {
 	return results
 }
 
-// stream reads dkimd's log stream from its standard output, line by line.
-type stream struct {
+// Stream reads dkimd's log stream from its standard output, line by line.
+type Stream struct {
 	mu      sync.Mutex
 	partial []byte
-	records []record
+	records []Record
 	broken  []string // lines that are no record
 }
 
-func (s *stream) Write(p []byte) (int, error) {
+func (s *Stream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.partial = append(s.partial, p...)
@@ -69,7 +67,7 @@ func (s *stream) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		s.partial = rest
-		var r record
+		var r Record
 		if err := json.Unmarshal(line, &r); err != nil {
 			s.broken = append(s.broken, string(line))
 			continue
@@ -78,20 +76,20 @@ func (s *stream) Write(p []byte) (int, error) {
 	}
 }
 
-// all returns the records so far.
-func (s *stream) all() []record {
+// All returns the records so far.
+func (s *Stream) All() []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]record(nil), s.records...)
+	return append([]Record(nil), s.records...)
 }
 
-// wait returns the one record for which match holds.
-func (s *stream) wait(t *testing.T, what string, match func(record) bool) record {
+// Wait returns the one record for which match holds.
+func (s *Stream) Wait(t *testing.T, what string, match func(Record) bool) Record {
 	t.Helper()
-	var found []record
-	eventually(t, 20*time.Second, "a record: "+what, func() bool {
+	var found []Record
+	Eventually(t, 20*time.Second, "a record: "+what, func() bool {
 		found = found[:0]
-		for _, r := range s.all() {
+		for _, r := range s.All() {
 			if match(r) {
 				found = append(found, r)
 			}
@@ -104,8 +102,8 @@ func (s *stream) wait(t *testing.T, what string, match func(record) bool) record
 	return found[0]
 }
 
-// from waits for the record of the message with this MAIL FROM.
-func (s *stream) from(t *testing.T, sender string) record {
+// From waits for the record of the message with this MAIL FROM.
+func (s *Stream) From(t *testing.T, sender string) Record {
 	t.Helper()
-	return s.wait(t, "sender "+sender, func(r record) bool { return r.Sender == sender && r.Mode != "aborted" })
+	return s.Wait(t, "sender "+sender, func(r Record) bool { return r.Sender == sender && r.Mode != "aborted" })
 }

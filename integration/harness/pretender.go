@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"bytes"
@@ -11,10 +9,10 @@ import (
 	"testing"
 )
 
-// pretend listens at a milter address with somebody who is not dkimd.
-func pretend(t *testing.T, milter string, serve func(io.ReadWriter)) {
+// ServeMilter listens at a milter address with somebody who is not dkimd.
+func ServeMilter(t *testing.T, milter string, serve func(io.ReadWriter)) {
 	t.Helper()
-	network, address := address(milter)
+	network, address := Address(milter)
 	if network == "unix" {
 		_ = os.Remove(address)
 	}
@@ -34,9 +32,9 @@ func pretend(t *testing.T, milter string, serve func(io.ReadWriter)) {
 	}()
 }
 
-// nod is a milter that agrees to everything. It tells each header field it is
+// AcceptAll is a milter that agrees to everything. It tells each header field it is
 // shown; without anybody to tell, it leaves at the end of the message.
-func nod(conn io.ReadWriter, tell func(field string)) {
+func AcceptAll(conn io.ReadWriter, tell func(field string)) {
 	for {
 		size := make([]byte, 4)
 		if _, err := io.ReadFull(conn, size); err != nil {

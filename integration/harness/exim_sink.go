@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"bufio"
@@ -13,36 +11,38 @@ import (
 	"testing"
 )
 
-// chunkSink is the host that an Exim delivers everything to. It takes CHUNKING
+// ChunkSink is the host that an Exim delivers everything to. It takes CHUNKING
 // (RFC 3030), and remembers what was broken off.
-type chunkSink struct {
+type ChunkSink struct {
 	listener net.Listener
 	all      sync.WaitGroup
 
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
-	messages []chunkDelivery
+	messages []ChunkDelivery
 	broken   int // transactions that ended in the middle of a message, with some of it sent
 	plain    bool
 }
 
-type chunkDelivery struct {
-	delivery
-	verb string // DATA or BDAT
+// ChunkDelivery is one message as it left Exim.
+type ChunkDelivery struct {
+	Delivery
+	Verb string // DATA or BDAT
 }
 
-func startChunkSink(t *testing.T) *chunkSink {
+func startChunkSink(t *testing.T) *ChunkSink {
 	t.Helper()
-	return startChunkSinkAt(t, "127.0.0.1:0")
+	return StartChunkSinkAt(t, "127.0.0.1:0")
 }
 
-func startChunkSinkAt(t *testing.T, address string) *chunkSink {
+// StartChunkSinkAt starts a sink at an address.
+func StartChunkSinkAt(t *testing.T, address string) *ChunkSink {
 	t.Helper()
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &chunkSink{listener: listener, conns: map[net.Conn]bool{}}
+	s := &ChunkSink{listener: listener, conns: map[net.Conn]bool{}}
 	s.all.Go(s.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -56,9 +56,9 @@ func startChunkSinkAt(t *testing.T, address string) *chunkSink {
 	return s
 }
 
-func (s *chunkSink) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
+func (s *ChunkSink) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 
-func (s *chunkSink) accept() {
+func (s *ChunkSink) accept() {
 	for {
 		conn, err := s.listener.Accept()
 		if err != nil {
@@ -77,19 +77,19 @@ func (s *chunkSink) accept() {
 	}
 }
 
-func (s *chunkSink) serve(conn net.Conn) {
+func (s *ChunkSink) serve(conn net.Conn) {
 	in := bufio.NewReader(conn)
 	say := func(format string, args ...any) bool {
 		_, err := fmt.Fprintf(conn, format+"\r\n", args...)
 		return err == nil
 	}
 	ok := say("220 sink.test ESMTP")
-	var now chunkDelivery
+	var now ChunkDelivery
 	keep := func() {
 		s.mu.Lock()
 		s.messages = append(s.messages, now)
 		s.mu.Unlock()
-		now = chunkDelivery{}
+		now = ChunkDelivery{}
 	}
 	lost := func(n int) {
 		if n > 0 {
@@ -101,7 +101,7 @@ func (s *chunkSink) serve(conn net.Conn) {
 	for ok {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			lost(len(now.data))
+			lost(len(now.Data))
 			return
 		}
 		line = strings.TrimRight(line, "\r\n")
@@ -114,7 +114,7 @@ func (s *chunkSink) serve(conn net.Conn) {
 			}
 			ok = say("250-sink.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n%s250 SIZE 0", extensions)
 		case strings.HasPrefix(verb, "MAIL FROM:"):
-			now = chunkDelivery{delivery: delivery{sender: angle(line)}}
+			now = ChunkDelivery{Delivery: Delivery{Sender: angle(line)}}
 			ok = say("250 ok")
 		case strings.HasPrefix(verb, "RCPT TO:"):
 			now.recipients = append(now.recipients, angle(line))
@@ -124,13 +124,13 @@ func (s *chunkSink) serve(conn net.Conn) {
 				return
 			}
 			_, peeked := in.Peek(1)
-			if now.data, err = readData(in); err != nil {
+			if now.Data, err = readData(in); err != nil {
 				if peeked == nil {
 					lost(1)
 				}
 				return
 			}
-			now.verb = "DATA"
+			now.Verb = "DATA"
 			keep()
 			ok = say("250 kept")
 		case strings.HasPrefix(verb, "BDAT "):
@@ -138,11 +138,11 @@ func (s *chunkSink) serve(conn net.Conn) {
 			n, _ := strconv.Atoi(words[1])
 			chunk := make([]byte, n)
 			got, err := io.ReadFull(in, chunk)
-			if now.data = append(now.data, chunk[:got]...); err != nil {
-				lost(len(now.data))
+			if now.Data = append(now.Data, chunk[:got]...); err != nil {
+				lost(len(now.Data))
 				return
 			}
-			now.verb = "BDAT"
+			now.Verb = "BDAT"
 			if len(words) == 3 {
 				keep()
 			}
@@ -156,24 +156,24 @@ func (s *chunkSink) serve(conn net.Conn) {
 	}
 }
 
-// speak sets whether CHUNKING is offered.
-func (s *chunkSink) speak(chunking bool) {
+// Speak sets whether CHUNKING is offered.
+func (s *ChunkSink) Speak(chunking bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plain = !chunking
 }
 
-func (s *chunkSink) isPlain() bool {
+func (s *ChunkSink) isPlain() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.plain
 }
 
-// find returns the deliveries to a recipient.
-func (s *chunkSink) find(recipient string) []chunkDelivery {
+// Find returns the deliveries to a recipient.
+func (s *ChunkSink) Find(recipient string) []ChunkDelivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []chunkDelivery
+	var found []ChunkDelivery
 	for _, d := range s.messages {
 		for _, r := range d.recipients {
 			if strings.EqualFold(r, recipient) {
@@ -184,12 +184,12 @@ func (s *chunkSink) find(recipient string) []chunkDelivery {
 	return found
 }
 
-// wait returns the one delivery to a recipient as soon as it is there.
-func (s *chunkSink) wait(t *testing.T, recipient string) chunkDelivery {
+// Wait returns the one delivery to a recipient as soon as it is there.
+func (s *ChunkSink) Wait(t *testing.T, recipient string) ChunkDelivery {
 	t.Helper()
-	var found []chunkDelivery
-	eventually(t, waitLimit, "delivered to "+recipient, func() bool {
-		found = s.find(recipient)
+	var found []ChunkDelivery
+	Eventually(t, WaitLimit, "delivered to "+recipient, func() bool {
+		found = s.Find(recipient)
 		return len(found) > 0
 	})
 	if len(found) > 1 {
@@ -198,8 +198,8 @@ func (s *chunkSink) wait(t *testing.T, recipient string) chunkDelivery {
 	return found[0]
 }
 
-// halves is how many messages were broken off after some of them was sent.
-func (s *chunkSink) halves() int {
+// Halves is how many messages were broken off after some of them was sent.
+func (s *ChunkSink) Halves() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.broken

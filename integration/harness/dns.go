@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"testing"
@@ -8,8 +6,8 @@ import (
 	"dkimd/internal/resolver/dnstest"
 )
 
-// startDNS starts a DNS server whose whole world is what the test puts there.
-func startDNS(t *testing.T) *dnstest.Server {
+// StartDNS starts a DNS server whose whole world is what the test puts there.
+func StartDNS(t *testing.T) *dnstest.Server {
 	t.Helper()
 	s, err := dnstest.Start("127.0.0.1:0")
 	if err != nil {

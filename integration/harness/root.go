@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"errors"
@@ -22,73 +20,70 @@ import (
 
 // Addresses in the small world of a fresh root.
 const (
-	rootAddress    = "203.0.113.1"
-	outsideAddress = "203.0.113.9"
+	RootAddress    = "203.0.113.1"
+	OutsideAddress = "203.0.113.9"
 )
 
-// freshRoot is a throw-away copy of this machine with a network of its own and
+// FreshRoot is a throw-away copy of this machine with a network of its own and
 // a fresh Postfix on port 25, as testdata/freshroot.sh sets it up.
-type freshRoot struct {
-	process *process
-	output  *transcript // what the steps print on stdout
+type FreshRoot struct {
+	Process *Process
+	output  *Transcript // what the steps print on stdout
 	steps   *os.File    // names of scripts to run
 	done    int         // how many steps have been run
-	clients []*session
-	dns     *dnstest.Server
+	clients []*Session
+	DNS     *dnstest.Server
 }
 
-func newFreshRoot(t *testing.T) *freshRoot {
+// NewFreshRoot makes a fresh root and starts its Postfix.
+func NewFreshRoot(t *testing.T) *FreshRoot {
 	t.Helper()
-	need(t, "postfix", "unshare", "ip", "chroot")
+	Need(t, "postfix", "unshare", "ip", "chroot")
 	if os.Geteuid() != 0 {
-		missing(t, "a fresh root needs root")
+		SkipOrFail(t, "a fresh root needs root")
 	}
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "--uts", "--pid", "--fork",
 		"mount", "-t", "tmpfs", "tmpfs", t.TempDir()).CombinedOutput(); err != nil {
-		missing(t, fmt.Sprintf("namespaces and mounts are not allowed here: %v: %s", err, out))
-	}
-	repository, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
+		SkipOrFail(t, fmt.Sprintf("namespaces and mounts are not allowed here: %v: %s", err, out))
 	}
 	stepsOut, stepsIn, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child",
-		"sh", "testdata/freshroot.sh", t.TempDir(), repository)
+		"sh", testdata("freshroot.sh"), t.TempDir(), Repository(""))
 	cmd.ExtraFiles = []*os.File{stepsOut} // descriptor 3
-	output := new(transcript)
+	output := new(Transcript)
 	cmd.Stdout = output
-	p, err := startProcess("fresh root", cmd)
+	p, err := StartProcess("fresh root", cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = stepsOut.Close()
-	f := &freshRoot{process: p, output: output, steps: stepsIn}
+	f := &FreshRoot{Process: p, output: output, steps: stepsIn}
 	t.Cleanup(func() {
 		_ = stepsIn.Close()
-		p.stop(syscall.SIGKILL, 0)
+		p.Stop(syscall.SIGKILL, 0)
 	})
 	if _, err := f.finish(0); err != nil {
-		t.Fatalf("fresh root: %v\n%s%s", err, output, p.log)
+		t.Fatalf("fresh root: %v\n%s%s", err, output, p.Log)
 	}
-	f.within(t, func() error {
-		f.dns, err = dnstest.Start("127.0.0.1:53")
+	f.Within(t, func() error {
+		f.DNS, err = dnstest.Start("127.0.0.1:53")
 		return err
 	})
-	t.Cleanup(f.dns.Close)
+	t.Cleanup(f.DNS.Close)
 	return f
 }
 
-// within does something with the network of the fresh root: sockets belong to
+// Within does something with the network of the fresh root: sockets belong to
 // the network that their thread is in when it opens them.
-func (f *freshRoot) within(t *testing.T, do func() error) {
+func (f *FreshRoot) Within(t *testing.T, do func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", f.process.cmd.Process.Pid))
+		network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", f.Process.Cmd.Process.Pid))
 		if err == nil {
 			err = unix.Setns(int(network.Fd()), unix.CLONE_NEWNET)
 			_ = network.Close()
@@ -103,11 +98,11 @@ func (f *freshRoot) within(t *testing.T, do func() error) {
 	}
 }
 
-// run carries out a shell script and returns what it printed on stdout.
-func (f *freshRoot) run(t *testing.T, script string) (string, error) {
+// Run carries out a shell script and returns what it printed on stdout.
+func (f *FreshRoot) Run(t *testing.T, script string) (string, error) {
 	t.Helper()
 	before := len(f.output.String())
-	if err := os.WriteFile(f.path(t, "/root/step.sh"), []byte(script), 0o600); err != nil {
+	if err := os.WriteFile(f.Path(t, "/root/step.sh"), []byte(script), 0o600); err != nil {
 		return "", err
 	}
 	if _, err := fmt.Fprintln(f.steps, "/root/step.sh"); err != nil {
@@ -117,14 +112,14 @@ func (f *freshRoot) run(t *testing.T, script string) (string, error) {
 }
 
 // finish waits for the end of a step and returns what was printed since before.
-func (f *freshRoot) finish(before int) (string, error) {
+func (f *FreshRoot) finish(before int) (string, error) {
 	f.done++
 	mark := fmt.Sprintf("-- end of step %d\n", f.done)
 	var out string
 	ended := false
-	poll(3*time.Minute, func() bool {
+	Poll(3*time.Minute, func() bool {
 		out, _, ended = strings.Cut(f.output.String()[before:], mark)
-		return ended || f.process.ended()
+		return ended || f.Process.Ended()
 	})
 	if !ended {
 		return out, errors.New("a command failed, or does not end")
@@ -132,49 +127,49 @@ func (f *freshRoot) finish(before int) (string, error) {
 	return out, nil
 }
 
-// path is where a file of the fresh root is for us.
-func (f *freshRoot) path(t *testing.T, name string) string {
+// Path is where a file of the fresh root is for us.
+func (f *FreshRoot) Path(t *testing.T, name string) string {
 	t.Helper()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", f.process.cmd.Process.Pid))
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", f.Process.Cmd.Process.Pid))
 	if err != nil || len(strings.Fields(string(children))) == 0 {
-		t.Fatalf("the fresh root has no process: %v\n%s", err, f.process.log)
+		t.Fatalf("the fresh root has no process: %v\n%s", err, f.Process.Log)
 	}
 	return filepath.Join("/proc", strings.Fields(string(children))[0], "root", name)
 }
 
-// read returns a file of the fresh root, empty if it is not there or the root has ended.
-func (f *freshRoot) read(t *testing.T, name string) string {
+// Read returns a file of the fresh root, empty if it is not there or the root has ended.
+func (f *FreshRoot) Read(t *testing.T, name string) string {
 	t.Helper()
-	if f.process.ended() {
+	if f.Process.Ended() {
 		return ""
 	}
-	text, _ := os.ReadFile(f.path(t, name))
+	text, _ := os.ReadFile(f.Path(t, name))
 	return string(text)
 }
 
-// hangUp ends the connections of every client.
-func (f *freshRoot) hangUp() {
+// HangUp ends the connections of every client.
+func (f *FreshRoot) HangUp() {
 	for _, s := range f.clients {
-		s.hangUp()
+		s.HangUp()
 	}
 	f.clients = nil
 }
 
-// dial connects from an address of the fresh root to its Postfix.
-func (f *freshRoot) dial(t *testing.T, from, to string) *session {
+// Dial connects from an address of the fresh root to its Postfix.
+func (f *FreshRoot) Dial(t *testing.T, from, to string) *Session {
 	t.Helper()
 	var conn net.Conn
-	f.within(t, func() (err error) {
+	f.Within(t, func() (err error) {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
 		conn, err = dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(to, "25"))
 		return err
 	})
-	s := newSession(t, conn)
+	s := NewSession(t, conn)
 	f.clients = append(f.clients, s)
-	t.Cleanup(s.hangUp)
-	if greeting, err := s.read(); err != nil || greeting.code != 220 {
+	t.Cleanup(s.HangUp)
+	if greeting, err := s.Read(); err != nil || greeting.Code != 220 {
 		t.Fatalf("greeting %v: %v", greeting, err)
 	}
-	s.want(250, "EHLO client.test")
+	s.Want(250, "EHLO client.test")
 	return s
 }

@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"bytes"
@@ -21,48 +19,48 @@ import (
 	"time"
 )
 
-// postfix is a Postfix instance of its own: configuration, queue, data and log
+// Postfix is a Postfix instance of its own: configuration, queue, data and log
 // in one directory, master(8) in the foreground as our child. No other Postfix
 // on the machine notices it.
-type postfix struct {
+type Postfix struct {
 	dir    string
-	master *process
-	lanes  map[laneKind]chan *lane
-	plain  int // port without milters
+	master *Process
+	lanes  map[LaneKind]chan *Lane
+	Plain  int // port without milters
 }
 
-// lane is one milter address and the SMTP ports whose mail Postfix shows to it.
+// Lane is one milter address and the SMTP ports whose mail Postfix shows to it.
 // A test has a lane to itself.
-type lane struct {
-	postfix     *postfix
-	milter      string // as dkimd's milter.listen has it
-	outside     int    // port for the world: clients are named by XCLIENT
-	submission  int    // port with AUTH
-	originating int    // port with milter_macro_daemon_name=ORIGINATING
-	version2    int    // with milter_protocol=2
-	accepting   int    // like outside, with milter_default_action=accept
-	reinjection int    // port that calls no milter
-	chained     int    // like outside, with a second milter
-	second      string // that milter's address
+type Lane struct {
+	Postfix     *Postfix
+	Milter      string // as dkimd's milter.listen has it
+	Outside     int    // port for the world: clients are named by XCLIENT
+	Submission  int    // port with AUTH
+	Originating int    // port with milter_macro_daemon_name=ORIGINATING
+	Version2    int    // with milter_protocol=2
+	Accepting   int    // like outside, with milter_default_action=accept
+	Reinjection int    // port that calls no milter
+	Chained     int    // like outside, with a second milter
+	Second      string // that milter's address
 }
 
-// laneKind tells lanes apart by how Postfix reaches the milter.
-type laneKind uint8
+// LaneKind tells lanes apart by how Postfix reaches the milter.
+type LaneKind uint8
 
 const (
-	overTCP  laneKind = iota
-	overUnix          // through a unix socket
-	andLocal          // over TCP, and the one lane to which local submissions go, too
+	OverTCP   LaneKind = iota
+	OverUnix           // through a unix socket
+	WithLocal          // over TCP, and the one lane to which local submissions go, too
 )
 
 // laneCounts is how many tests can use Postfix at a time.
-var laneCounts = map[laneKind]int{overTCP: 4, overUnix: 2, andLocal: 1}
+var laneCounts = map[LaneKind]int{OverTCP: 4, OverUnix: 2, WithLocal: 1}
 
-// refused is the recipient that Postfix itself turns away.
-const refused = "refused@elsewhere.test"
+// RefusedRecipient is the recipient that Postfix itself turns away.
+const RefusedRecipient = "refused@elsewhere.test"
 
-// mailName is what this Postfix calls itself, and so dkimd's authserv-id.
-const mailName = "mx.harness.test"
+// Hostname is what this Postfix calls itself, and so dkimd's authserv-id.
+const Hostname = "mx.harness.test"
 
 const mainCF = `compatibility_level = 3.6
 queue_directory = %[1]s/queue
@@ -72,7 +70,7 @@ maillog_file = %[1]s/mail.log
 maillog_file_prefixes = %[1]s
 mail_owner = postfix
 setgid_group = postdrop
-myhostname = ` + mailName + `
+myhostname = ` + Hostname + `
 mydomain = harness.test
 myorigin = harness.test
 mydestination =
@@ -88,7 +86,7 @@ default_transport = smtp:[127.0.0.1]:%[3]d
 smtpd_authorized_xclient_hosts = 127.0.0.0/8
 relay_domains = static:all
 smtpd_relay_restrictions = reject_unauth_destination
-smtpd_recipient_restrictions = check_recipient_access inline:{{` + refused + ` = 550 5.1.1 no such user}}, permit
+smtpd_recipient_restrictions = check_recipient_access inline:{{` + RefusedRecipient + ` = 550 5.1.1 no such user}}, permit
 smtpd_client_connection_count_limit = 0
 smtpd_error_sleep_time = 0
 in_flow_delay = 0
@@ -124,27 +122,27 @@ postlog unix-dgram n - n - 1 postlogd
 `
 
 // startPostfix starts the instance. Everything it delivers goes to the port of the sink.
-func startPostfix(dir string, sinkPort int) (*postfix, error) {
+func startPostfix(dir string, sinkPort int) (*Postfix, error) {
 	daemons, err := exec.Command("postconf", "-dh", "daemon_directory").Output()
 	if err != nil {
 		return nil, fmt.Errorf("ask postconf: %w", err)
 	}
 	daemonDir := strings.TrimSpace(string(daemons))
-	p := &postfix{dir: dir, lanes: map[laneKind]chan *lane{}, plain: freePort()}
+	p := &Postfix{dir: dir, lanes: map[LaneKind]chan *Lane{}, Plain: FreePort()}
 	var master strings.Builder
-	fmt.Fprintf(&master, "%s127.0.0.1:%d inet n - n - - smtpd\n", masterCF, p.plain)
+	fmt.Fprintf(&master, "%s127.0.0.1:%d inet n - n - - smtpd\n", masterCF, p.Plain)
 	var local string
 	for kind, count := range laneCounts {
-		p.lanes[kind] = make(chan *lane, count)
+		p.lanes[kind] = make(chan *Lane, count)
 		for i := range count {
-			l := &lane{postfix: p, outside: freePort(), submission: freePort(), originating: freePort(), accepting: freePort(), version2: freePort(), reinjection: freePort(), chained: freePort()}
-			l.milter, l.second = fmt.Sprintf("inet:127.0.0.1:%d", freePort()), fmt.Sprintf("inet:127.0.0.1:%d", freePort())
+			l := &Lane{Postfix: p, Outside: FreePort(), Submission: FreePort(), Originating: FreePort(), Accepting: FreePort(), Version2: FreePort(), Reinjection: FreePort(), Chained: FreePort()}
+			l.Milter, l.Second = fmt.Sprintf("inet:127.0.0.1:%d", FreePort()), fmt.Sprintf("inet:127.0.0.1:%d", FreePort())
 			switch kind {
-			case overUnix:
-				l.milter = fmt.Sprintf("unix:%s/milters/%d", dir, i)
-			case andLocal:
-				local = l.milter
-			case overTCP:
+			case OverUnix:
+				l.Milter = fmt.Sprintf("unix:%s/milters/%d", dir, i)
+			case WithLocal:
+				local = l.Milter
+			case OverTCP:
 			}
 			fmt.Fprint(&master, l.services())
 			p.lanes[kind] <- l
@@ -154,18 +152,18 @@ func startPostfix(dir string, sinkPort int) (*postfix, error) {
 		return nil, err
 	}
 	config := fmt.Sprintf(mainCF, dir, daemonDir, sinkPort, local)
-	if err := os.WriteFile(p.config()+"/main.cf", []byte(config), 0o644); err != nil {
+	if err := os.WriteFile(p.Config()+"/main.cf", []byte(config), 0o644); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(p.config()+"/master.cf", []byte(master.String()), 0o644); err != nil {
+	if err := os.WriteFile(p.Config()+"/master.cf", []byte(master.String()), 0o644); err != nil {
 		return nil, err
 	}
-	p.master, err = startProcess("master", exec.Command(filepath.Join(daemonDir, "master"), "-c", p.config(), "-d"))
+	p.master, err = StartProcess("master", exec.Command(filepath.Join(daemonDir, "master"), "-c", p.Config(), "-d"))
 	if err != nil {
 		return nil, err
 	}
-	if up := poll(20*time.Second, func() bool { return p.master.ended() || p.greets() }); !up || p.master.ended() {
-		err := fmt.Errorf("postfix does not start: %s%s", p.master.log, p.mailLog())
+	if up := Poll(20*time.Second, func() bool { return p.master.Ended() || p.greets() }); !up || p.master.Ended() {
+		err := fmt.Errorf("postfix does not start: %s%s", p.master.Log, p.MailLog())
 		p.close()
 		return nil, err
 	}
@@ -173,8 +171,8 @@ func startPostfix(dir string, sinkPort int) (*postfix, error) {
 }
 
 // greets reports whether an SMTP server answers.
-func (p *postfix) greets() bool {
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.plain))
+func (p *Postfix) greets() bool {
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Plain))
 	if err != nil {
 		return false
 	}
@@ -186,22 +184,22 @@ func (p *postfix) greets() bool {
 }
 
 // services are the lane's lines in master.cf.
-func (l *lane) services() string {
+func (l *Lane) services() string {
 	service := func(port int, options string) string {
-		return fmt.Sprintf("127.0.0.1:%d inet n - n - 60 smtpd -o smtpd_milters=%s %s\n", port, l.milter, options)
+		return fmt.Sprintf("127.0.0.1:%d inet n - n - 60 smtpd -o smtpd_milters=%s %s\n", port, l.Milter, options)
 	}
 	// Postfix completes headers (From, Date) by who connects, before XCLIENT: not for outside clients.
-	return service(l.outside, "-o local_header_rewrite_clients=") +
-		service(l.submission, "-o smtpd_sasl_auth_enable=yes") +
-		service(l.originating, "-o milter_macro_daemon_name=ORIGINATING") +
-		service(l.version2, "-o milter_protocol=2") +
-		service(l.accepting, "-o milter_default_action=accept") +
-		service(l.reinjection, "-o receive_override_options=no_milters") +
-		service(l.chained, "-o { smtpd_milters = "+l.milter+", "+l.second+" }")
+	return service(l.Outside, "-o local_header_rewrite_clients=") +
+		service(l.Submission, "-o smtpd_sasl_auth_enable=yes") +
+		service(l.Originating, "-o milter_macro_daemon_name=ORIGINATING") +
+		service(l.Version2, "-o milter_protocol=2") +
+		service(l.Accepting, "-o milter_default_action=accept") +
+		service(l.Reinjection, "-o receive_override_options=no_milters") +
+		service(l.Chained, "-o { smtpd_milters = "+l.Milter+", "+l.Second+" }")
 }
 
 // lay makes the directories that `postfix start` makes, with their owners and modes.
-func (p *postfix) lay() error {
+func (p *Postfix) lay() error {
 	owner, err := user.Lookup("postfix")
 	if err != nil {
 		return err
@@ -232,26 +230,27 @@ func (p *postfix) lay() error {
 	return err
 }
 
-func (p *postfix) config() string { return filepath.Join(p.dir, "config") }
+// Config is the directory of main.cf.
+func (p *Postfix) Config() string { return filepath.Join(p.dir, "config") }
 
 // close ends this instance; nothing of it stays.
-func (p *postfix) close() {
+func (p *Postfix) close() {
 	if p.master != nil {
-		p.master.stop(syscall.SIGTERM, 10*time.Second)
+		p.master.Stop(syscall.SIGTERM, 10*time.Second)
 	}
 }
 
-// mailLog is everything Postfix has logged so far.
-func (p *postfix) mailLog() string {
+// MailLog is everything Postfix has logged so far.
+func (p *Postfix) MailLog() string {
 	text, _ := os.ReadFile(filepath.Join(p.dir, "mail.log"))
 	return string(text)
 }
 
-// waitLog waits for a line in Postfix's log that has all of these words.
-func (p *postfix) waitLog(t *testing.T, words ...string) {
+// WaitLog waits for a line in Postfix's log that has all of these words.
+func (p *Postfix) WaitLog(t *testing.T, words ...string) {
 	t.Helper()
-	eventually(t, 20*time.Second, fmt.Sprintf("in Postfix's log: %q", words), func() bool {
-		for line := range strings.Lines(p.mailLog()) {
+	Eventually(t, 20*time.Second, fmt.Sprintf("in Postfix's log: %q", words), func() bool {
+		for line := range strings.Lines(p.MailLog()) {
 			all := true
 			for _, w := range words {
 				all = all && strings.Contains(line, w)
@@ -264,24 +263,24 @@ func (p *postfix) waitLog(t *testing.T, words ...string) {
 	})
 }
 
-// takeLane reserves a lane until the test ends.
-func (p *postfix) takeLane(t *testing.T, kind laneKind) *lane {
+// TakeLane reserves a lane until the test ends.
+func (p *Postfix) TakeLane(t *testing.T, kind LaneKind) *Lane {
 	t.Helper()
 	l := <-p.lanes[kind]
 	t.Cleanup(func() { p.lanes[kind] <- l })
 	return l
 }
 
-// sendmail submits a message locally; its recipients stand in its header.
-func (p *postfix) sendmail(t *testing.T, data []byte) {
+// Sendmail submits a message locally; its recipients stand in its header.
+func (p *Postfix) Sendmail(t *testing.T, data []byte) {
 	t.Helper()
-	command(t, bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), "sendmail", "-C", p.config(), "-t")
+	Run(t, bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")), "sendmail", "-C", p.Config(), "-t")
 }
 
-// queued tells which queue holds a message; empty: none.
-func (p *postfix) queued(t *testing.T, id string) string {
+// Queued tells which queue holds a message; empty: none.
+func (p *Postfix) Queued(t *testing.T, id string) string {
 	t.Helper()
-	list := json.NewDecoder(bytes.NewReader(command(t, nil, "postqueue", "-c", p.config(), "-j")))
+	list := json.NewDecoder(bytes.NewReader(Run(t, nil, "postqueue", "-c", p.Config(), "-j")))
 	for {
 		var entry struct {
 			QueueName string `json:"queue_name"`
@@ -296,9 +295,9 @@ func (p *postfix) queued(t *testing.T, id string) string {
 	}
 }
 
-// freePort is a port outside the kernel's ephemeral range, so that no outgoing
+// FreePort is a port outside the kernel's ephemeral range, so that no outgoing
 // connection takes it between now and its use.
-func freePort() int {
+func FreePort() int {
 	for {
 		port := 15000 + rand.IntN(17000)
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))

@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"fmt"
@@ -14,7 +12,7 @@ import (
 
 // The logins that Dovecot knows, and their password.
 const (
-	loginOrg = "alice@ours.test"
+	Login    = "alice@ours.test"
 	password = "correct horse"
 )
 
@@ -44,7 +42,7 @@ service auth {
 `
 
 // startDovecot starts a Dovecot that does nothing but check passwords for Postfix.
-func startDovecot(dir string) (*process, error) {
+func startDovecot(dir string) (*Process, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "run"), 0o755); err != nil {
 		return nil, err
 	}
@@ -52,25 +50,25 @@ func startDovecot(dir string) (*process, error) {
 	if err := os.WriteFile(conf, fmt.Appendf(nil, dovecotConf, dir), 0o644); err != nil {
 		return nil, err
 	}
-	users := fmt.Sprintf("%s:{PLAIN}%s\n", loginOrg, password)
+	users := fmt.Sprintf("%s:{PLAIN}%s\n", Login, password)
 	if err := os.WriteFile(filepath.Join(dir, "users"), []byte(users), 0o644); err != nil {
 		return nil, err
 	}
-	p, err := startProcess("dovecot", exec.Command("dovecot", "-F", "-c", conf))
+	p, err := StartProcess("dovecot", exec.Command("dovecot", "-F", "-c", conf))
 	if err != nil {
 		return nil, err
 	}
-	up := poll(20*time.Second, func() bool {
+	up := Poll(20*time.Second, func() bool {
 		conn, err := net.Dial("unix", filepath.Join(dir, "auth"))
 		if err == nil {
 			_ = conn.Close()
 		}
-		return err == nil || p.ended()
+		return err == nil || p.Ended()
 	})
-	if !up || p.ended() {
+	if !up || p.Ended() {
 		said, _ := os.ReadFile(filepath.Join(dir, "log"))
-		p.stop(syscall.SIGTERM, 5*time.Second)
-		return nil, fmt.Errorf("dovecot does not start: %s%s", p.log, said)
+		p.Stop(syscall.SIGTERM, 5*time.Second)
+		return nil, fmt.Errorf("dovecot does not start: %s%s", p.Log, said)
 	}
 	return p, nil
 }

@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"bufio"
@@ -14,37 +12,37 @@ import (
 	"time"
 )
 
-// sink is the host that Postfix delivers everything to. It keeps each message
+// Sink is the host that Postfix delivers everything to. It keeps each message
 // byte for byte, with its envelope.
-type sink struct {
+type Sink struct {
 	listener net.Listener
 	sessions sync.WaitGroup
 
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
-	messages []delivery
+	messages []Delivery
 }
 
-// delivery is one message as it left Postfix.
-type delivery struct {
-	sender     string
+// Delivery is one message as it left Postfix.
+type Delivery struct {
+	Sender     string
 	recipients []string
-	data       []byte // without dot-stuffing, CRLF at line ends
+	Data       []byte // without dot-stuffing, CRLF at line ends
 }
 
-func startSink() (*sink, error) {
+func startSink() (*Sink, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start sink: %w", err)
 	}
-	s := &sink{listener: listener, conns: map[net.Conn]bool{}}
+	s := &Sink{listener: listener, conns: map[net.Conn]bool{}}
 	s.sessions.Go(s.accept)
 	return s, nil
 }
 
-func (s *sink) addr() *net.TCPAddr { return s.listener.Addr().(*net.TCPAddr) }
+func (s *Sink) addr() *net.TCPAddr { return s.listener.Addr().(*net.TCPAddr) }
 
-func (s *sink) close() {
+func (s *Sink) close() {
 	_ = s.listener.Close()
 	s.mu.Lock()
 	for conn := range s.conns {
@@ -54,7 +52,7 @@ func (s *sink) close() {
 	s.sessions.Wait()
 }
 
-func (s *sink) accept() {
+func (s *Sink) accept() {
 	for {
 		conn, err := s.listener.Accept()
 		if err != nil {
@@ -75,14 +73,14 @@ func (s *sink) accept() {
 
 // serve speaks as much SMTP (RFC 5321) as Postfix's client needs. It offers
 // 8BITMIME and SMTPUTF8, so that nothing is converted on the way.
-func (s *sink) serve(conn net.Conn) {
+func (s *Sink) serve(conn net.Conn) {
 	in := bufio.NewReader(conn)
 	say := func(line string) bool {
 		_, err := conn.Write([]byte(line + "\r\n"))
 		return err == nil
 	}
 	ok := say("220 sink.test ESMTP")
-	var now delivery
+	var now Delivery
 	for ok {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -92,7 +90,7 @@ func (s *sink) serve(conn net.Conn) {
 		verb, rest, _ := strings.Cut(line, ":")
 		switch verb = strings.ToUpper(verb); {
 		case verb == "MAIL FROM":
-			now = delivery{sender: angle(rest)}
+			now = Delivery{Sender: angle(rest)}
 			ok = say("250 2.1.0 ok")
 		case verb == "RCPT TO":
 			if strings.HasPrefix(angle(rest), "nobody") {
@@ -105,7 +103,7 @@ func (s *sink) serve(conn net.Conn) {
 			if !say("354 go on") {
 				return
 			}
-			if now.data, err = readData(in); err != nil {
+			if now.Data, err = readData(in); err != nil {
 				return
 			}
 			s.mu.Lock()
@@ -118,7 +116,7 @@ func (s *sink) serve(conn net.Conn) {
 			say("221 2.0.0 bye")
 			return
 		case verb == "RSET":
-			now = delivery{}
+			now = Delivery{}
 			ok = say("250 2.0.0 ok")
 		default:
 			ok = say("500 5.5.2 what?")
@@ -153,11 +151,11 @@ func readData(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// find returns the deliveries to a recipient.
-func (s *sink) find(recipient string) []delivery {
+// Find returns the deliveries to a recipient.
+func (s *Sink) Find(recipient string) []Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []delivery
+	var found []Delivery
 	for _, d := range s.messages {
 		for _, r := range d.recipients {
 			if strings.EqualFold(r, recipient) {
@@ -168,12 +166,12 @@ func (s *sink) find(recipient string) []delivery {
 	return found
 }
 
-// wait returns the one delivery to a recipient as soon as it is there.
-func (s *sink) wait(t *testing.T, recipient string) delivery {
+// Wait returns the one delivery to a recipient as soon as it is there.
+func (s *Sink) Wait(t *testing.T, recipient string) Delivery {
 	t.Helper()
-	var found []delivery
-	eventually(t, 30*time.Second, "delivered to "+recipient, func() bool {
-		found = s.find(recipient)
+	var found []Delivery
+	Eventually(t, 30*time.Second, "delivered to "+recipient, func() bool {
+		found = s.Find(recipient)
 		return len(found) > 0
 	})
 	if len(found) > 1 {

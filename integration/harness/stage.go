@@ -1,6 +1,4 @@
-//go:build integration
-
-package integration_test
+package harness
 
 import (
 	"errors"
@@ -14,33 +12,34 @@ import (
 	"time"
 )
 
-// stage is what the tests share: one Postfix with its Dovecot, one sink behind
+// Stage is what the tests share: one Postfix with its Dovecot, one sink behind
 // it, and the dkimd binary.
-type stage struct {
+type Stage struct {
 	once    sync.Once
 	missing string // what keeps the tests from running here
 	err     error
 
 	dir     string
-	sink    *sink
-	postfix *postfix
-	dovecot *process
+	Sink    *Sink
+	Postfix *Postfix
+	dovecot *Process
 }
 
-var shared stage
+var shared Stage
 
-func TestMain(m *testing.M) {
+// Main runs the tests of a package and takes down whatever they set up.
+func Main(m *testing.M) {
 	defer shared.close()
 	m.Run()
 }
 
-// onStage sets the stage at its first use, and skips where it cannot be set.
-func onStage(t *testing.T) *stage {
+// OnStage sets the stage at its first use, and skips where it cannot be set.
+func OnStage(t *testing.T) *Stage {
 	t.Helper()
-	need(t, "postfix", "dovecot")
+	Need(t, "postfix", "dovecot")
 	shared.once.Do(shared.set)
 	if shared.missing != "" {
-		missing(t, shared.missing)
+		SkipOrFail(t, shared.missing)
 	}
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -48,7 +47,7 @@ func onStage(t *testing.T) *stage {
 	return &shared
 }
 
-func (s *stage) set() {
+func (s *Stage) set() {
 	if os.Geteuid() != 0 {
 		s.missing = "Postfix must be started by root"
 		return
@@ -60,10 +59,10 @@ func (s *stage) set() {
 		if err := traversable(s.dir); err != nil {
 			return err
 		}
-		if s.sink, err = startSink(); err != nil {
+		if s.Sink, err = startSink(); err != nil {
 			return err
 		}
-		if s.postfix, err = startPostfix(s.dir, s.sink.addr().Port); err != nil {
+		if s.Postfix, err = startPostfix(s.dir, s.Sink.addr().Port); err != nil {
 			return err
 		}
 		s.dovecot, err = startDovecot(filepath.Join(s.dir, "dovecot"))
@@ -89,15 +88,15 @@ func traversable(dir string) error {
 	return nil
 }
 
-func (s *stage) close() {
-	if s.postfix != nil {
-		s.postfix.close()
+func (s *Stage) close() {
+	if s.Postfix != nil {
+		s.Postfix.close()
 	}
 	if s.dovecot != nil {
-		s.dovecot.stop(syscall.SIGTERM, 5*time.Second)
+		s.dovecot.Stop(syscall.SIGTERM, 5*time.Second)
 	}
-	if s.sink != nil {
-		s.sink.close()
+	if s.Sink != nil {
+		s.Sink.close()
 	}
 	if s.dir != "" && os.Getenv("DKIMD_KEEP") == "" {
 		_ = os.RemoveAll(s.dir)
@@ -112,13 +111,33 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(shared.dir, "dkimd")
 	args := []string{"build", "-o", path}
-	if raceEnabled {
+	if RaceEnabled {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "./cmd/dkimd")...)
-	cmd.Dir = ".."
+	cmd.Dir = Repository("")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", errors.Join(fmt.Errorf("build dkimd: %w", err), errors.New(string(out)))
 	}
 	return path, nil
 })
+
+// Repository is where a file of the repository is, whichever package is being tested.
+func Repository(name string) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return filepath.Join(dir, name)
+		}
+		if dir == "/" {
+			panic("the tests do not run in the repository")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// testdata is where a file of the harness itself is.
+func testdata(name string) string { return Repository("integration/harness/testdata/" + name) }
