@@ -13,7 +13,7 @@ import (
 )
 
 // A message of ours sent over an open connection; what Postfix answers.
-func sendOver(w *harness.World, s *harness.Session, to string) harness.Reply {
+func sendOver(s *harness.Session, to string) harness.Reply {
 	s.T.Helper()
 	if r := s.Command("MAIL FROM:<alice@ours.test>"); r.Code != 250 {
 		return r
@@ -39,7 +39,7 @@ func TestKilledDaemonLeavesMailToTheDefaultAction(t *testing.T) {
 			w := harness.NewWorld(t, harness.Settings{})
 			open := harness.Dial(t, test.port(w.Lane))
 			first := harness.Unique("crash") + "@elsewhere.test"
-			if got := sendOver(w, open, first); got.Code != 250 {
+			if got := sendOver(open, first); got.Code != 250 {
 				t.Fatal(got)
 			}
 			w.Kill(t)
@@ -48,7 +48,7 @@ func TestKilledDaemonLeavesMailToTheDefaultAction(t *testing.T) {
 				"a new connection":    func() *harness.Session { return harness.Dial(t, test.port(w.Lane)) },
 			} {
 				to := harness.Unique("crash") + "@elsewhere.test"
-				got := sendOver(w, client(), to)
+				got := sendOver(client(), to)
 				if !strings.HasPrefix(got.String(), test.want) {
 					t.Errorf("on %s: %q, want %q", what, got, test.want)
 				}
@@ -75,7 +75,7 @@ func TestStartAfterAKillFindsNothingInItsWay(t *testing.T) {
 	}
 	w.Start(t)
 	to := harness.Unique("restart") + "@elsewhere.test"
-	if got := sendOver(w, harness.Dial(t, w.Outside), to); got.Code != 250 {
+	if got := sendOver(harness.Dial(t, w.Outside), to); got.Code != 250 {
 		t.Fatal(got)
 	}
 	checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
@@ -90,7 +90,7 @@ func TestStartAfterAKillFindsNothingInItsWay(t *testing.T) {
 	if err != nil || code != 2 || !strings.Contains(second.Log.String(), path) {
 		t.Errorf("a second dkimd on the same socket: exit code %d, %v, says %q; want 2 and the socket named", code, err, second.Log)
 	}
-	if got := sendOver(w, harness.Dial(t, w.Outside), harness.Unique("restart")+"@elsewhere.test"); got.Code != 250 {
+	if got := sendOver(harness.Dial(t, w.Outside), harness.Unique("restart")+"@elsewhere.test"); got.Code != 250 {
 		t.Errorf("the first dkimd, after it: %s", got)
 	}
 }

@@ -111,7 +111,7 @@ func TestSendmailLeavesMailOfADeadFilterToItsFlag(t *testing.T) {
 			w := harness.NewSendmailWorld(t, harness.SendmailSettings{FilterFlag: test.flag})
 			open := w.Dial(t, harness.SendmailInside)
 			first := harness.Unique("killed") + "@elsewhere.test"
-			if got := sendOver(w.World, open, first); got.Code != 250 {
+			if got := sendOver(open, first); got.Code != 250 {
 				t.Fatal(got)
 			}
 			middle := harness.Unique("killed") + "@elsewhere.test"
@@ -131,7 +131,7 @@ func TestSendmailLeavesMailOfADeadFilterToItsFlag(t *testing.T) {
 			}
 			checkUnsigned(t, w, "in the middle of a message", middle, answer, test.middle)
 			to := harness.Unique("killed") + "@elsewhere.test"
-			checkUnsigned(t, w, "on a connection that was open", to, sendOver(w.World, open, to), test.open)
+			checkUnsigned(t, w, "on a connection that was open", to, sendOver(open, to), test.open)
 			to = harness.Unique("killed") + "@elsewhere.test"
 			checkUnsigned(t, w, "on a new connection", to, sendAnew(t, w, to), test.fresh)
 			if got := harness.FieldValues(w.Stage.Sink.Wait(t, first).Data, "DKIM-Signature"); len(got) != 2 {
@@ -158,7 +158,7 @@ func sendAnew(t *testing.T, w *harness.SendmailWorld, to string) harness.Reply {
 		return greeting
 	}
 	s.Want(250, "EHLO client.test")
-	return sendOver(w.World, s, to)
+	return sendOver(s, to)
 }
 
 // checkUnsigned tests what became of a message that dkimd had no say in.

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/integration/harness"
+
 	"dkimd/internal/milter/client"
 	"dkimd/internal/resolver/dnstest"
 )
@@ -37,11 +39,7 @@ func startOpenDKIM(t *testing.T, conf string) *openDKIM {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	server, err := dnstest.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
+	server := harness.StartDNS(t)
 	unbound := "server:\n do-not-query-localhost: no\n module-config: \"iterator\"\n local-zone: \"test.\" nodefault\n" +
 		"forward-zone:\n name: \".\"\n forward-addr: " + strings.Replace(server.Addr(), ":", "@", 1) + "\n"
 	socket := filepath.Join(dir, "s")
@@ -81,23 +79,18 @@ const skip = 0x400
 
 func dial(t *testing.T, socket string) *client.Session {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			session, err := client.New(conn, client.Options{MTA: client.Postfix, Version: 6, Actions: client.AllActions, Protocol: client.AllProtocol &^ skip})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return session
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("OpenDKIM does not listen")
-		}
+	if !harness.Poll(20*time.Second, func() bool { return harness.Accepts("unix", socket) }) {
+		t.Fatal("OpenDKIM does not listen")
 	}
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := client.New(conn, client.Options{MTA: client.Postfix, Version: 6, Actions: client.AllActions, Protocol: client.AllProtocol &^ skip})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session
 }
 
 func startOpenDKIMVerifier(t *testing.T) *openDKIM {

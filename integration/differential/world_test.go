@@ -10,12 +10,15 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // seed makes a run repeatable: the messages and their damage, not the keys.
@@ -41,10 +44,7 @@ func need(t *testing.T, name string, args ...string) {
 	if err == nil {
 		return
 	}
-	if os.Getenv("DKIMD_REQUIRE_ALL") != "" {
-		t.Fatalf("%s is required: %v\n%s; run scripts/install-test-deps", name, err, out)
-	}
-	t.Skipf("%s cannot be run: %v; run scripts/install-test-deps", name, err)
+	harness.SkipOrFail(t, fmt.Sprintf("%s cannot be run: %v\n%s; run scripts/install-test-deps", name, err, out))
 }
 
 // A key that signs for every domain under its own selectors.

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,13 +130,7 @@ func (w *World) Start(t *testing.T) {
 	}
 	w.Daemon = d
 	network, address := Address(w.Milter)
-	up := Poll(20*time.Second, func() bool {
-		conn, err := net.Dial(network, address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil || d.Ended()
-	})
+	up := Poll(20*time.Second, func() bool { return Accepts(network, address) || d.Ended() })
 	if !up || d.Ended() {
 		d.Stop(syscall.SIGKILL, 0)
 		t.Fatalf("dkimd does not start:\n%s", d.Log)

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,13 +57,7 @@ func startDovecot(dir string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	up := Poll(20*time.Second, func() bool {
-		conn, err := net.Dial("unix", filepath.Join(dir, "auth"))
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil || p.Ended()
-	})
+	up := Poll(20*time.Second, func() bool { return Accepts("unix", filepath.Join(dir, "auth")) || p.Ended() })
 	if !up || p.Ended() {
 		said, _ := os.ReadFile(filepath.Join(dir, "log"))
 		p.Stop(syscall.SIGTERM, 5*time.Second)

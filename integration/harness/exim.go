@@ -2,7 +2,6 @@ package harness
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -213,13 +212,7 @@ directory = %q
 			}
 		}
 	})
-	if up := Poll(20*time.Second, func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", e.port))
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil || e.exim.Ended()
-	}); !up || e.exim.Ended() {
+	if up := Poll(20*time.Second, func() bool { return Accepts("tcp", fmt.Sprintf("127.0.0.1:%d", e.port)) || e.exim.Ended() }); !up || e.exim.Ended() {
 		t.Fatalf("exim does not start: %s", e.exim.Log)
 	}
 	return e
@@ -270,18 +263,7 @@ func (e *EximWorld) mainLog() string { return e.read("log/mainlog") }
 // WaitLog waits for a line in Exim's log that has all of these words.
 func (e *EximWorld) WaitLog(t *testing.T, words ...string) {
 	t.Helper()
-	Eventually(t, 20*time.Second, fmt.Sprintf("in Exim's log: %q", words), func() bool {
-		for line := range strings.Lines(e.mainLog()) {
-			all := true
-			for _, w := range words {
-				all = all && strings.Contains(line, w)
-			}
-			if all {
-				return true
-			}
-		}
-		return false
-	})
+	Eventually(t, 20*time.Second, fmt.Sprintf("in Exim's log: %q", words), func() bool { return HasLine(e.mainLog(), words...) })
 }
 
 // Run runs this Exim as a command.

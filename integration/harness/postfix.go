@@ -48,9 +48,9 @@ type Lane struct {
 type LaneKind uint8
 
 const (
-	OverTCP   LaneKind = iota
-	OverUnix           // through a unix socket
-	WithLocal          // over TCP, and the one lane to which local submissions go, too
+	OverTCP   LaneKind = iota // over TCP
+	OverUnix                  // through a unix socket
+	WithLocal                 // over TCP, and the one lane to which local submissions go, too
 )
 
 // laneCounts is how many tests can use Postfix at a time.
@@ -249,18 +249,7 @@ func (p *Postfix) MailLog() string {
 // WaitLog waits for a line in Postfix's log that has all of these words.
 func (p *Postfix) WaitLog(t *testing.T, words ...string) {
 	t.Helper()
-	Eventually(t, 20*time.Second, fmt.Sprintf("in Postfix's log: %q", words), func() bool {
-		for line := range strings.Lines(p.MailLog()) {
-			all := true
-			for _, w := range words {
-				all = all && strings.Contains(line, w)
-			}
-			if all {
-				return true
-			}
-		}
-		return false
-	})
+	Eventually(t, 20*time.Second, fmt.Sprintf("in Postfix's log: %q", words), func() bool { return HasLine(p.MailLog(), words...) })
 }
 
 // TakeLane reserves a lane until the test ends.

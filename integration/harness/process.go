@@ -3,8 +3,10 @@ package harness
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,6 +163,25 @@ func Eventually(t *testing.T, limit time.Duration, what string, holds func() boo
 	if !Poll(limit, holds) {
 		t.Fatalf("after %s still not: %s", limit, what)
 	}
+}
+
+// Accepts reports whether somebody takes connections at an address.
+func Accepts(network, address string) bool {
+	conn, err := net.Dial(network, address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
+// HasLine reports whether one line of a log has all of these words.
+func HasLine(log string, words ...string) bool {
+	for line := range strings.Lines(log) {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // Poll asks again and again until a condition holds or the limit is reached.

@@ -226,13 +226,7 @@ func (w *SendmailWorld) serve(t *testing.T) {
 			t.Logf("sendmail said:\n%s\n%s", w.sendmail.Log, w.syslog)
 		}
 	})
-	if up := Poll(20*time.Second, func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", w.Originating))
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil || w.sendmail.Ended()
-	}); !up || w.sendmail.Ended() {
+	if up := Poll(20*time.Second, func() bool { return Accepts("tcp", fmt.Sprintf("127.0.0.1:%d", w.Originating)) || w.sendmail.Ended() }); !up || w.sendmail.Ended() {
 		t.Fatalf("sendmail does not start: %s%s", w.sendmail.Log, w.syslog)
 	}
 }
@@ -253,18 +247,7 @@ func (w *SendmailWorld) Dial(t *testing.T, from string) *Session {
 // WaitSyslog waits for a line in Sendmail's log that has all of these words.
 func (w *SendmailWorld) WaitSyslog(t *testing.T, words ...string) {
 	t.Helper()
-	Eventually(t, WaitLimit, fmt.Sprintf("in Sendmail's log: %q", words), func() bool {
-		for line := range strings.Lines(w.syslog.String()) {
-			all := true
-			for _, word := range words {
-				all = all && strings.Contains(line, word)
-			}
-			if all {
-				return true
-			}
-		}
-		return false
-	})
+	Eventually(t, WaitLimit, fmt.Sprintf("in Sendmail's log: %q", words), func() bool { return HasLine(w.syslog.String(), words...) })
 }
 
 // Submit hands in a message as local programs do, with sendmail -t.

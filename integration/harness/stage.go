@@ -53,10 +53,7 @@ func (s *Stage) set() {
 		return
 	}
 	s.err = func() (err error) {
-		if s.dir, err = os.MkdirTemp("", "dkimd-"); err != nil {
-			return err
-		}
-		if err := traversable(s.dir); err != nil {
+		if s.dir, err = ownDir(); err != nil {
 			return err
 		}
 		if s.Sink, err = startSink(); err != nil {
@@ -98,10 +95,21 @@ func (s *Stage) close() {
 	if s.Sink != nil {
 		s.Sink.close()
 	}
-	if s.dir != "" && os.Getenv("DKIMD_KEEP") == "" {
-		_ = os.RemoveAll(s.dir)
+	if os.Getenv("DKIMD_KEEP") == "" {
+		if dir, _ := ownDir(); dir != "" {
+			_ = os.RemoveAll(dir)
+		}
 	}
 }
+
+// ownDir is the directory of this run.
+var ownDir = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "dkimd-")
+	if err != nil {
+		return "", err
+	}
+	return dir, traversable(dir)
+})
 
 // builtBinary builds dkimd once; under the race detector if the tests are, too.
 // DKIMD_BINARY names one to be tested as it is.
@@ -109,7 +117,11 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("DKIMD_BINARY"); path != "" {
 		return path, nil
 	}
-	path := filepath.Join(shared.dir, "dkimd")
+	dir, err := ownDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "dkimd")
 	args := []string{"build", "-o", path}
 	if RaceEnabled {
 		args = append(args, "-race")

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // wallClock is the wall clock of one other process, and of no one else. See the
@@ -124,7 +126,7 @@ func stopped(pid int, do func(inside func(low, high int64) bool) error) error {
 		return err
 	}
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
-	if !poll(5*time.Second, func() bool { return standsStill(pid) }) {
+	if !harness.Poll(5*time.Second, func() bool { return standsStill(pid) }) {
 		return fmt.Errorf("process %d does not stop", pid)
 	}
 	return do(func(low, high int64) bool {
@@ -162,17 +164,4 @@ func tasks(pid int, file string) []string {
 		}
 	}
 	return texts
-}
-
-// poll waits until something is so, and reports false when it takes longer than limit.
-func poll(limit time.Duration, so func() bool) bool {
-	for end := time.Now().Add(limit); ; {
-		if so() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-		<-time.After(10 * time.Millisecond)
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,32 +58,11 @@ func startDaemon(t *testing.T, binary, config string, sockets ...string) *daemon
 		if strings.HasPrefix(socket, "/") {
 			network = "unix"
 		}
-		if !poll(20*time.Second, func() bool {
-			conn, err := net.Dial(network, socket)
-			if err == nil {
-				_ = conn.Close()
-			}
-			return err == nil || d.ended()
-		}) || d.ended() {
+		if !harness.Poll(20*time.Second, func() bool { return harness.Accepts(network, socket) || d.ended() }) || d.ended() {
 			t.Fatalf("dkimd does not start:\n%s", d.log.tail())
 		}
 	}
 	return d
-}
-
-// dkimdBinary is dkimd: the one that DKIMD_BINARY names, else a new one.
-func dkimdBinary(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("DKIMD_BINARY"); path != "" {
-		return path
-	}
-	path := filepath.Join(t.TempDir(), "dkimd")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/dkimd")
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build dkimd: %v\n%s", err, out)
-	}
-	return path
 }
 
 func (d *daemon) pid() int { return d.cmd.Process.Pid }
@@ -222,7 +202,7 @@ func (u usage) String() string {
 func (d *daemon) usage(metrics string) (usage, error) {
 	var u usage
 	rest := 0
-	poll(30*time.Second, func() bool {
+	harness.Poll(30*time.Second, func() bool {
 		now := d.descriptors()
 		if rest++; now != u.descriptors {
 			u.descriptors, rest = now, 0

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 const (
@@ -117,7 +119,7 @@ func (w *world) fillCache(t *testing.T) {
 func (w *world) rest(t *testing.T, log *logReader) usage {
 	t.Helper()
 	owed, same := -1, 0
-	poll(20*time.Second, func() bool {
+	harness.Poll(20*time.Second, func() bool {
 		log.read()
 		if now := w.ledger.owed(); now != owed {
 			owed, same = now, 0

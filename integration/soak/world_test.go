@@ -21,6 +21,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"dkimd/integration/harness"
 )
 
 // rotations is how many keys rotating.test has, one at a time.
@@ -63,7 +65,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	w := &world{
-		dir: dir, binary: dkimdBinary(t), tcp: freeAddress(t), seed: seed, began: time.Now(), keys: map[string]crypto.Signer{}, records: map[string]string{}, kinds: kinds(), ledger: newLedger(),
+		dir: dir, binary: harness.Binary(t), tcp: fmt.Sprintf("127.0.0.1:%d", harness.FreePort()), seed: seed, began: time.Now(), keys: map[string]crypto.Signer{}, records: map[string]string{}, kinds: kinds(), ledger: newLedger(),
 		rules: startingWith(0), clocks: startingWith(time.Duration(0)), dnsFails: startingWith(false), short: startingWith(false),
 	}
 	for _, sub := range []string{"keys", "rules", "log"} {
@@ -138,17 +140,6 @@ output = "%[1]s/log/log"
 		text += fmt.Sprintf("[metrics]\nlisten = [%q]\n", "unix:"+w.metrics)
 	}
 	return text
-}
-
-// freeAddress is an address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 // reply is that of the rule for gmail.com.
