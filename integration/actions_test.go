@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"dkimd/integration/harness"
+	"dkimd/internal/message"
 )
 
 // unsignedRule does something to mail without signature.
@@ -117,5 +118,50 @@ func TestMonitorModeDeliversAndRecords(t *testing.T) {
 	}
 	if p := r.Policy[0]; p.Mode != "monitor" || p.Action != "reject" || p.Rule != "unsigned" {
 		t.Errorf("decision %+v; want what would have happened", p)
+	}
+}
+
+// dkimd keeps 10,000 recipients and counts the others. Those it does not know do not help a
+// message to a rule that accepts it, nor past one that stops it. Postfix shows each to dkimd.
+func TestRulesForRecipientsMeetMoreThanAreKept(t *testing.T) {
+	t.Parallel()
+	w := harness.NewWorld(t, harness.Settings{Rules: map[string]string{"theirs.example": `mode = "enforce"
+[[rule]]
+name = "let in"
+recipients = ["@elsewhere.test"]
+action = "accept"
+[[rule]]
+name = "keep out"
+recipients = ["@strict.test"]
+action = "reject"
+reply = "550 5.7.20 strict"
+[[rule]]
+name = "the rest"
+result = "none"
+action = "reject"
+reply = "550 5.7.20 the rest"
+`}})
+	for _, test := range []struct {
+		domain     string
+		recipients int
+		want       string
+	}{
+		{"elsewhere.test", 1, "250 "},
+		{"elsewhere.test", message.MaxRecipients + 1, "550 5.7.20 the rest"},
+		{"strict.test", message.MaxRecipients + 1, "550 5.7.20 strict"},
+	} {
+		sender := harness.Unique("crowd") + "@theirs.example"
+		c := harness.Dial(t, w.Outside).As("mail.theirs.example", "203.0.113.9")
+		c.Want(250, "MAIL FROM:<%s>", sender)
+		for i := range test.recipients {
+			c.Want(250, "RCPT TO:<reader%d@%s>", i, test.domain)
+		}
+		got := c.Data(harness.NewMail("bob@theirs.example", "a crowd").Bytes())
+		if !strings.HasPrefix(got.String(), test.want) {
+			t.Errorf("%d recipients at %s: Postfix answers %q; want %q", test.recipients, test.domain, got, test.want)
+		}
+		if r := w.Daemon.Stream.From(t, sender); r.Recipients != test.recipients {
+			t.Errorf("the record has %d recipients, want %d", r.Recipients, test.recipients)
+		}
 	}
 }

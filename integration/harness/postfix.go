@@ -47,6 +47,7 @@ type Lane struct {
 // LaneKind tells lanes apart by how Postfix reaches the milter.
 type LaneKind uint8
 
+// The kinds of lanes.
 const (
 	OverTCP   LaneKind = iota // over TCP
 	OverUnix                  // through a unix socket
@@ -89,6 +90,7 @@ smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access inline:{{` + RefusedRecipient + ` = 550 5.1.1 no such user}}, permit
 smtpd_client_connection_count_limit = 0
 smtpd_error_sleep_time = 0
+smtpd_recipient_limit = 20000
 in_flow_delay = 0
 message_size_limit = 67108864
 header_size_limit = 4194304
