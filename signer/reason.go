@@ -7,13 +7,13 @@ import (
 	"dkimd/internal/dkim"
 )
 
-// Reason says why a message is not signed.
+// Reason says why a message is signed, or is not.
 type Reason struct {
-	Code string // one of the codes below; empty: it is signed
+	Code string // to search and to count for: one of the codes below, or of those of the pipeline
 	Text string // for an administrator; text from the message in it is quoted
 }
 
-// The codes of a Reason.
+// The codes of a Reason why a message of ours is not signed.
 const (
 	MultipleFrom   = "multiple_from"
 	FromMissing    = "from_missing"

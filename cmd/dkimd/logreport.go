@@ -84,7 +84,7 @@ func (p *painter) details(e *events.Event) {
 	row("mail from", "<"+e.Sender+">")
 	row("from", strings.Join(e.From, ", "))
 	row("size", joined(plural(int(e.Bytes), "byte"), plural(e.Recipients, "recipient")))
-	row("why", e.Reason)
+	row("why", e.Why())
 	for _, s := range e.Signed {
 		row("signed", joined("d="+s.Domain, "s="+s.Selector, "a="+s.Algorithm))
 	}

@@ -48,7 +48,7 @@ is written all the same), 2 something to mend first.`,
 				return fmt.Errorf("write the message: %w", err)
 			}
 			if len(event.Signed) == 0 {
-				fmt.Fprintf(std.err, "dkimd: not signed: %s\n", event.Reason)
+				fmt.Fprintf(std.err, "dkimd: not signed: %s\n", event.Why())
 				return errQuiet
 			}
 			for _, w := range event.Warnings {

@@ -12,6 +12,7 @@ import (
 type Record struct {
 	ID         string   `json:"id"`
 	Mode       string   `json:"mode"`
+	ReasonCode string   `json:"reason_code"`
 	Reason     string   `json:"reason"`
 	Client     string   `json:"client"`
 	Auth       string   `json:"auth"`

@@ -36,8 +36,9 @@ type Event struct {
 	MessageID  string        `json:"message_id"` // the Message-ID field's value
 	Front      string        `json:"front"`      // milter, exim, command
 	Mode       string        `json:"mode"`
-	Reason     string        `json:"reason"` // why it was not signed, or not verified
-	Client     string        `json:"client"` // address, "local" or "unreadable"
+	ReasonCode string        `json:"reason_code"` // of a closed set
+	Reason     string        `json:"reason"`      // why it was signed, was not, or was verified instead
+	Client     string        `json:"client"`      // address, "local" or "unreadable"
 	Helo       string        `json:"helo"`
 	Auth       string        `json:"auth"`   // login name
 	Sender     string        `json:"sender"` // MAIL FROM; empty: the null sender
@@ -113,6 +114,14 @@ const (
 	CodeVersion                    // v= is not 1
 	CodeSkipped                    // not looked at: over the limit
 )
+
+// Why is the reason with its code, as people read it.
+func (e *Event) Why() string {
+	if e.ReasonCode == "" {
+		return e.Reason
+	}
+	return e.ReasonCode + ": " + e.Reason
+}
 
 // rule is the decision that the verdict comes from, if one does.
 func (e *Event) rule() *Decision {

@@ -189,7 +189,7 @@ func (w *textWriter) eximAction(e *Event) {
 	w.buf = appendToken(w.buf, e.Mode)
 	if e.Reason != "" {
 		w.buf = append(w.buf, ", "...)
-		w.buf = appendWords(w.buf, e.Reason)
+		w.buf = appendWords(w.buf, e.Why())
 	}
 	if rule != nil {
 		w.buf = append(w.buf, ", rule "...)

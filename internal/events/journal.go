@@ -49,6 +49,7 @@ func journalFormat(message func([]byte, *Event) []byte) func([]byte, *Event) []b
 			{"MESSAGE_ID", e.MessageID},
 			{"FRONT", e.Front},
 			{"MODE", e.Mode},
+			{"REASON_CODE", e.ReasonCode},
 			{"REASON", e.Reason},
 			{"CLIENT", e.Client},
 			{"HELO", e.Helo},

@@ -51,7 +51,7 @@ func TestJournalEntry(t *testing.T) {
 	r := receive(t, filepath.Join(t.TempDir(), "socket"))
 	cfg := events.Config{Outputs: []string{"journal"}, Journal: r.path}
 	ours := signed()
-	ours.Error, ours.Reason = "half a fault", "local"
+	ours.Error = "half a fault"
 	got := messages(t, cfg, r, sample(), ours)
 	if len(got) != 2 {
 		t.Fatalf("%d entries", len(got))
@@ -67,7 +67,7 @@ func TestJournalEntry(t *testing.T) {
 		"DKIMD_RULES_FILE": {"esp.example.toml", "gmail.com.toml"}, "DKIMD_RULE": {"try", "gmail must be signed"},
 	}, {
 		"MESSAGE": {untimed(ours)}, "PRIORITY": {"3"}, "SYSLOG_IDENTIFIER": {"dkimd"}, "SYSLOG_FACILITY": {"2"},
-		"DKIMD_ID": {"4Abc"}, "DKIMD_FRONT": {"milter"}, "DKIMD_MODE": {"sign"}, "DKIMD_REASON": {"local"}, "DKIMD_CLIENT": {"local"}, "DKIMD_AUTH": {"bob"},
+		"DKIMD_ID": {"4Abc"}, "DKIMD_FRONT": {"milter"}, "DKIMD_MODE": {"sign"}, "DKIMD_REASON_CODE": {"local"}, "DKIMD_REASON": {"submitted on this host"}, "DKIMD_CLIENT": {"local"}, "DKIMD_AUTH": {"bob"},
 		"DKIMD_SENDER": {"bob@example.org"}, "DKIMD_VERDICT": {"accept"}, "DKIMD_ERROR": {"half a fault"}, "DKIMD_FROM": {"bob@example.org"},
 		"DKIMD_SIGNED": {"example.org", "example.org"},
 	}}

@@ -18,6 +18,7 @@ func appendJSON(dst []byte, e *Event) []byte {
 	w.text(`,"message_id":`, e.MessageID)
 	w.text(`,"front":`, e.Front)
 	w.text(`,"mode":`, e.Mode)
+	w.text(`,"reason_code":`, e.ReasonCode)
 	w.text(`,"reason":`, e.Reason)
 	w.text(`,"client":`, e.Client)
 	w.text(`,"helo":`, e.Helo)

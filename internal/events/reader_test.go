@@ -74,7 +74,7 @@ func TestSummaryCounts(t *testing.T) {
 	t.Parallel()
 	var s events.Summary
 	unsigned := signed()
-	unsigned.Mode, unsigned.Reason, unsigned.Signed = events.ModeUnsigned, "no_key: no key for example.org", nil
+	unsigned.Mode, unsigned.ReasonCode, unsigned.Reason, unsigned.Signed = events.ModeUnsigned, "no_key", "no key for example.org", nil
 	none := sample()
 	none.Signatures, none.Policy, none.Verdict, none.From, none.Sender = nil, nil, "accept", nil, ""
 	for _, e := range []*events.Event{sample(), sample(), signed(), unsigned, none} {

@@ -93,7 +93,7 @@ func (s *Summary) Add(e *Event) {
 		s.Results.count("none", "", "")
 	}
 	if e.Mode == ModeUnsigned || e.Mode == ModeAborted || e.Error != "" {
-		s.Reasons.count(e.Mode, cmp.Or(e.Error, e.Reason, "(no reason given)"), e.Verdict)
+		s.Reasons.count(e.Mode, cmp.Or(e.Error, e.Why(), "(no reason given)"), e.Verdict)
 	}
 	for i := range e.Policy {
 		d := &e.Policy[i]

@@ -31,7 +31,7 @@ func appendTextLine(dst []byte, e *Event, listBytes int) []byte {
 	w.some("message_id=", e.MessageID)
 	if e.Reason != "" {
 		w.clause("reason: ")
-		w.buf = appendWords(w.buf, e.Reason)
+		w.buf = appendWords(w.buf, e.Why())
 	}
 	w.signatures(e)
 	w.policy(e)

@@ -41,6 +41,7 @@ func sample() *events.Event {
 func signed() *events.Event {
 	return &events.Event{
 		Time: time.Date(2026, 11, 23, 14, 0, 0, 0, time.UTC), ID: "4Abc", Front: "milter", Mode: events.ModeSign,
+		ReasonCode: "local", Reason: "submitted on this host",
 		Client: "local", Auth: "bob", Sender: "bob@example.org", From: []string{"bob@example.org"}, Recipients: 1, Bytes: 10,
 		Signed: []events.Signed{
 			{Domain: "example.org", Selector: "r", Algorithm: "rsa-sha256"},
@@ -79,7 +80,7 @@ func hostile() map[string]string {
 // poisoned has a value in every text that a stranger can influence.
 func poisoned(s string) *events.Event {
 	e := sample()
-	e.ID, e.MessageID, e.Front, e.Mode, e.Reason, e.Client, e.Helo, e.Auth, e.Sender = s, s, s, s, s, s, s, s, s
+	e.ID, e.MessageID, e.Front, e.Mode, e.ReasonCode, e.Reason, e.Client, e.Helo, e.Auth, e.Sender = s, s, s, s, s, s, s, s, s, s
 	e.From, e.Warnings, e.Error, e.Verdict = []string{s, s}, []string{s, s}, s, s
 	e.Signatures = []events.Signature{{Domain: s, Selector: s, Algorithm: s, Canonicalization: s, Result: s, Reason: s, Aligned: s, Identity: s}}
 	e.Signed = []events.Signed{{Domain: s, Selector: s, Algorithm: s}}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,9 +14,10 @@ import (
 )
 
 const (
-	resultNone    = "none"     // a verified message without a signature
-	reasonNotOurs = "not_ours" // leaving through Exim, and nobody's to sign
-	reasonFault   = "fault"    // of dkimd's own
+	resultNone    = "none" // a verified message without a signature
+	reasonNotOurs = "not_ours"
+	reasonTrusted = "trusted"
+	reasonFault   = "fault"
 )
 
 // Messages counts messages by the records they leave.
@@ -49,7 +49,7 @@ func (m *Messages) Count(e *events.Event) {
 	case events.ModeAborted:
 		return // nobody waited for the answer
 	case events.ModeUnsigned:
-		m.unsigned.inc(unsignedReason(e))
+		m.unsigned.inc(e.ReasonCode)
 	case events.ModeVerify, events.ModeTrusted:
 		if len(e.Signatures) == 0 && e.Error == "" {
 			m.results.inc(resultNone)
@@ -57,18 +57,6 @@ func (m *Messages) Count(e *events.Event) {
 	}
 	m.total.Observe(e.Total.Seconds())
 	m.finish.Observe(e.Finish.Seconds())
-}
-
-// unsignedReason is the code that an event's reason begins with.
-func unsignedReason(e *events.Event) string {
-	code, _, found := strings.Cut(e.Reason, ": ")
-	switch {
-	case found && strings.IndexByte(code, ' ') < 0:
-		return code
-	case e.Error != "":
-		return reasonFault
-	}
-	return reasonNotOurs
 }
 
 // Recorder takes the records of messages, as the log stream does.

@@ -92,7 +92,7 @@ func (r registry) declareMessages() *Messages {
 		unsigned: r.counters("dkimd_unsigned_messages_total", "Messages that were ours to sign, or were leaving, and got no signature, by reason.",
 			always, label{"reason", []string{
 				signer.MultipleFrom, signer.FromMissing, signer.FromUnreadable, signer.NoKey,
-				signer.KeyUnusable, signer.UserMismatch, signer.Limit, reasonNotOurs, reasonFault,
+				signer.KeyUnusable, signer.UserMismatch, signer.Limit, reasonNotOurs, reasonTrusted, reasonFault,
 			}}),
 		decisions: r.counters("dkimd_policy_decisions_total", "Rules that decided, by the mode of their file and their action.",
 			always, label{"mode", []string{"monitor", "enforce"}}, label{"action", actions}),

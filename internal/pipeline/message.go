@@ -87,15 +87,17 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 	defer m.guard("end of header")
 	m.began = true
 	m.from = message.ReadFrom(&m.header)
-	var why string
-	m.route, why = m.p.routeFor(m.env)
-	if m.route == ours {
-		m.signing, m.reason = m.p.Signer.Begin(ctx, m.env, &m.header, m.from)
+	m.route, m.reason = m.p.routeFor(m.env)
+	switch m.route {
+	case ours:
+		var unsigned signer.Reason
+		if m.signing, unsigned = m.p.Signer.Begin(ctx, m.env, &m.header, m.from); m.signing == nil {
+			m.reason = unsigned
+		}
 		return
-	}
-	m.reason = signer.Reason{Text: why}
-	if m.route == leaving {
+	case leaving:
 		return
+	case foreign, trusted:
 	}
 	request := verifier.Request{Header: &m.header, From: m.from, Exceeded: m.exceeded()}
 	if m.route == foreign {
@@ -160,7 +162,7 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 		out.Add = nil
 	}
 	if gone, ok := errors.AsType[GoneError](context.Cause(ctx)); ok {
-		m.reason, rec.aborted = signer.Reason{Text: gone.Error()}, true
+		m.reason, rec.aborted = signer.Reason{Code: reasonAborted, Text: gone.Error()}, true
 		if _, cut := errors.AsType[GoneError](rec.err); cut {
 			rec.err = nil // signing ended because the MTA left, which is no fault of ours
 		}
@@ -233,6 +235,9 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 		}
 	}()
 	rec.err = m.fault
+	if m.route == ours || m.reason.Code == "" {
+		m.reason = signer.Reason{Code: reasonFault, Text: "dkimd itself failed: see error"}
+	}
 	switch {
 	case m.route == ours && m.began:
 		m.failSigning(out)
@@ -274,7 +279,7 @@ func (m *Message) Abort(reason string) {
 		m.done = true
 		return
 	}
-	m.reason = signer.Reason{Text: reason}
+	m.reason = signer.Reason{Code: reasonAborted, Text: reason}
 	m.write(&Outcome{}, &record{aborted: true, err: m.fault})
 }
 

@@ -18,22 +18,23 @@ func TestWhoseMailIsOurs(t *testing.T) {
 	tests := map[string]struct {
 		change func(m *mail)
 		mode   string
+		reason string
 	}{
-		"client in networks":              {func(*mail) {}, "sign"},
-		"client outside":                  {func(m *mail) { m.env.Client = message.NewClient("", outside) }, "verify"},
-		"local submission":                {func(m *mail) { m.env.Client = message.NewClient("", "") }, "sign"},
-		"address that cannot be read":     {func(m *mail) { m.env.Client = message.NewClient("", "junk") }, "verify"},
-		"outside, logged in":              {func(m *mail) { m.env.Client, m.env.AuthUser = message.NewClient("", outside), "joe" }, "sign"},
-		"outside, auth type only":         {func(m *mail) { m.env.Client, m.env.AuthType = message.NewClient("", outside), "EXTERNAL" }, "sign"},
-		"outside, through our daemon":     {func(m *mail) { m.env.Client, m.env.DaemonName = message.NewClient("", outside), "ORIGINATING" }, "sign"},
-		"outside, another daemon":         {func(m *mail) { m.env.Client, m.env.DaemonName = message.NewClient("", outside), "smtpd" }, "verify"},
-		"trusted":                         {func(m *mail) { m.env.Client = message.NewClient("", relay) }, "trusted"},
-		"trusted wins over authenticated": {func(m *mail) { m.env.Client, m.env.AuthUser = message.NewClient("", relay), "joe" }, "trusted"},
-		"IPv4-mapped address":             {func(m *mail) { m.env.Client = message.NewClient("", "::ffff:"+inside) }, "sign"},
-		"two From fields":                 {func(m *mail) { *m = m.with("From: x@example.org") }, "unsigned"},
-		"an unquoted address as name":     {func(m *mail) { m.head[0] = "From: joe@example.org <joe@example.org>" }, "sign"},
-		"two domains in one From":         {func(m *mail) { m.head[0] = "From: a@example.org, b@other.example" }, "unsigned"},
-		"no key for the domain":           {func(m *mail) { m.head[0] = "From: joe@other.example" }, "unsigned"},
+		"client in networks":              {func(*mail) {}, "sign", "network"},
+		"client outside":                  {func(m *mail) { m.env.Client = message.NewClient("", outside) }, "verify", "not_ours"},
+		"local submission":                {func(m *mail) { m.env.Client = message.NewClient("", "") }, "sign", "local"},
+		"address that cannot be read":     {func(m *mail) { m.env.Client = message.NewClient("", "junk") }, "verify", "not_ours"},
+		"outside, logged in":              {func(m *mail) { m.env.Client, m.env.AuthUser = message.NewClient("", outside), "joe" }, "sign", "login"},
+		"outside, auth type only":         {func(m *mail) { m.env.Client, m.env.AuthType = message.NewClient("", outside), "EXTERNAL" }, "sign", "login"},
+		"outside, through our daemon":     {func(m *mail) { m.env.Client, m.env.DaemonName = message.NewClient("", outside), "ORIGINATING" }, "sign", "daemon_name"},
+		"outside, another daemon":         {func(m *mail) { m.env.Client, m.env.DaemonName = message.NewClient("", outside), "smtpd" }, "verify", "not_ours"},
+		"trusted":                         {func(m *mail) { m.env.Client = message.NewClient("", relay) }, "trusted", "trusted"},
+		"trusted wins over authenticated": {func(m *mail) { m.env.Client, m.env.AuthUser = message.NewClient("", relay), "joe" }, "trusted", "trusted"},
+		"IPv4-mapped address":             {func(m *mail) { m.env.Client = message.NewClient("", "::ffff:"+inside) }, "sign", "network"},
+		"two From fields":                 {func(m *mail) { *m = m.with("From: x@example.org") }, "unsigned", "multiple_from"},
+		"an unquoted address as name":     {func(m *mail) { m.head[0] = "From: joe@example.org <joe@example.org>" }, "sign", "network"},
+		"two domains in one From":         {func(m *mail) { m.head[0] = "From: a@example.org, b@other.example" }, "unsigned", "from_unreadable"},
+		"no key for the domain":           {func(m *mail) { m.head[0] = "From: joe@other.example" }, "unsigned", "no_key"},
 	}
 	w := newWorld(t)
 	p := w.pipeline()
@@ -45,8 +46,8 @@ func TestWhoseMailIsOurs(t *testing.T) {
 			if e.Mode != tt.mode {
 				t.Errorf("mode %q, want %q: %s", e.Mode, tt.mode, text(e))
 			}
-			if e.Mode != "sign" && e.Reason == "" {
-				t.Errorf("no reason why it was not signed: %s", text(e))
+			if e.ReasonCode != tt.reason || e.Reason == "" {
+				t.Errorf("reason %q, want %q: %s", e.ReasonCode, tt.reason, text(e))
 			}
 		})
 	}

@@ -21,13 +21,13 @@ func TestPurposeDecidesWhatIsDoneToAMessage(t *testing.T) {
 		action  policy.Action
 		reason  string
 	}{
-		"ours comes in":            {inside, message.OnlyVerify, "trusted", 1, policy.Accept, "signed when it leaves"},
+		"ours comes in":            {inside, message.OnlyVerify, "trusted", 1, policy.Accept, "signed when it leaves: client " + inside},
 		"local comes in":           {"", message.OnlyVerify, "trusted", 1, policy.Accept, "signed when it leaves"},
-		"a stranger's comes in":    {outside, message.OnlyVerify, "verify", 0, policy.Reject, "not ours"},
-		"ours leaves":              {inside, message.OnlySign, "sign", 2, policy.Accept, ""},
-		"local leaves":             {"", message.OnlySign, "sign", 2, policy.Accept, ""},
-		"a stranger's leaves":      {outside, message.OnlySign, "unsigned", 0, policy.Accept, "not ours: client " + outside},
-		"an unreadable one leaves": {"junk", message.OnlySign, "unsigned", 0, policy.Accept, "not ours"},
+		"a stranger's comes in":    {outside, message.OnlyVerify, "verify", 0, policy.Reject, "is not in sign.networks"},
+		"ours leaves":              {inside, message.OnlySign, "sign", 2, policy.Accept, "is in sign.networks"},
+		"local leaves":             {"", message.OnlySign, "sign", 2, policy.Accept, "submitted on this host"},
+		"a stranger's leaves":      {outside, message.OnlySign, "unsigned", 0, policy.Accept, "client " + outside},
+		"an unreadable one leaves": {"junk", message.OnlySign, "unsigned", 0, policy.Accept, "is not in sign.networks"},
 		"a trusted one leaves":     {relay, message.OnlySign, "unsigned", 0, policy.Accept, "verify.trusted"},
 	}
 	for name, tt := range tests { //nolint:paralleltest // they share a world

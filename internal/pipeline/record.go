@@ -34,7 +34,8 @@ func (m *Message) write(out *Outcome, rec *record) {
 		ID:         m.env.QueueID,
 		Front:      string(m.env.Front),
 		Mode:       m.mode(rec),
-		Reason:     reasonText(m.reason),
+		ReasonCode: m.reason.Code,
+		Reason:     m.reason.Text,
 		Client:     m.env.Client.String(),
 		Helo:       m.env.Helo,
 		Auth:       m.env.AuthUser,
@@ -82,14 +83,6 @@ func (m *Message) write(out *Outcome, rec *record) {
 		e.Verdict = events.ModeAborted
 	}
 	m.p.Events.Write(e)
-}
-
-// reasonText is a code to search for and the words for it.
-func reasonText(r signer.Reason) string {
-	if r.Code == "" {
-		return r.Text
-	}
-	return r.Code + ": " + r.Text
 }
 
 func (m *Message) mode(rec *record) string {

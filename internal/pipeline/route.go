@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"dkimd/internal/message"
+	"dkimd/signer"
 )
 
 // route is whose mail a message is.
@@ -17,42 +18,54 @@ const (
 	leaving              // not ours, and on its way out: neither verified again nor signed for
 )
 
+// The codes of the reasons whose mail a message is. Those why ours is not signed are the signer's.
+const (
+	reasonTrusted     = "trusted"
+	reasonLocal       = "local"
+	reasonNetwork     = "network"
+	reasonLogin       = "login"
+	reasonDaemonName  = "daemon_name"
+	reasonNotOurs     = "not_ours"
+	reasonSignedLater = "signed_later"
+	reasonAborted     = "aborted"
+	reasonFault       = "fault"
+)
+
 // routeFor is the route of a message for the purpose that the front door has with it.
-func (p *Pipeline) routeFor(env *message.Envelope) (r route, why string) {
-	r, why = p.route(env)
+func (p *Pipeline) routeFor(env *message.Envelope) (route, signer.Reason) {
+	r, reason := p.route(env)
 	switch {
 	case env.Purpose == message.OnlyVerify && r == ours:
-		return trusted, "ours: it is signed when it leaves"
+		return trusted, signer.Reason{Code: reasonSignedLater, Text: "it is signed when it leaves: " + reason.Text}
 	case env.Purpose == message.OnlySign && r != ours:
-		return leaving, why
+		return leaving, reason
 	}
-	return r, why
+	return r, reason
 }
 
-// route decides whose mail this is, and says why where it is not ours. A
-// client address that cannot be read belongs to nobody.
-func (p *Pipeline) route(env *message.Envelope) (r route, why string) {
+// route decides whose mail this is, and says why. A client address that cannot be read belongs to nobody.
+func (p *Pipeline) route(env *message.Envelope) (route, signer.Reason) {
 	client := env.Client
 	switch {
 	case client.Kind == message.ClientAddress && contains(p.Trusted, client.Addr):
-		return trusted, "client " + client.String() + " is in verify.trusted"
+		return trusted, signer.Reason{Code: reasonTrusted, Text: "client " + client.String() + " is in verify.trusted"}
 	case client.Kind == message.ClientLocal:
-		return ours, ""
+		return ours, signer.Reason{Code: reasonLocal, Text: "submitted on this host"}
 	case client.Kind == message.ClientAddress && contains(p.Networks, client.Addr):
-		return ours, ""
+		return ours, signer.Reason{Code: reasonNetwork, Text: "client " + client.String() + " is in sign.networks"}
 	case p.Authenticated && env.Authenticated():
-		return ours, ""
+		return ours, signer.Reason{Code: reasonLogin, Text: "the client logged in"}
 	case env.DaemonName != "" && slices.Contains(p.DaemonNames, env.DaemonName):
-		return ours, ""
+		return ours, signer.Reason{Code: reasonDaemonName, Text: "daemon " + env.DaemonName + " is in sign.daemon_names"}
 	}
-	why = "not ours: client " + client.String() + " is not in sign.networks"
+	text := "client " + client.String() + " is not in sign.networks"
 	if p.Authenticated {
-		why += " and not authenticated"
+		text += " and not authenticated"
 	}
 	if env.DaemonName != "" {
-		why += ", daemon " + env.DaemonName + " is not in sign.daemon_names"
+		text += ", daemon " + env.DaemonName + " is not in sign.daemon_names"
 	}
-	return foreign, why
+	return foreign, signer.Reason{Code: reasonNotOurs, Text: text}
 }
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
