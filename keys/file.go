@@ -51,7 +51,7 @@ func (p fingerprint) kind() string {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		return "a device"
 	}
-	return "something that is no regular file"
+	return "something that is not a regular file"
 }
 
 // rules are the permission rules of one directory of keys.

@@ -258,6 +258,6 @@ func readFile(path string) ([]byte, error) {
 }
 
 var (
-	errNotRegular = errors.New("something that is no regular file")
+	errNotRegular = errors.New("something that is not a regular file")
 	errTooLarge   = errors.New("more than 256 KiB")
 )

@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/events"
 	"dkimd/internal/message"
+	"dkimd/internal/tomlfile"
 
 	"github.com/spf13/cobra"
 )
@@ -57,7 +57,7 @@ Exit status: 0 something was found, 1 no record fits, 2 something to mend first.
 	f := c.Flags()
 	f.StringVar(&q.id, "id", "", "only the message with this queue `id` or Message-ID, in full")
 	f.StringVar(&q.domain, "domain", "", "only messages that name this `domain` in From or MAIL FROM, or have a signature of it")
-	f.StringVar(&q.since, "since", "", "only records from this `time` on: 24h, 7d, 2026-11-23, 2026-11-23T14:00:00Z")
+	f.StringVar(&q.since, "since", "", "only records from this `time` on: 24h, 7d, 2w, 2026-11-23, 2026-11-23T14:00:00Z")
 	f.StringVar(&q.until, "until", "", "only records before this `time`")
 	f.BoolVarP(&q.follow, "follow", "f", false, "print each record as it is written, one line each")
 	f.IntVar(&q.top, "top", 10, "how many `lines` each table has at most")
@@ -75,7 +75,7 @@ func (q *logQuery) read(now time.Time) error {
 		}
 		var ok bool
 		if *bound.at, ok = pointInTime(bound.text, now); !ok {
-			return usageError{fmt.Errorf("--%s: got %q; want a time like 24h, 7d, 2026-11-23 or 2026-11-23T14:00:00Z", bound.flag, bound.text), "log --help"}
+			return usageError{fmt.Errorf("--%s: got %q; want a time like 24h, 7d, 2w, 2026-11-23 or 2026-11-23T14:00:00Z", bound.flag, bound.text), "log --help"}
 		}
 	}
 	if q.top < 1 {
@@ -92,13 +92,8 @@ func pointInTime(text string, now time.Time) (time.Time, bool) {
 			return t, true
 		}
 	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(n)), true
-		}
-	}
-	d, err := time.ParseDuration(text)
-	return now.Add(-d), err == nil && d > 0
+	d, ok := tomlfile.ParseDuration(text)
+	return now.Add(-d), ok && d > 0
 }
 
 // wants reports whether the query asks for the record.

@@ -1,8 +1,8 @@
 // Package tomlfile reads a TOML file strictly and keeps the line of every
 // value, so that an operator learns all that is wrong with it at once. It knows
 // TOML's types, ranges and the spelling of keys; what a value means is the
-// caller's: it asks a Table for each key it knows, and what nobody asked for is
-// an unknown key. A file that is no TOML gives a single fault and an empty Root.
+// caller's: it asks a Table for each key it knows, and a key that was not asked for
+// is unknown. A file that is not TOML gives a single fault and an empty Root.
 package tomlfile
 
 import (
@@ -26,13 +26,13 @@ type File struct {
 	path   string
 	root   *Table
 	faults fault.Faults
-	broken bool // not TOML: the one fault says all, further ones would mislead
+	broken bool // not TOML: the one fault is enough, more would mislead
 }
 
 // Read reads the file at path. The error is the operating system's (absent,
 // unreadable); everything that is wrong with the content is in Faults.
 func Read(path string) (*File, error) {
-	// A pipe is opened without waiting for whoever is at its other end.
+	// Opening a pipe does not wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func Read(path string) (*File, error) {
 	}
 	if !info.Mode().IsRegular() {
 		file := empty(path)
-		wrong := fault.Fault{Got: "something that is no regular file", Want: "a TOML file"}
+		wrong := fault.Fault{Got: "something that is not a regular file", Want: "a TOML file"}
 		if info.IsDir() {
 			wrong.Got, wrong.Hint = "a directory", "name the file in it"
 		}
@@ -106,8 +106,8 @@ func (f *File) fail(wrong fault.Fault) {
 	f.broken = true
 }
 
-// Faults are all faults found so far, by line, and every key that nobody has
-// asked for until now: call it when everything has been read.
+// Faults are all faults found, by line, and every key that was not asked for:
+// call it when everything has been read.
 func (f *File) Faults() fault.Faults {
 	homes := map[string][]string{}
 	f.root.homes(homes)

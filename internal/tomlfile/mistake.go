@@ -12,13 +12,12 @@ import (
 	"dkimd/internal/safetext"
 )
 
-// notText is the fault of a file that an editor for plain text did not write;
-// false where it is UTF-8.
+// notText is the fault of a file that is not UTF-8 text; false where it is.
 func notText(data []byte) (fault.Fault, bool) {
 	const want = "UTF-8 text"
 	wide := bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff"))
 	switch {
-	case wide, evenly(data):
+	case wide, looksLikeUTF16(data):
 		return fault.Fault{Got: "UTF-16 text", Want: want, Hint: "convert the file: iconv -f utf-16 -t utf-8"}, true
 	case bytes.IndexByte(data, 0) >= 0:
 		return fault.Fault{Got: "something binary", Want: want, Hint: "is this the file you mean?"}, true
@@ -41,14 +40,14 @@ func notText(data []byte) (fault.Fault, bool) {
 	}, true
 }
 
-// evenly reports whether every other byte is NUL: UTF-16 without a mark in front.
-func evenly(data []byte) bool {
+// looksLikeUTF16 reports whether every other byte is NUL: UTF-16 without a mark in front.
+func looksLikeUTF16(data []byte) bool {
 	nuls := bytes.Count(data, []byte{0})
 	return nuls > 1 && nuls >= (len(data)-1)/2 && (bytes.HasPrefix(data[1:], []byte{0}) != bytes.HasPrefix(data, []byte{0}))
 }
 
-// sentence explains a syntax error: what stands where, and what belongs there.
-func sentence(message, text string, column int) string {
+// syntaxHint explains a syntax error: what stands where, and what belongs there.
+func syntaxHint(message, text string, column int) string {
 	upTo := min(max(column-1, 0), len(text))
 	at := "column " + strconv.Itoa(1+utf8.RuneCountInString(text[:upTo])) + ": "
 	if hint := assignment(message, text); hint != "" {
@@ -57,7 +56,7 @@ func sentence(message, text string, column int) string {
 		}
 		return at + hint
 	}
-	if hint := habit(message, text, text[upTo:]); hint != "" {
+	if hint := foreignSyntaxHint(message, text, text[upTo:]); hint != "" {
 		return at + hint
 	}
 	for _, known := range []struct{ part, hint string }{
@@ -78,7 +77,7 @@ func sentence(message, text string, column int) string {
 	return at + message
 }
 
-// assignment explains KEY = VALUE with a value that lacks its quotes, or is none.
+// assignment explains KEY = VALUE where the value is missing or lacks its quotes.
 func assignment(message, text string) string {
 	key, val, assigns := strings.Cut(text, "=")
 	val = strings.TrimSpace(val)
@@ -104,9 +103,9 @@ func assignment(message, text string) string {
 	return ""
 }
 
-// habit knows what other formats, and other editors, have instead; rest is the
+// foreignSyntaxHint explains what belongs to another format, or comes from another editor; rest is the
 // line from where it stops being TOML.
-func habit(message, text, rest string) string {
+func foreignSyntaxHint(message, text, rest string) string {
 	begins := func(starts ...string) bool {
 		for _, start := range starts {
 			if strings.HasPrefix(rest, start) {
@@ -123,7 +122,7 @@ func habit(message, text, rest string) string {
 	case begins("\u201c", "\u201d", "\u201e", "\u2018", "\u2019", "\u00ab", "\u00bb"):
 		return `typographic quotes: write plain ones, "like this"`
 	case begins("\u00a0", "\u200b", "\ufeff"):
-		return "a space that is none, from a web page perhaps: write a plain one"
+		return "a space of another kind, perhaps from a web page: write a plain one"
 	case begins("{"), begins("}"):
 		return "a line is KEY = VALUE, [TABLE] or # COMMENT, and not JSON"
 	case begins("=") && strings.HasPrefix(strings.TrimSpace(text), "="):

@@ -14,7 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// syntaxFault says in an operator's words why a document is no TOML.
+// syntaxFault says in an operator's words why a document is not TOML.
 func syntaxFault(data []byte) (fault.Fault, bool) {
 	var all map[string]any
 	err := toml.Unmarshal(data, &all)
@@ -23,7 +23,7 @@ func syntaxFault(data []byte) (fault.Fault, bool) {
 	}
 	decode, ok := errors.AsType[*toml.DecodeError](err)
 	if !ok {
-		return fault.Fault{Got: "what is no TOML: " + err.Error(), Want: "TOML"}, true
+		return fault.Fault{Got: "something that is not TOML: " + err.Error(), Want: "TOML"}, true
 	}
 	line, column := decode.Position()
 	message := strings.TrimPrefix(decode.Error(), "toml: ")
@@ -42,7 +42,7 @@ func syntaxFault(data []byte) (fault.Fault, bool) {
 	text := lineOf(data, line)
 	f.Got = safetext.Quote(strings.TrimSpace(text))
 	f.Want = "TOML"
-	f.Hint = sentence(message, text, column)
+	f.Hint = syntaxHint(message, text, column)
 	return f, true
 }
 

@@ -12,9 +12,8 @@ import (
 	"dkimd/internal/fault"
 )
 
-// Table is one table of the file. Its accessors check type and range; what is
-// wrong is recorded as a fault and the default returned. Asking for a key makes
-// it a known one. A Table is not safe for use by several goroutines.
+// Table is one table of the file. Its accessors check type and range; if a value is
+// wrong they record a fault and return the default. Asking for a key makes it known. A Table is not safe for use by several goroutines.
 type Table struct {
 	file    *File
 	path    string
@@ -26,7 +25,7 @@ type Table struct {
 	asked   bool              // handed out; the keys of others are covered by a fault about the table
 }
 
-// Has reports whether the file sets the key. It does not make it a known one.
+// Has reports whether the file sets the key. It does not make it known.
 func (t *Table) Has(key string) bool { return t.entries[key] != nil }
 
 // Keys are the keys the file sets in this table, in the order of their lines.
@@ -188,7 +187,7 @@ func (t *Table) Duration(key string, def, least, most time.Duration) time.Durati
 		t.wrongType(key, v, want, hint)
 		return def
 	}
-	d, ok := parseDuration(v.text)
+	d, ok := ParseDuration(v.text)
 	switch {
 	case !ok:
 		t.Fault(key, want, `write a number with its unit: "30s", "5m", "12h", "7d"`)
@@ -279,7 +278,7 @@ func (t *Table) itemPath(key string, i int) string {
 	return t.KeyPath(key) + "[" + strconv.Itoa(i+1) + "]"
 }
 
-// ask makes a key a known one and returns what the file says there.
+// ask makes a key known and returns what the file says there.
 func (t *Table) ask(key string) *value {
 	t.known[key], t.used[key] = true, true
 	return t.entries[key]

@@ -98,8 +98,9 @@ func quoteHint(v *value) string {
 	return ""
 }
 
-// parseDuration is time.ParseDuration with days and weeks in front: "2w", "1d12h".
-func parseDuration(s string) (time.Duration, bool) {
+// ParseDuration reads a span of time as dkimd's files and commands have it: that of
+// time.ParseDuration, with days and weeks in front: "2w", "1d12h".
+func ParseDuration(s string) (time.Duration, bool) {
 	var days time.Duration
 	rest := s
 	for {
