@@ -22,6 +22,7 @@ const maxRawHeader = 65536
 // exchange is one connection: a request and its answer.
 type exchange struct {
 	server *Server
+	ctx    context.Context // ends when the connection is closed by force
 	wire   *wire
 	msg    Message
 	id     string
@@ -34,24 +35,22 @@ const (
 	stateClosing        // being closed by Shutdown
 )
 
-func newExchange(s *Server, conn net.Conn) *exchange {
-	return &exchange{server: s, wire: newWire(conn, s.cfg)}
+func newExchange(ctx context.Context, s *Server, conn net.Conn) *exchange {
+	return &exchange{server: s, ctx: ctx, wire: newWire(conn, s.cfg)}
 }
 
-// closeIfSilent is called by Shutdown, from another goroutine.
-func (x *exchange) closeIfSilent() {
+// CloseIfIdle is called when the server stops, from another goroutine.
+func (x *exchange) CloseIfIdle() {
 	if x.state.CompareAndSwap(stateSilent, stateClosing) {
 		_ = x.wire.conn.Close()
 	}
 }
 
-// run serves the connection. Whatever goes wrong, Exim gets no answer, and
+// Serve serves the connection. Whatever goes wrong, Exim gets no answer, and
 // takes that for "try later".
-func (x *exchange) run() {
-	defer func() {
-		_ = x.wire.conn.Close()
-		x.wire.release()
-	}()
+func (x *exchange) Serve(done func()) {
+	defer done()
+	defer x.wire.release()
 	err := x.guarded(x.serve)
 	if err == nil {
 		return
@@ -82,7 +81,7 @@ func (x *exchange) log(level slog.Level, text string, args ...any) {
 	if x.id != "" {
 		args = append(args, "queue_id", x.id)
 	}
-	x.server.cfg.Logger.Log(x.server.base, level, text, args...) //nolint:sloglint // all callers pass constants
+	x.server.cfg.Logger.Log(x.ctx, level, text, args...) //nolint:sloglint // all callers pass constants
 }
 
 func (x *exchange) serve() error {
@@ -100,7 +99,7 @@ func (x *exchange) serve() error {
 		return x.reply("PONG\n")
 	}
 	x.id = req.env.QueueID
-	ctx, cancel := context.WithCancel(x.server.base)
+	ctx, cancel := context.WithCancel(x.ctx)
 	defer cancel()
 	x.msg = x.server.cfg.Begin(req.env)
 	m := newMail(ctx, x.msg, req)

@@ -205,7 +205,7 @@ func TestConnectionCap(t *testing.T) {
 	if _, err := second.Read(make([]byte, 1)); err == nil {
 		t.Fatal("a second connection is served")
 	}
-	w.logged(t, "as many connections of Exim as allowed are open")
+	w.logged(t, "connection limit reached, new connections wait")
 	_, _ = io.WriteString(first, "NG\n")
 	_ = second.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if answer, _ := io.ReadAll(second); string(answer) != "PONG\n" {

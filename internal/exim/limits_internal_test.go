@@ -72,13 +72,12 @@ func TestDefaultTimes(t *testing.T) {
 				}
 				defer func() { _ = s.Close() }()
 				near, far := net.Pipe()
-				s.slots <- struct{}{}
-				if test.whole {
-					s.serveConn(said{far, strings.NewReader(test.sent)})
-				} else {
-					s.serveConn(far)
-				}
 				start := time.Now()
+				conn := far
+				if test.whole {
+					conn = said{far, strings.NewReader(test.sent)}
+				}
+				go newExchange(t.Context(), s, conn).Serve(func() { _ = far.Close() })
 				var writer sync.WaitGroup
 				writer.Go(func() {
 					if test.whole {

@@ -15,14 +15,12 @@
 package exim
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"dkimd/internal/message"
@@ -82,23 +80,8 @@ type Config struct {
 
 // Server serves Exim on all its sockets.
 type Server struct {
-	cfg       Config
-	listeners []net.Listener
-	slots     chan struct{} // one for each connection being served
-
-	base     context.Context // ends when connections are cut
-	cut      context.CancelFunc
-	stopping chan struct{} // closed when no more connections are taken
-	stop     sync.Once
-
-	opened     time.Time
-	fullLogged atomic.Int64 // how long after opened the cap was last logged; 0: never
-
-	mu      sync.Mutex
-	stopped bool
-	open    map[*exchange]struct{}
-	active  sync.WaitGroup // exchanges
-	serving sync.WaitGroup // accept loops
+	*socket.Server
+	cfg Config
 }
 
 // New opens every socket. All that is wrong with the configuration or the
@@ -107,229 +90,20 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Begin == nil || cfg.Logger == nil {
 		return nil, errors.New("exim: Begin and Logger are required")
 	}
-	if cfg.MaxConnections < 0 {
-		return nil, errors.New("exim.max_connections: must be positive")
-	}
-	if cfg.Meter == nil {
-		cfg.Meter = socket.Unmetered{}
-	}
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = DefaultMaxConnections
-	}
-	for _, d := range []struct {
-		value *time.Duration
-		def   time.Duration
-	}{
-		{&cfg.IdleTimeout, DefaultIdleTimeout},
-		{&cfg.RequestTimeout, DefaultRequestTimeout},
-		{&cfg.WriteTimeout, DefaultWriteTimeout},
-		{&cfg.FinishTimeout, DefaultFinishTimeout},
-	} {
-		if *d.value == 0 {
-			*d.value = d.def
-		}
-	}
-	listeners, err := socket.Listen(socket.Config{
-		Name: "exim", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup,
+	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, DefaultMaxConnections)
+	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, DefaultIdleTimeout)
+	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, DefaultRequestTimeout)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, DefaultWriteTimeout)
+	cfg.FinishTimeout = cmp.Or(cfg.FinishTimeout, DefaultFinishTimeout)
+	s := &Server{cfg: cfg}
+	var err error
+	s.Server, err = socket.NewServer(socket.ServerConfig{
+		Config:         socket.Config{Name: "exim", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup},
+		MaxConnections: cfg.MaxConnections, Logger: cfg.Logger, Meter: cfg.Meter,
+		Begin: func(ctx context.Context, conn net.Conn) socket.Session { return newExchange(ctx, s, conn) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
-		cfg:       cfg,
-		opened:    time.Now(),
-		listeners: listeners,
-		slots:     make(chan struct{}, cfg.MaxConnections),
-		stopping:  make(chan struct{}),
-		open:      make(map[*exchange]struct{}),
-	}
-	s.base, s.cut = context.WithCancel(context.Background())
 	return s, nil
-}
-
-// Addrs are the addresses of the sockets, in the order of Config.Listen.
-func (s *Server) Addrs() []net.Addr {
-	addrs := make([]net.Addr, len(s.listeners))
-	for i, ln := range s.listeners {
-		addrs[i] = ln.Addr()
-	}
-	return addrs
-}
-
-// Serve takes connections on every socket until Shutdown or Close. It returns
-// nil once none is taken any more; connections may still be served then.
-func (s *Server) Serve() error {
-	s.mu.Lock()
-	if s.stopped {
-		s.mu.Unlock()
-		return nil
-	}
-	for _, ln := range s.listeners {
-		s.serving.Go(func() { s.accept(ln) })
-	}
-	s.mu.Unlock()
-	s.serving.Wait()
-	return nil
-}
-
-const (
-	minBackoff = 5 * time.Millisecond
-	maxBackoff = time.Second
-	// fullEvery is the least time between two lines about the cap of connections.
-	fullEvery = time.Minute
-)
-
-// accept takes connections from one socket, and only while a slot is free: the
-// rest waits in the kernel's queue, where it costs nothing here.
-func (s *Server) accept(ln net.Listener) {
-	backoff := minBackoff
-	for s.acquire() {
-		// Not held while waiting: with several sockets, a quiet one would
-		// keep slots from a busy one.
-		<-s.slots
-		conn, err := ln.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			// Out of descriptors or memory, mostly: it passes.
-			s.cfg.Meter.Connection(socket.Failed)
-			s.cfg.Logger.Warn("cannot accept a connection, trying again", "address", ln.Addr().String(), "error", err, "retry_in", backoff)
-			select {
-			case <-time.After(backoff):
-			case <-s.stopping:
-				return
-			}
-			backoff = min(2*backoff, maxBackoff)
-			continue
-		}
-		backoff = minBackoff
-		if !s.acquire() {
-			_ = conn.Close()
-			return
-		}
-		s.serveConn(conn)
-	}
-}
-
-// acquire takes a slot, and reports false when the server stops instead.
-func (s *Server) acquire() bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.stopping:
-		return false
-	default:
-	}
-	s.cfg.Meter.Connection(socket.Held)
-	// Not the time of day: where that is set back, nothing would be logged until it has come again.
-	now := max(int64(time.Since(s.opened)), 1)
-	if last := s.fullLogged.Load(); (last == 0 || now-last >= int64(fullEvery)) && s.fullLogged.CompareAndSwap(last, now) {
-		s.cfg.Logger.Warn("as many connections of Exim as allowed are open, the next one waits", "max_connections", s.cfg.MaxConnections)
-	}
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.stopping:
-		return false
-	}
-}
-
-// serveConn starts serving a connection that holds a slot.
-func (s *Server) serveConn(conn net.Conn) {
-	x := newExchange(s, conn)
-	s.mu.Lock()
-	if s.stopped {
-		s.mu.Unlock()
-		_ = conn.Close()
-		<-s.slots
-		return
-	}
-	s.open[x] = struct{}{}
-	s.active.Add(1)
-	s.mu.Unlock()
-	s.cfg.Meter.Connection(socket.Opened)
-	go func() {
-		defer s.forget(x)
-		x.run()
-	}()
-}
-
-func (s *Server) forget(x *exchange) {
-	s.mu.Lock()
-	delete(s.open, x)
-	s.mu.Unlock()
-	s.cfg.Meter.Connection(socket.Closed)
-	<-s.slots
-	s.active.Done()
-}
-
-// cutGrace is how long cut connections may take to end. They have nothing to
-// wait for any more; one that stays is a defect, and must not keep the process.
-const cutGrace = 5 * time.Second
-
-// Shutdown stops taking connections and removes the unix sockets, closes the
-// connections that have not sent anything yet, and lets the others be answered.
-// When ctx ends first it cuts what is left and returns ctx's error.
-func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.stopAccepting()
-	s.mu.Lock()
-	for x := range s.open {
-		x.closeIfSilent()
-	}
-	s.mu.Unlock()
-	select {
-	case <-s.ended():
-		s.cut()
-		return err
-	case <-ctx.Done():
-		return errors.Join(err, ctx.Err(), s.cutAll())
-	}
-}
-
-// Close cuts every connection and waits for the last one to end.
-func (s *Server) Close() error {
-	return errors.Join(s.stopAccepting(), s.cutAll())
-}
-
-// ended is closed when no connection is left.
-func (s *Server) ended() <-chan struct{} {
-	ended := make(chan struct{})
-	go func() {
-		s.active.Wait()
-		s.serving.Wait()
-		close(ended)
-	}()
-	return ended
-}
-
-func (s *Server) stopAccepting() error {
-	var faults []error
-	s.stop.Do(func() {
-		// Under the lock: from here on no connection and no accept loop is added.
-		s.mu.Lock()
-		s.stopped = true
-		s.mu.Unlock()
-		close(s.stopping)
-		for _, ln := range s.listeners {
-			faults = append(faults, ln.Close())
-		}
-	})
-	return errors.Join(faults...)
-}
-
-func (s *Server) cutAll() error {
-	s.cut()
-	s.mu.Lock()
-	for x := range s.open {
-		_ = x.wire.conn.Close()
-	}
-	left := len(s.open)
-	s.mu.Unlock()
-	select {
-	case <-s.ended():
-		return nil
-	case <-time.After(cutGrace):
-		return fmt.Errorf("exim: %d connections did not end", left)
-	}
 }

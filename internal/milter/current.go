@@ -117,7 +117,7 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 		s.endOfHeader()
 	}
 	s.complete(cur)
-	defer s.settle()
+	defer s.releaseAdmission()
 	// Nothing is written while somebody else may look at the connection.
 	if gone := s.wire.flush(); gone == nil && cur.spoiled == nil {
 		stop := s.wire.watch(s.server.cfg.FinishTimeout, func(err error) {

@@ -80,6 +80,8 @@ func TestDisconnectAtEveryByte(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			// Connections are accepted in their order: now none waits in the kernel's queue any more.
+			record(t, w, o)
 			eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines && descriptors(t) <= fds }, func() string {
 				return "goroutines or descriptors stay"
 			})

@@ -39,8 +39,10 @@ func FuzzSession(f *testing.F) {
 			}
 		}()
 		go func() { _, _ = io.Copy(io.Discard, conn) }()
+		ended := make(chan struct{})
+		go func() { p.open.Wait(); close(ended) }()
 		select {
-		case <-p.ended():
+		case <-ended:
 		case <-time.After(20 * time.Second):
 			t.Fatal("the session does not end")
 		}

@@ -1,9 +1,7 @@
 package milter
 
 import (
-	"errors"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -15,7 +13,6 @@ import (
 	"dkimd/internal/socket"
 
 	gomilter "github.com/emersion/go-milter"
-	"github.com/google/go-cmp/cmp"
 )
 
 // tally is a Meter.
@@ -79,30 +76,6 @@ func metered(t *testing.T) (*Server, *tally) {
 	return s, meter
 }
 
-// Each connection is counted as it comes and as it goes, and each time the next one waits.
-func TestConnectionsAreCounted(t *testing.T) {
-	t.Parallel()
-	s, meter := metered(t)
-	go func() { _ = s.Serve() }()
-	for range 3 {
-		conn, err := net.Dial("unix", s.Addrs()[0].String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		meter.wait(t, socket.Opened, 1)
-		meter.wait(t, socket.Held, 1)
-		_ = conn.Close()
-		meter.wait(t, socket.Closed, 1)
-		want := map[socket.Moment]int{socket.Opened: 1, socket.Held: 1, socket.Closed: 1}
-		meter.mu.Lock()
-		if diff := cmp.Diff(want, meter.moments); diff != "" {
-			t.Error(diff)
-		}
-		meter.moments = map[socket.Moment]int{}
-		meter.mu.Unlock()
-	}
-}
-
 // What an MTA does not let us do counts on each of its connections, though it is logged once.
 func TestWithheldActionsAreCounted(t *testing.T) {
 	t.Parallel()
@@ -132,28 +105,5 @@ func TestWithheldActionsAreCounted(t *testing.T) {
 				t.Errorf("got %v", meter.withheld)
 			}
 		})
-	}
-}
-
-// exhausted is a listener for which the system has no descriptor once.
-type exhausted struct {
-	net.Listener
-	failed bool
-}
-
-func (l *exhausted) Accept() (net.Conn, error) {
-	if l.failed {
-		return nil, net.ErrClosed
-	}
-	l.failed = true
-	return nil, errors.New("too many open files")
-}
-
-func TestAcceptFailuresAreCounted(t *testing.T) {
-	t.Parallel()
-	s, meter := metered(t)
-	s.accept(&exhausted{Listener: s.listeners[0]})
-	if diff := cmp.Diff(map[socket.Moment]int{socket.Failed: 1}, meter.moments); diff != "" {
-		t.Error(diff)
 	}
 }

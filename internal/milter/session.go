@@ -39,6 +39,7 @@ type session struct {
 	wire   *wire
 	state  atomic.Int32
 	once   sync.Once
+	done   func() // closes the connection, and is called when the session has ended
 
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
@@ -58,16 +59,17 @@ type session struct {
 	disorder bool // was logged
 }
 
-func newSession(s *Server, conn net.Conn) *session {
+func newSession(ctx context.Context, s *Server, conn net.Conn) *session {
 	c := &session{server: s, wire: newWire(conn, s.cfg)}
-	c.ctx, c.cancel = context.WithCancelCause(s.base)
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	return c
 }
 
-// run negotiates and hands the connection to a go-milter server of its own, so
+// Serve negotiates and hands the connection to a go-milter server of its own, so
 // that every NewMilter of it returns this session: go-milter replaces its
 // backend after most answers, also in the middle of a message.
-func (s *session) run() {
+func (s *session) Serve(done func()) {
+	s.done = done
 	handed := false
 	defer func() {
 		if v := recover(); v != nil {
@@ -92,8 +94,8 @@ func (s *session) run() {
 	_ = server.Serve(&oneShot{conn: link{s.wire.conn, s}})
 }
 
-// settle makes room for the next newcomer.
-func (s *session) settle() {
+// releaseAdmission makes room for the next newcomer.
+func (s *session) releaseAdmission() {
 	if s.newcomer {
 		s.newcomer = false
 		<-s.server.newcomers
@@ -222,13 +224,12 @@ func (s *session) fail(err error) {
 // end ends the session. It runs once, whatever ended it.
 func (s *session) end() {
 	s.once.Do(func() {
-		defer s.server.forget(s)
-		defer func() { _ = s.wire.conn.Close() }()
+		defer s.done()
 		if s.wire.dead == nil {
 			s.wire.dead = errClosed
 		}
 		s.abandon(s.wire.dead.Error())
-		s.settle()
+		s.releaseAdmission()
 		s.cancel(s.wire.dead)
 	})
 }
@@ -244,7 +245,7 @@ func (s *session) rest() error {
 	}
 	s.wire.rest()
 	s.state.CompareAndSwap(stateBusy, stateIdle)
-	if s.server.draining.Load() {
+	if s.server.Stopping() {
 		return errStopping
 	}
 	return nil
@@ -253,14 +254,14 @@ func (s *session) rest() error {
 // enter is called at MAIL: from here on Shutdown waits for the message.
 func (s *session) enter() error {
 	s.state.CompareAndSwap(stateIdle, stateBusy)
-	if s.server.draining.Load() {
+	if s.server.Stopping() {
 		return errStopping
 	}
 	return nil
 }
 
-// closeIfIdle is called by Shutdown, from another goroutine.
-func (s *session) closeIfIdle() {
+// CloseIfIdle is called when the server stops, from another goroutine.
+func (s *session) CloseIfIdle() {
 	if s.state.CompareAndSwap(stateIdle, stateClosing) {
 		_ = s.wire.conn.Close()
 	}

@@ -123,7 +123,7 @@ func TestConnectionCap(t *testing.T) {
 	first, second := w.dial(t, client.Options{}), w.dial(t, client.Options{})
 	third := w.conn(t)
 	_, _ = third.Write(offer(6, 0, 0))
-	w.expect(t, "as many MTA connections as allowed")
+	w.expect(t, "connection limit reached, new connections wait")
 	_ = third.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	if n, err := third.Read(make([]byte, 1)); n > 0 || err == nil {
 		t.Fatal("served beyond the cap")

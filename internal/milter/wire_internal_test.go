@@ -7,10 +7,8 @@ import (
 	"io"
 	"log"
 	"net"
-	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +72,7 @@ func (n *note) end(how string) {
 // pipes is a server whose connections are pipes in memory.
 type pipes struct {
 	*Server
+	open   sync.WaitGroup // sessions
 	mu     sync.Mutex
 	begun  int
 	ends   []string
@@ -104,9 +103,18 @@ func newPipes(t *testing.T) *pipes {
 // dial connects without any socket.
 func (p *pipes) dial() net.Conn {
 	here, there := net.Pipe()
-	p.slots <- struct{}{}
-	p.serveConn(there)
+	p.open.Add(1)
+	go p.begin(context.Background(), there).Serve(func() {
+		_ = there.Close()
+		p.open.Done()
+	})
 	return here
+}
+
+// Close waits for the sessions, which end when their pipes are closed.
+func (p *pipes) Close() error {
+	p.open.Wait()
+	return p.Server.Close()
 }
 
 func frame(code byte, payload string) []byte {
@@ -324,56 +332,6 @@ func TestWatchNoticesCloseAfterDelay(t *testing.T) {
 		if noticed != watchDelay {
 			t.Errorf("noticed after %s", noticed)
 		}
-		_ = p.Close()
-	})
-}
-
-// flaky is a listener that fails at first.
-type flaky struct {
-	net.Listener
-	failures int
-	waits    []time.Time
-	accepted chan net.Conn
-}
-
-func (f *flaky) Accept() (net.Conn, error) {
-	f.waits = append(f.waits, time.Now())
-	if f.failures--; f.failures >= 0 {
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
-	}
-	conn, ok := <-f.accepted
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return conn, nil
-}
-
-func (f *flaky) Close() error {
-	close(f.accepted)
-	return f.Listener.Close()
-}
-
-// TestAcceptGoesOn: out of descriptors, the server waits and tries again.
-func TestAcceptGoesOn(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := newPipes(t)
-		f := &flaky{Listener: p.listeners[0], failures: 10, accepted: make(chan net.Conn, 1)}
-		p.listeners[0] = f
-		go func() { _ = p.Serve() }()
-		here, there := net.Pipe()
-		f.accepted <- there
-		begin := time.Now()
-		go func() { _, _ = here.Write(offerFrame(everything)) }()
-		readFrame(t, here)
-		// 5+10+20+40+80+160+320+640 ms and twice the longest.
-		if got := time.Since(begin); got != 1275*time.Millisecond+2*maxBackoff {
-			t.Errorf("served after %s", got)
-		}
-		if !strings.Contains(p.logs.String(), "too many open files") {
-			t.Error("nothing in the log")
-		}
-		_ = here.Close()
 		_ = p.Close()
 	})
 }
