@@ -74,15 +74,15 @@ func TestCheck(t *testing.T) {
 		},
 		"no key record": {
 			"", serving("v=spf1 -all\n\x1b[2J"), keys.Invalid, false,
-			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: key record: syntax error: syntax error: v= holds a character that is not allowed: "v=spf1 -all\n\x1b[2J"`,
+			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: syntax error: syntax error: v= holds a character that is not allowed: "v=spf1 -all\n\x1b[2J"`,
 		},
 		"a key for something else": {
 			"", serving(ours + "; s=tlsrpt"), keys.Invalid, false,
-			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: key record: key is not for email: "` + ours + `; s=tlsrpt"`,
+			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: key is not for email: "` + ours + `; s=tlsrpt"`,
 		},
 		"a long answer": {
 			"", serving(ours + "; n=" + strings.Repeat("x", 5000)), keys.Invalid, false,
-			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: key record: too long: "` + (ours + "; n=" + strings.Repeat("x", 5000))[:200] + `..."`,
+			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: too long: "` + (ours + "; n=" + strings.Repeat("x", 5000))[:200] + `..."`,
 		},
 		"DNS fails": {
 			"", &zone{failure: fmt.Errorf("%w: %w", resolver.ErrTemporary, errServer)}, keys.Unreachable, false,

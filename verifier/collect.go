@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -11,8 +10,8 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// collect makes a Result of every DKIM-Signature field and a check of those that
-// will be verified.
+// collect makes a Result of every DKIM-Signature field, and a signature of each that is looked at
+// (RFC 6376 section 6.1.1).
 func (w *Verification) collect(req Request) {
 	exceeded := req.Exceeded
 	if exceeded == "" {
@@ -24,60 +23,57 @@ func (w *Verification) collect(req Request) {
 	}
 	w.results = make([]Result, len(fields))
 	looked := min(len(fields), maxLooked)
-	signatures := make([]*dkim.Signature, looked)
-	var same map[string]*check // of fields that are there more than once
+	for i := range w.results[looked:] {
+		w.results[looked+i] = unseen(exceeded)
+	}
+	all := make([]signature, looked)
+	w.signatures = make([]*signature, looked)
+	var same map[string]*signature // fields by their octets
 	if looked > 1 {
-		same = make(map[string]*check, looked)
+		same = make(map[string]*signature, looked)
 	}
-	var worth []*check
-	for i, f := range fields {
-		if i >= maxLooked {
-			w.results[i] = unseen(exceeded)
-			continue
-		}
-		// RFC 6376 section 6.1.1: a field that cannot be read is permerror.
+	for i, f := range fields[:looked] {
+		s := &all[i]
+		w.signatures[i] = s
 		sig, err := dkim.ParseSignature(f)
-		signatures[i] = sig
 		w.results[i] = describe(sig, req.From)
+		s.Signature, s.result = sig, &w.results[i]
 		if exceeded != "" {
-			w.conclude(i, PermError, because(ErrLimit, "message is over a limit: %s", printable(exceeded, maxReason)))
+			s.invalid = tooLarge(exceeded)
 			continue
 		}
-		if err = admissible(sig, err); err != nil {
-			w.conclude(i, PermError, err)
-			continue
+		if s.invalid = invalid(sig, err); s.invalid == nil && same != nil {
+			if s.first = same[string(f.Raw())]; s.first == nil {
+				same[string(f.Raw())] = s
+			}
 		}
-		if c := same[string(f.Raw())]; c != nil {
-			c.at = append(c.at, i)
-			continue
-		}
-		c := &check{sig: sig, at: []int{i}}
-		if same != nil {
-			same[string(f.Raw())] = c
-		}
-		worth = append(worth, c)
 	}
-	distinguish(w.results[:looked], signatures)
-	w.choose(worth, req)
+	distinguish(w.signatures)
 }
 
-// choose keeps as many signatures as may be verified: those policy asks for,
-// then those of the author's domain, then from the top.
-func (w *Verification) choose(worth []*check, req Request) {
-	limit := w.v.cfg.MaxSignatures
-	if len(worth) > limit {
-		worth = inOrder(worth, req)
-		for _, c := range worth[limit:] {
-			w.concludeAll(c, Neutral, because(ErrLimit, "not verified: more than %d signatures", limit))
+// choose returns the signatures that are verified, and says of the others why they are not. Those
+// policy asks for come first, then those of the author's domain, then from the top.
+func (w *Verification) choose(req Request) []*signature {
+	worth := make([]*signature, 0, min(len(w.signatures), maxLooked))
+	for _, s := range w.signatures {
+		if s.invalid == nil && s.first == nil {
+			worth = append(worth, s)
 		}
-		worth = worth[:limit]
 	}
-	w.checks = worth
+	limit := w.v.cfg.MaxSignatures
+	if len(worth) <= limit {
+		return worth
+	}
+	worth = inOrder(worth, req)
+	for _, s := range worth[limit:] {
+		s.skipped = because(ErrLimit, "not verified: more than %d signatures", limit)
+	}
+	return worth[:limit]
 }
 
 // inOrder puts the signatures that matter first. A stranger chooses how many there
 // are and how many domains From names: each is looked at once.
-func inOrder(worth []*check, req Request) []*check {
+func inOrder(worth []*signature, req Request) []*signature {
 	prefer := make(map[string]bool, len(req.Prefer))
 	for _, d := range req.Prefer {
 		prefer[message.Domain(d)] = true
@@ -89,16 +85,16 @@ func inOrder(worth []*check, req Request) []*check {
 			authors[org] = true
 		}
 	}
-	var ranked [3][]*check
-	for _, c := range worth {
+	var ranked [3][]*signature
+	for _, s := range worth {
 		rank := 2
-		switch d := c.sig.Domain; {
+		switch d := s.Domain; {
 		case prefer[d]:
 			rank = 0
 		case authors[d], authors[message.Organizational(d)]:
 			rank = 1
 		}
-		ranked[rank] = append(ranked[rank], c)
+		ranked[rank] = append(ranked[rank], s)
 	}
 	return slices.Concat(ranked[:]...)
 }
@@ -108,10 +104,13 @@ func unseen(exceeded string) Result {
 	r := Result{Status: Neutral, Timestamp: -1, Expiration: -1, BodyLength: -1}
 	r.Err = because(ErrLimit, "not looked at: more than %d signatures", maxLooked)
 	if exceeded != "" {
-		r.Status = PermError
-		r.Err = because(ErrLimit, "message is over a limit: %s", printable(exceeded, maxReason))
+		r.Status, r.Err = PermError, tooLarge(exceeded)
 	}
 	return r
+}
+
+func tooLarge(exceeded string) error {
+	return because(ErrLimit, "message is over a limit: %s", printable(exceeded, maxReason))
 }
 
 // describe fills in what a signature says of itself, as far as it can be read.
@@ -146,19 +145,13 @@ func alignment(domain string, from message.Originator) Alignment {
 	return AlignNone
 }
 
-// admissible says what is wrong with a signature before its key is known.
-func admissible(sig *dkim.Signature, err error) error {
+// invalid says what is wrong with a signature before its key is known; err is why it cannot be read.
+func invalid(sig *dkim.Signature, err error) error {
 	switch {
-	case errors.Is(err, dkim.ErrFromUnsigned): // RFC 6376 section 5.4
-		return &fault{kind: ErrFromUnsigned, words: ErrFromUnsigned.Error(), cause: err}
-	case errors.Is(err, dkim.ErrDomainMismatch): // RFC 6376 section 6.1.1
-		return &fault{kind: ErrDomainMismatch, words: "i= is not within d=", cause: err}
-	case errors.Is(err, dkim.ErrAlgorithm): // RFC 8301 section 3.1: rsa-sha1 too
-		return &fault{kind: ErrAlgorithm, words: unsupported(sig), cause: err}
 	case err != nil:
-		return &fault{kind: ErrSyntax, words: ErrSyntax.Error() + ": " + printable(err.Error(), maxReason), cause: err}
+		return unreadable(sig, err)
 	case sig.Algorithm != "rsa-sha256" && sig.Algorithm != "ed25519-sha256":
-		return because(ErrAlgorithm, "%s", unsupported(sig))
+		return unsupported(sig, nil)
 	}
 	// Whoever runs a registry may sign for it, but nobody below it is meant. The
 	// list's private section (a hoster's domains) may sign as it likes.
@@ -168,10 +161,6 @@ func admissible(sig *dkim.Signature, err error) error {
 	return nil
 }
 
-func unsupported(sig *dkim.Signature) string {
-	return "algorithm " + printable(sig.Algorithm, 64) + " is not supported"
-}
-
 const (
 	minB = 8
 	maxB = 64
@@ -179,29 +168,25 @@ const (
 
 // distinguish gives each Result the shortest prefix of its b= that no other
 // signature of the message shares (RFC 6008 section 4), within bounds.
-func distinguish(results []Result, signatures []*dkim.Signature) {
-	order := make([]int, 0, len(signatures))
-	for i := range signatures {
-		order = append(order, i)
-	}
-	slices.SortFunc(order, func(a, b int) int { return strings.Compare(signatures[a].B, signatures[b].B) })
+func distinguish(signatures []*signature) {
+	order := slices.Clone(signatures)
+	slices.SortFunc(order, func(a, b *signature) int { return strings.Compare(a.B, b.B) })
 	previous, before := "", 0 // the distinct b= before this one, and its longest common prefix with its own predecessor
-	var group []int
+	var group []*signature
 	flush := func(common int) {
-		for _, i := range group {
+		for _, s := range group {
 			n := min(max(minB, common+1), maxB)
-			results[i].B = printable(previous, n)
+			s.result.B = printable(previous, n)
 		}
 		group = group[:0]
 	}
-	for _, i := range order {
-		b := signatures[i].B
-		if b != previous {
+	for _, s := range order {
+		if b := s.B; b != previous {
 			common := commonPrefix(previous, b)
 			flush(max(before, common))
 			previous, before = b, common
 		}
-		group = append(group, i)
+		group = append(group, s)
 	}
 	flush(before)
 }
@@ -212,18 +197,4 @@ func commonPrefix(a, b string) int {
 		n++
 	}
 	return n
-}
-
-// conclude settles one Result.
-func (w *Verification) conclude(i int, status Status, err error) {
-	w.results[i].Status = status
-	w.results[i].Err = err
-}
-
-// concludeAll settles the Results of a check, identical fields included.
-func (w *Verification) concludeAll(c *check, status Status, err error) {
-	c.decided = true
-	for _, i := range c.at {
-		w.conclude(i, status, err)
-	}
 }

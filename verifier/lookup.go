@@ -31,7 +31,7 @@ type lookup struct {
 }
 
 // errPanicked stands for the answer of a lookup that panicked.
-var errPanicked = fmt.Errorf("%w: %w", resolver.ErrTemporary, resolver.ErrPanic)
+var errPanicked error = &resolver.Failure{Cause: resolver.ErrPanic}
 
 // keyName is where a signature's key is published (RFC 6376 section 3.6.2.1).
 func keyName(sig *dkim.Signature) string { return sig.Selector + "._domainkey." + sig.Domain }
@@ -109,6 +109,9 @@ func (w *Verification) guard(t *task, work func() bool) (ok bool) {
 	}()
 	return work()
 }
+
+// cached reports whether the answer was there at once.
+func (t *task) cached() bool { return t.done == nil }
 
 // wait reports whether the task ended before its deadline and before ctx did.
 func (t *task) wait(ctx context.Context, expired <-chan struct{}) bool {

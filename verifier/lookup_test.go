@@ -186,7 +186,7 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 		if waited := time.Since(start); waited > time.Second {
 			t.Errorf("Close took %s", waited)
 		}
-		if !strings.Contains(w.logged.String(), "lookups do not end") {
+		if !strings.Contains(w.logged.String(), "still running after cancellation") {
 			t.Errorf("logged %q", w.logged)
 		}
 		<-time.After(time.Hour) // it ends at last

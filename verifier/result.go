@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
@@ -69,28 +68,6 @@ func (a Alignment) String() string {
 
 // MarshalText writes what String says.
 func (a Alignment) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
-// What may stand in Result.Err, besides nil for a pass. Result.Err wraps one of
-// these and adds detail; test it with errors.Is.
-var (
-	ErrSyntax         = errors.New("signature field cannot be read")
-	ErrFromUnsigned   = errors.New("the From field is not signed")
-	ErrDomainMismatch = errors.New("identity is outside the signing domain")
-	ErrPublicSuffix   = errors.New("signing domain is a public suffix")
-	ErrAlgorithm      = errors.New("algorithm not supported")
-	ErrKeyAbsent      = errors.New("no key")
-	ErrKeyRevoked     = errors.New("key revoked")
-	ErrKeySyntax      = errors.New("key record cannot be read")
-	ErrKeyMismatch    = errors.New("key does not allow this signature")
-	ErrKeySize        = errors.New("key size out of bounds")
-	ErrKeyUnavailable = errors.New("key server failed")
-	ErrBodyHash       = errors.New("body hash did not verify")
-	ErrSignature      = errors.New("signature did not verify")
-	ErrExpired        = errors.New("expired")
-	ErrFuture         = errors.New("dated in the future")
-	ErrPartialBody    = errors.New("l= leaves content unsigned")
-	ErrLimit          = errors.New("not verified: over a limit")
-)
 
 // Result is what became of one DKIM-Signature field.
 type Result struct {

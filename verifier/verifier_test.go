@@ -13,7 +13,7 @@ import (
 	"dkimd/verifier"
 )
 
-var errServFail = fmt.Errorf("%w: SERVFAIL from 127.0.0.1", resolver.ErrTemporary)
+var errServFail = &resolver.Failure{Cause: errors.New("SERVFAIL from 127.0.0.1")}
 
 // in gives a time in seconds, from now on.
 func in(d time.Duration) int64 { return now.Add(d).Unix() }

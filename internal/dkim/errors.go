@@ -20,13 +20,13 @@ var (
 
 // What can be wrong with a key record (RFC 6376 section 6.1.2).
 var (
-	ErrKeySyntax  = errors.New("key record: syntax error")
-	ErrKeyTooLong = errors.New("key record: too long")
-	ErrKeyVersion = errors.New("key record: version is not DKIM1")
-	ErrKeyRevoked = errors.New("key record: key is revoked")
-	ErrKeyType    = errors.New("key record: unknown key type")
-	ErrKeyHash    = errors.New("key record: key does not allow SHA-256")
-	ErrKeyService = errors.New("key record: key is not for email")
-	ErrKeyData    = errors.New("key record: public key cannot be used")
-	ErrKeySize    = errors.New("key record: RSA key is too large")
+	ErrKeySyntax  = errors.New("syntax error")
+	ErrKeyTooLong = errors.New("too long")
+	ErrKeyVersion = errors.New("version is not DKIM1")
+	ErrKeyRevoked = errors.New("key is revoked")
+	ErrKeyType    = errors.New("unknown key type")
+	ErrKeyHash    = errors.New("key does not allow SHA-256")
+	ErrKeyService = errors.New("key is not for email")
+	ErrKeyData    = errors.New("public key cannot be used")
+	ErrKeySize    = errors.New("RSA key is too large")
 )

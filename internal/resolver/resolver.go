@@ -32,6 +32,14 @@ var (
 	ErrTemporary = errors.New("temporary DNS failure")
 )
 
+// Failure is an ErrTemporary with its cause.
+type Failure struct{ Cause error }
+
+func (f *Failure) Error() string { return ErrTemporary.Error() + ": " + f.Cause.Error() }
+
+// Unwrap makes it both for errors.Is.
+func (f *Failure) Unwrap() []error { return []error{ErrTemporary, f.Cause} }
+
 // Why a lookup failed: what was wrong with the last server asked.
 var (
 	ErrTimeout       = errors.New("no answer in time")
@@ -248,4 +256,4 @@ func (r *Resolver) Close() error {
 }
 
 // temporary is the failure of a lookup as callers see it.
-func temporary(cause error) error { return fmt.Errorf("%w: %w", ErrTemporary, cause) }
+func temporary(cause error) error { return &Failure{cause} }

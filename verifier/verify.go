@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"dkimd/internal/dkim"
@@ -27,28 +28,32 @@ type Request struct {
 // Verification is one message being verified: Begin, any number of Write, then
 // Finish; Close at any time. Only Close may run beside the others.
 type Verification struct {
-	v       *Verifier
-	results []Result
-	checks  []*check
-	bodies  []body
-	lookups []*lookup
-	dmarc   *discovery
-	report  *Report
+	v          *Verifier
+	results    []Result
+	signatures []*signature // the fields that are looked at, top first
+	bodies     []body
+	lookups    []*lookup
+	dmarc      *discovery
+	report     *Report
 
 	started []*task         // those with a goroutine
 	expired <-chan struct{} // closed when lookups must have ended; nil: none was started
 	cancel  context.CancelFunc
 }
 
-// check is one signature that is worth verifying.
-type check struct {
-	sig        *dkim.Signature
-	at         []int // its places in Results: more than one where fields are identical
+// signature is one DKIM-Signature field on its way to its Result.
+type signature struct {
+	*dkim.Signature
+	result  *Result
+	first   *signature // the same field further up, whose Result this one shares; nil: none
+	invalid error      // what section 6.1.1 has against it
+	skipped error      // why it is not verified though it might
+
 	lookup     *lookup
+	keys       []*key // of the lookup, once read
+	keyErr     error  // why there are none
 	headerHash [32]byte
 	body       *dkim.BodyHash
-	keys       []*key // usable keys, once the lookup is judged
-	decided    bool
 }
 
 // body is one way of hashing the body; signatures share it.
@@ -58,28 +63,62 @@ type body struct {
 	hash  *dkim.BodyHash
 }
 
+// verify is RFC 6376 section 6.1 for one signature, in the order of that section. It is called when
+// all it needs is there: Begin has read the fields, asked for the keys and hashed the header,
+// Write the body, and Finish has waited for the keys.
+func (w *Verification) verify(s *signature) (Status, error) {
+	// 6.1.1 Validate the Signature Header Field. What cannot be read will never verify.
+	if s.invalid != nil {
+		return PermError, s.invalid
+	}
+	// 6.1: a verifier may limit how many signatures it tries.
+	if s.skipped != nil {
+		return Neutral, s.skipped
+	}
+	// 6.1.2 Get the Public Key. Without an answer a retry may help; without a usable key it never will.
+	err := w.readKeys(s)
+	switch {
+	case errors.Is(err, ErrKeyUnavailable):
+		return TempError, err
+	case err != nil:
+		return PermError, err
+	}
+	// 6.1.3 Compute the Verification: first the body hash, then the signature over the header.
+	if err := s.brokenBody(); err != nil {
+		return Fail, err
+	}
+	key := s.verifiedBy()
+	if key == nil {
+		return Fail, because(ErrSignature, "signature did not verify")
+	}
+	s.describeKey(key.KeyRecord)
+	// 3.5 and 8.2: only of a signature that holds do its dates and l= mean anything.
+	if err := w.unacceptable(s); err != nil {
+		return Policy, err
+	}
+	return Pass, nil
+}
+
 // Begin reads the signatures and starts their key lookups. Where every answer
 // is cached no goroutine is started. The lookups end when ctx does.
 func (v *Verifier) Begin(ctx context.Context, req Request) *Verification {
 	w := &Verification{v: v}
 	w.collect(req)
-	for _, c := range w.checks {
-		c.lookup = w.lookupFor(keyName(c.sig))
+	tried := w.choose(req)
+	for _, s := range tried {
+		s.lookup = w.lookupFor(keyName(s.Signature))
 	}
 	if req.Published {
 		w.dmarc = v.discover(req.From)
 	}
 	w.startLookups(ctx)
-	// What is cached and decides already is not worth hashing the body for. The
-	// header is hashed now, while the lookups run.
-	for _, c := range w.checks {
-		if c.lookup.done == nil {
-			w.judgeKey(c, true)
+	for _, s := range tried {
+		// Where the cache knows already that there is no key, hashing would be for nothing.
+		if s.lookup.cached() && w.readKeys(s) != nil {
+			continue
 		}
-		if !c.decided {
-			c.headerHash = c.sig.HeaderHash(req.Header)
-			c.body = w.bodyFor(c.sig)
-		}
+		s.headerHash = s.HeaderHash(req.Header) // while the lookups run
+		s.body = w.bodyFor(s.Signature)
 	}
 	return w
 }
@@ -115,17 +154,16 @@ func (w *Verification) Finish(ctx context.Context) *Report {
 	if w.report != nil {
 		return w.report
 	}
-	report := &Report{}
+	report := &Report{Results: w.results}
 	for _, l := range w.lookups {
 		w.account(report, &l.task, l.wait(ctx, w.expired))
 	}
-	for _, c := range w.checks {
-		if !c.decided {
-			w.judgeKey(c, c.lookup.answered)
+	for _, s := range w.signatures {
+		if s.first != nil {
+			*s.result = *s.first.result
+			continue
 		}
-		if !c.decided {
-			w.judgeHashes(c)
-		}
+		s.result.Status, s.result.Err = w.verify(s)
 	}
 	if w.dmarc != nil {
 		report.Published = PublishedTempError
@@ -135,7 +173,6 @@ func (w *Verification) Finish(ctx context.Context) *Report {
 			report.Published = w.dmarc.published
 		}
 	}
-	report.Results = w.results
 	w.report = report
 	w.Close()
 	return report
@@ -160,7 +197,7 @@ func (w *Verification) Close() {
 		select {
 		case <-t.done:
 		case <-grace.C:
-			w.v.cfg.Logger.Warn("lookups do not end though cancelled", "timeout", closeGrace)
+			w.v.cfg.Logger.Warn("DNS lookups still running after cancellation", "timeout", closeGrace)
 			return
 		}
 	}
