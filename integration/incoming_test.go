@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// gmailRule is the rule that dkimd was made for (design.md section 6).
+// gmailRule is the rule that dkimd was made for.
 const gmailRule = `sender = "either"
 mode = "enforce"
 

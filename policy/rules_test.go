@@ -260,7 +260,7 @@ func TestSigners(t *testing.T) {
 	}
 }
 
-// TestFault: design.md section 6, a fault of ours never opens the door.
+// TestFault: a fault of ours never opens the door.
 func TestFault(t *testing.T) {
 	t.Parallel()
 	const deferred = "tempfail by (internal fault): 451 4.7.5 internal fault while this message was checked, try again later"

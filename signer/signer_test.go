@@ -30,7 +30,7 @@ func withoutField(w *world, name string) {
 	w.fields = slices.DeleteFunc(w.fields, func(f string) bool { return strings.HasPrefix(f, name+":") })
 }
 
-// TestWhoSigns is design.md section 4: want is the signatures as d/s, or a reason.
+// TestWhoSigns: want is the signatures as d/s, or a reason.
 func TestWhoSigns(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -43,7 +43,7 @@ func latencyTable(lines []latencyLine) string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("\n## Waiting\n\nThe whole message, to the answer; with slow DNS only from its end to the answer. Messages of 4 KiB unless it says otherwise.\n\n" +
+	b.WriteString("\n## Waiting\n\nThe whole message, to the answer; with slow DNS only from its end to the answer. Messages of 4 KiB unless it says\notherwise.\n\n" +
 		"| what | p50 ms | p99 ms | max ms | wanted |\n|---|--:|--:|--:|---|\n")
 	for _, l := range lines {
 		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %s |\n", l.What, l.P50, l.P99, l.Max, l.Limit)

@@ -114,10 +114,12 @@ func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `## A message
 
-%s; %s. %d connections at a time on unix sockets, all daemons in turn, %d rounds after one that does not count. CPU is the daemon's
-user and system time for one message, the median of the rounds. Every answer was checked: signed, or as many times dkim=pass as there are signatures.
-"Floor" is a go-milter server in dkimd's connection wrapper that adds one field and writes one line, plus the bare cryptography: signatures, and SHA-256 of the message.
-Ratios are taken round by round: median (least-most). "times dkimd" is how much more CPU a peer takes. RSA signs as the engine of the build has it
+%s; %s.
+%d connections at a time on unix sockets, all daemons in turn, %d rounds after one that does not count. CPU is the
+daemon's user and system time for one message, the median of the rounds. Every answer was checked: signed, or as many
+times dkim=pass as there are signatures. "Floor" is a go-milter server in dkimd's connection wrapper that adds one field
+and writes one line, plus the bare cryptography: signatures, and SHA-256 of the message. Ratios are taken round by
+round: median (least-most). "times dkimd" is how much more CPU a peer takes. RSA signs as the engine of the build has it
 (libcrypto where the processor has AVX512-IFMA takes 0.25 ms, elsewhere 0.5 to 0.8 ms; crypto/rsa 0.8 ms on the former).
 
 | deed | size | messages a connection | dkimd ms | floor + cryptography ms | dkimd to floor | target | OpenDKIM, times dkimd | rspamd, times dkimd | go-msgauth, times dkimd |
@@ -140,7 +142,8 @@ Ratios are taken round by round: median (least-most). "times dkimd" is how much 
 		b.WriteString("\n")
 	}
 	b.WriteString(`
-Messages a second, latency of a message (connection included where it is the first, four at a time on the same cores as the load), and peak memory:
+Messages a second, latency of a message (connection included where it is the first, four at a time on the same cores as
+the load), and peak memory:
 
 | deed | size | messages a connection | daemon | CPU ms | messages/s | p50 ms | p99 ms | max ms | peak MiB |
 |---|--:|--:|---|--:|--:|--:|--:|--:|--:|

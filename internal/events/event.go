@@ -18,7 +18,7 @@ const (
 	maxListBytes = 32 << 10
 )
 
-// The modes of a message (design.md section 1).
+// The modes of a message.
 const (
 	ModeSign     = "sign"     // ours, at least one signature was added
 	ModeUnsigned = "unsigned" // ours, none was added
