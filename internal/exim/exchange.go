@@ -86,7 +86,7 @@ func (x *exchange) log(level slog.Level, text string, args ...any) {
 
 func (x *exchange) serve() error {
 	if _, err := x.wire.in.Peek(1); err != nil {
-		return x.wire.fault(err)
+		return x.wire.readError(err)
 	}
 	if !x.state.CompareAndSwap(stateSilent, stateBegun) {
 		return errStopping
@@ -106,12 +106,12 @@ func (x *exchange) serve() error {
 	switch req.dialect {
 	case dialectCheck:
 		// Exim keeps its side open: the length alone says where the end is.
-		if err = x.wire.take(req.length, m.write); err == nil {
-			err = x.wire.noMore()
+		if err = x.wire.readN(req.length, m.write); err == nil {
+			err = x.wire.rejectExtra()
 		}
 	case dialectSign:
-		if err = x.wire.take(req.length, m.write); err == nil {
-			err = x.wire.atEnd()
+		if err = x.wire.readN(req.length, m.write); err == nil {
+			err = x.wire.expectEOF()
 		}
 	case dialectVerify:
 		err = x.takeSized(req, m)
@@ -132,22 +132,22 @@ func (x *exchange) serve() error {
 // takeSized reads header and body of VERIFY, which must be as long as they say:
 // else a second From could hide where Exim cut the header.
 func (x *exchange) takeSized(req *request, m *mail) error {
-	if err := x.wire.take(req.headersSize, m.write); err != nil {
+	if err := x.wire.readN(req.headersSize, m.write); err != nil {
 		return err
 	}
 	if m.err == nil && !m.atLineStart() && req.headersSize < maxRawHeader {
 		return fmt.Errorf("the header does not end after Headers-Size: %d", req.headersSize)
 	}
-	if err := x.wire.take(1, m.write); err != nil {
+	if err := x.wire.readN(1, m.write); err != nil {
 		return err
 	}
 	if m.err == nil && !m.body && req.headersSize < maxRawHeader {
 		return fmt.Errorf("no empty line after Headers-Size: %d", req.headersSize)
 	}
-	if err := x.wire.take(req.bodySize, m.write); err != nil {
+	if err := x.wire.readN(req.bodySize, m.write); err != nil {
 		return err
 	}
-	if err := x.wire.atEnd(); err != nil {
+	if err := x.wire.expectEOF(); err != nil {
 		return err
 	}
 	var why string

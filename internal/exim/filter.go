@@ -30,8 +30,8 @@ type Filter struct {
 	FailOpen bool
 }
 
-// Run filters one message. ctx bounds the asking; reading and writing cannot be
-// bounded here: whoever calls must not wait for those forever.
+// Run filters one message. ctx bounds the asking; the caller must bound
+// reading and writing.
 func (f Filter) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	msg, err := io.ReadAll(in)
 	if err != nil {
@@ -133,7 +133,7 @@ func checkFields(fields []byte) error {
 		return nil
 	}
 	if fields[0] == ' ' || fields[0] == '\t' || fields[len(fields)-1] != '\n' || bytes.ContainsAny(fields, "\r\x00") {
-		return errors.New("an answer that is no header field")
+		return errors.New("an answer that is not a header field")
 	}
 	for line := range bytes.Lines(fields) {
 		if line[0] == ' ' || line[0] == '\t' {
@@ -144,7 +144,7 @@ func checkFields(fields []byte) error {
 		}
 		name, _, found := bytes.Cut(line, []byte(":"))
 		if !found || !isFieldName(string(name)) {
-			return fmt.Errorf("a line in the answer that is no header field: %.60q", line)
+			return fmt.Errorf("a line in the answer that is not a header field: %.60q", line)
 		}
 	}
 	return nil

@@ -21,7 +21,7 @@ type mail struct {
 	ctx context.Context
 	msg Message
 	req *request
-	err error // the message is not one
+	err error // parse error: not a valid message
 
 	line    []byte // of the header, as far as it has come
 	field   []byte // complete lines, with LF between them
@@ -126,7 +126,7 @@ func (m *mail) endField() {
 	name, value, found := bytes.Cut(m.field, []byte(":"))
 	// Exim takes ": text" for a field without a name: refused, it would stay in the queue for good.
 	if !found {
-		m.err = fmt.Errorf("a line in the header that is no field: %.60q", m.field)
+		m.err = fmt.Errorf("a line in the header that is not a field: %.60q", m.field)
 		return
 	}
 	if !m.isExims(string(bytes.TrimRight(name, " \t")), value) {

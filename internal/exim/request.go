@@ -199,7 +199,7 @@ func number(key, text string, n *int64) error {
 	return nil
 }
 
-// isQueueID: what is echoed to Exim, and compared there, is nothing but a name.
+// isQueueID lets through only the characters of a queue id: it is echoed to Exim, which compares it.
 func isQueueID(id string) bool {
 	return len(id) > 0 && len(id) <= 64 && strings.Trim(id, "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
 }

@@ -64,7 +64,7 @@ type Config struct {
 	// Begin starts a message. Its envelope is complete but for the queue id's echo.
 	Begin  func(*message.Envelope) Message
 	Logger *slog.Logger
-	// Meter counts connections; nil: nobody does.
+	// Meter counts connections; nil: they are not counted.
 	Meter socket.Meter
 	// IdleTimeout is how long a peer may send nothing, and how long it may take
 	// over the lines in front of the message; 0: 30 seconds.

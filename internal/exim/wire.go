@@ -20,12 +20,12 @@ const (
 )
 
 var (
-	errSilent   = errors.New("the peer closed the connection without a request")
-	errCut      = errors.New("the peer closed the connection before the request was complete")
-	errStalled  = errors.New("the peer did not complete its request in time")
-	errLonger   = errors.New("the request is longer than it says")
-	errStopping = errors.New("dkimd stops")
-	errHead     = fmt.Errorf("the lines in front of the message are over %d bytes (hint: lower recipients_max in Exim)", maxHead)
+	errSilent     = errors.New("the peer closed the connection without a request")
+	errIncomplete = errors.New("the peer closed the connection before the request was complete")
+	errStalled    = errors.New("the peer did not complete its request in time")
+	errLonger     = errors.New("the request is longer than it says")
+	errStopping   = errors.New("dkimd stops")
+	errHead       = fmt.Errorf("the lines in front of the message are over %d bytes (hint: lower recipients_max in Exim)", maxHead)
 )
 
 // readers lends read buffers: a connection lives for one message only.
@@ -83,8 +83,8 @@ func (s source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fault names what a failed read means.
-func (w *wire) fault(err error) error {
+// readError says what a failed read means.
+func (w *wire) readError(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errStalled
@@ -94,7 +94,7 @@ func (w *wire) fault(err error) error {
 		return errSilent
 	}
 	// A reset tells nothing more than an orderly close does.
-	return errCut
+	return errIncomplete
 }
 
 // line reads a line of the head, without its line end. It is valid until the
@@ -108,7 +108,7 @@ func (w *wire) line() ([]byte, error) {
 		if errors.Is(err, errHead) {
 			return nil, err
 		}
-		return nil, w.fault(err)
+		return nil, w.readError(err)
 	}
 	if w.room -= len(line); w.room < 0 {
 		return nil, errHead
@@ -133,13 +133,13 @@ func (w *wire) longLine(start []byte) ([]byte, error) {
 // endOfHead begins the message: from here on the clock is for each read.
 func (w *wire) endOfHead() { w.head = time.Time{} }
 
-// take hands exactly n bytes to f, in pieces as they arrive. A piece is valid
+// readN hands exactly n bytes to f, in pieces as they arrive. A piece is valid
 // during the call only.
-func (w *wire) take(n int64, f func(p []byte)) error {
+func (w *wire) readN(n int64, f func(p []byte)) error {
 	for n > 0 {
 		if w.in.Buffered() == 0 {
 			if _, err := w.in.Peek(1); err != nil {
-				return w.fault(err)
+				return w.readError(err)
 			}
 		}
 		p, _ := w.in.Peek(int(min(n, int64(w.in.Buffered()))))
@@ -150,22 +150,22 @@ func (w *wire) take(n int64, f func(p []byte)) error {
 	return nil
 }
 
-// noMore is atEnd for a peer that keeps its side open: it sees what has come by now.
-func (w *wire) noMore() error {
+// rejectExtra is expectEOF for a peer that keeps its side open: it looks at what has arrived by now.
+func (w *wire) rejectExtra() error {
 	if w.in.Buffered() > 0 {
 		return errLonger
 	}
 	return nil
 }
 
-// atEnd checks that the peer has sent all it wanted to send, and no more.
-func (w *wire) atEnd() error {
+// expectEOF checks that the peer has sent all it wanted to send, and no more.
+func (w *wire) expectEOF() error {
 	switch _, err := w.in.Peek(1); {
 	case err == nil:
 		return errLonger
 	case errors.Is(err, io.EOF):
 		return nil
 	default:
-		return w.fault(err)
+		return w.readError(err)
 	}
 }

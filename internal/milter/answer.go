@@ -55,7 +55,7 @@ func (s *session) answer(m *gomilter.Modifier, o pipeline.Outcome) gomilter.Resp
 //
 // Index 0 is above everything in both MTAs, also above the Received field of
 // this MTA, which filters do not see; index 1 would be below it. So the field that
-// shall be topmost is inserted last.
+// is to be topmost is inserted last.
 func (s *session) edit(m *gomilter.Modifier, o pipeline.Outcome) {
 	if s.grant.canChange() {
 		for _, index := range o.RemoveAuthRes {
@@ -106,7 +106,7 @@ func (s *session) reply(r smtpreply.Reply, class smtpreply.Class) gomilter.Respo
 	if err != nil {
 		s.logger().Error("an SMTP reply that the MTA would not take was replaced", "error", err.Error())
 	}
-	// Sendmail takes the text for a format, so every MTA undoubles '%'.
+	// Sendmail takes the text as a format, so every MTA undoubles '%'.
 	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), strings.ReplaceAll(r.String(), "%", "%%"))
 }
 

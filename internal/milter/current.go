@@ -18,19 +18,19 @@ const (
 	phaseBody // the header has ended
 )
 
-var errNoMessage = errors.New("the message could not be begun")
+var errNoMessage = errors.New("could not start handling the message")
 
 // current is the message under way, from MAIL to its end or abort.
 type current struct {
 	env    *message.Envelope
-	msg    Message // nil: it could not even be begun
+	msg    Message // nil: it could not be started
 	phase  phase
 	ctx    context.Context // ends with the message
 	cancel context.CancelCauseFunc
-	// faulted: the message knows of a fault of ours, and is only asked for its outcome.
-	faulted bool
-	// spoiled says why not even that is possible; the MTA gets a tempfail.
-	spoiled error
+	// failed: the message knows of a fault of ours, and is only asked for its outcome.
+	failed bool
+	// unusable says why not even that is possible; the MTA gets a tempfail.
+	unusable error
 }
 
 // begin starts a message.
@@ -48,12 +48,12 @@ func (s *session) begin() {
 	cur.ctx, cur.cancel = context.WithCancelCause(s.ctx)
 	s.current = cur
 	s.complete(cur)
-	if s.oddity != nil {
-		s.spoil(s.oddity)
+	if s.addressErr != nil {
+		s.giveUp(s.addressErr)
 	}
 	s.protect("begin", func() { cur.msg = s.server.cfg.Begin(env) })
 	if cur.msg == nil {
-		cur.spoiled = errNoMessage
+		cur.unusable = errNoMessage
 	}
 }
 
@@ -81,9 +81,9 @@ func (s *session) recipient() {
 	case cur == nil:
 		s.outOfOrder(errOutside)
 	case cur.phase != phaseEnvelope:
-		s.spoil(errLateEnvelope)
-	case s.oddity != nil:
-		s.spoil(s.oddity)
+		s.giveUp(errLateEnvelope)
+	case s.addressErr != nil:
+		s.giveUp(s.addressErr)
 	default:
 		cur.env.AddRecipient(s.address)
 	}
@@ -97,7 +97,7 @@ func (s *session) endOfHeader() {
 		return
 	}
 	if cur.phase == phaseBody {
-		s.spoil(errLateHeader)
+		s.giveUp(errLateHeader)
 		return
 	}
 	s.complete(cur)
@@ -118,8 +118,8 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 	}
 	s.complete(cur)
 	defer s.releaseAdmission()
-	// Nothing is written while somebody else may look at the connection.
-	if gone := s.wire.flush(); gone == nil && cur.spoiled == nil {
+	// Nothing is written while watch may use the connection.
+	if gone := s.wire.flush(); gone == nil && cur.unusable == nil {
 		stop := s.wire.watch(s.server.cfg.FinishTimeout, func(err error) {
 			if !errors.Is(err, errSlow) {
 				err = pipeline.GoneError{Cause: err}
@@ -130,11 +130,11 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 		stop()
 	}
 	switch {
-	case cur.spoiled != nil:
-		s.abandon("the message cannot be judged: " + cur.spoiled.Error())
+	case cur.unusable != nil:
+		s.abandon("the message cannot be judged: " + cur.unusable.Error())
 		ok = false
 	case s.wire.dead != nil:
-		// Nobody hears the answer. Finish may have written its record already.
+		// The answer reaches nobody. Finish may have written its record already.
 		s.abandon(s.wire.dead.Error())
 		ok = false
 	default:
@@ -150,11 +150,11 @@ func (s *session) outcome(cur *current) (outcome pipeline.Outcome, ok bool) {
 		if s.protect("end of message", func() { outcome = cur.msg.Finish(cur.ctx) }) {
 			return outcome, true
 		}
-		if s.fault("end of message"); cur.spoiled != nil {
+		if s.fault("end of message"); cur.unusable != nil {
 			return outcome, false
 		}
 	}
-	cur.spoiled = errors.New("a panic while a fault was handled")
+	cur.unusable = errors.New("a panic while a fault was handled")
 	return outcome, false
 }
 
@@ -162,16 +162,16 @@ func (s *session) outcome(cur *current) (outcome pipeline.Outcome, ok bool) {
 // fault, and from then on only asked for its outcome.
 func (s *session) call(step string, f func(Message)) {
 	cur := s.current
-	if cur.spoiled == nil && !cur.faulted && !s.protect(step, func() { f(cur.msg) }) {
+	if cur.unusable == nil && !cur.failed && !s.protect(step, func() { f(cur.msg) }) {
 		s.fault(step)
 	}
 }
 
 func (s *session) fault(step string) {
 	cur := s.current
-	cur.faulted = true
+	cur.failed = true
 	if !s.protect("fault", func() { cur.msg.Fault(fmt.Errorf("panic in the front door at %s", step)) }) {
-		cur.spoiled = errors.New("a panic while a fault was handled")
+		cur.unusable = errors.New("a panic while a fault was handled")
 	}
 }
 
@@ -187,12 +187,12 @@ func (s *session) protect(step string, f func()) (ok bool) {
 	return true
 }
 
-// spoil gives the message up because of what the MTA sent. It is deferred at
+// giveUp gives the message up because of what the MTA sent. It is deferred at
 // its end: only there every MTA waits for an answer.
-func (s *session) spoil(why error) {
+func (s *session) giveUp(why error) {
 	s.outOfOrder(why)
-	if s.current.spoiled == nil {
-		s.current.spoiled = why
+	if s.current.unusable == nil {
+		s.current.unusable = why
 	}
 }
 

@@ -146,7 +146,7 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 		return m.HeapInuse + m.StackInuse
 	}
 	_ = agree(t, w, client.AllProtocol).Close()
-	w.expect(t, "connection of the MTA ends")
+	w.expect(t, "milter connection closed")
 	goroutines, before := runtime.NumGoroutine(), memory()
 	conns := make([]net.Conn, n)
 	for i := range conns {

@@ -143,7 +143,7 @@ func TestDisorder(t *testing.T) {
 					t.Errorf("answered %q, want %q", last, want)
 				}
 				misbehaved := tt.action == client.TempFail || strings.HasPrefix(name, "macros") && name != "macros of no stage"
-				if n := strings.Count(w.logs.String(), "departs from the milter protocol"); n != map[bool]int{true: 1}[misbehaved] {
+				if n := strings.Count(w.logs.String(), "violated the milter protocol"); n != map[bool]int{true: 1}[misbehaved] {
 					t.Errorf("%d lines in the log:\n%s", n, w.logs)
 				}
 				// The connection goes on, and the next message is untouched.

@@ -40,7 +40,7 @@ var (
 // messages of a connection, knows neither U nor K, drops data in an
 // end-of-body packet, and answers DATA even where no answer may be sent.
 func (s *session) step() error {
-	if err := s.rest(); err != nil {
+	if err := s.markIdle(); err != nil {
 		return err
 	}
 	command, err := s.wire.next()
@@ -79,17 +79,17 @@ func (s *session) handle(code gomilter.Code, payload []byte) error {
 		s.helo = truncate(cString(payload), maxName)
 		s.forward(code, nil)
 	case gomilter.CodeMail:
-		if err := s.enter(); err != nil {
+		if err := s.markBusy(); err != nil {
 			return err
 		}
-		s.address, s.oddity = readAddress(payload)
-		if errors.Is(s.oddity, errNoAddress) {
+		s.address, s.addressErr = readAddress(payload)
+		if errors.Is(s.addressErr, errNoAddress) {
 			// Postfix has no brackets around the null sender of its own bounces.
-			s.oddity = nil
+			s.addressErr = nil
 		}
 		s.forward(code, nil)
 	case gomilter.CodeRcpt:
-		s.address, s.oddity = readAddress(payload)
+		s.address, s.addressErr = readAddress(payload)
 		s.forward(code, nil)
 	case gomilter.CodeData:
 		s.acknowledge(gomilter.OptNoDataReply)
@@ -113,7 +113,7 @@ func (s *session) handle(code gomilter.Code, payload []byte) error {
 	case gomilter.CodeBody, gomilter.CodeEOB: // read by step
 		fallthrough
 	default:
-		// Whether it wants an answer nobody knows.
+		// It is not known whether it wants an answer.
 		return fmt.Errorf("an unknown packet %q", byte(code))
 	}
 	return nil
@@ -141,8 +141,8 @@ func (s *session) connected(payload []byte) error {
 	return nil
 }
 
-// readClient keeps apart who has no address, and so is local, from whose address
-// is unreadable, and so belongs to nobody.
+// readClient tells a client without an address, which is local, from one whose address
+// is unreadable, which is trusted with nothing.
 func readClient(host string, family gomilter.ProtoFamily, rest []byte) message.Client {
 	unreadable := message.Client{Kind: message.ClientUnreadable, Name: host}
 	switch family {
@@ -150,7 +150,7 @@ func readClient(host string, family gomilter.ProtoFamily, rest []byte) message.C
 		return message.NewClient(host, "")
 	case gomilter.FamilyUnknown:
 		// Sendmail reports local mail so, as localhost. Postfix reports so a client
-		// whose address was withheld (XCLIENT), as unknown: that is nobody of ours.
+		// whose address was withheld (XCLIENT), as unknown: that one is not local.
 		if len(bytes.Trim(rest, "\x00")) == 0 && !strings.EqualFold(host, "unknown") {
 			return message.NewClient(host, "")
 		}
@@ -187,11 +187,11 @@ func (s *session) field(payload []byte) {
 	case cur == nil:
 		s.outOfOrder(errOutside)
 	case cur.phase == phaseBody:
-		s.spoil(errLateHeader)
+		s.giveUp(errLateHeader)
 	default:
 		name, value, ok := s.splitField(payload)
 		if !ok {
-			s.spoil(errBadField)
+			s.giveUp(errBadField)
 			return
 		}
 		if cur.phase == phaseEnvelope {
@@ -222,7 +222,7 @@ func (s *session) splitField(payload []byte) (name, value string, ok bool) {
 }
 
 // isFieldName is wider than RFC 5322 section 3.6.8, as MTAs are: what is left
-// out could end the name or the field for somebody who reads the message later.
+// out could end the name or the field for a program that reads the message later.
 func isFieldName(name string) bool {
 	for _, c := range []byte(name) {
 		if c < ' ' && c != '\t' || c == ':' || c == 0x7f {

@@ -5,7 +5,7 @@
 //
 // github.com/emersion/go-milter does the negotiation, the dispatch of events,
 // modifications and answers. Around it, each connection gets a reader of its own
-// that guards it against what an MTA, or whoever else reaches the socket, sends.
+// that guards it against what an MTA, or anything else that reaches the socket, sends.
 package milter
 
 import (
@@ -41,7 +41,7 @@ type Message interface {
 	Fault(err error)
 }
 
-// Meter counts what happens to connections. Many goroutines tell it, and it must not make them wait.
+// Meter counts what happens to connections. Many goroutines call it, and it must not block.
 type Meter interface {
 	socket.Meter
 	// Withheld says that an MTA does not offer something on a connection: WithheldQuarantine, WithheldEdits.
@@ -81,7 +81,7 @@ type Config struct {
 	// becomes known, the last time just before Finish.
 	Begin  func(*message.Envelope) Message
 	Logger *slog.Logger
-	// Meter counts connections; nil: nobody does.
+	// Meter counts connections; nil: they are not counted.
 	Meter Meter
 	// IdleTimeout ends a connection that sends nothing between packets; 0: 10 minutes.
 	IdleTimeout time.Duration

@@ -50,13 +50,13 @@ type session struct {
 	pending  []byte // what go-milter has still to read
 	frame    [64]byte
 
-	macros   macros
-	client   message.Client
-	helo     string
-	address  string // of the MAIL or RCPT being dispatched
-	oddity   error  // of that address
-	current  *current
-	disorder bool // was logged
+	macros     macros
+	client     message.Client
+	helo       string
+	address    string // of the MAIL or RCPT being dispatched
+	addressErr error  // of that address
+	current    *current
+	disorder   bool // was logged
 }
 
 func newSession(ctx context.Context, s *Server, conn net.Conn) *session {
@@ -118,14 +118,14 @@ func (s *session) readOffer() error {
 	if s.grant, err = readOffer(payload); err != nil {
 		return err
 	}
-	s.alarm()
+	s.reportWithheld()
 	s.wire.idle = s.server.cfg.IdleTimeout
 	s.forward(gomilter.CodeOptNeg, payload[:12])
 	return nil
 }
 
-// alarm tells of what the MTA does not let us do: each connection is counted, the first is logged.
-func (s *session) alarm() {
+// reportWithheld counts each connection whose MTA does not offer an action dkimd uses, and logs the first.
+func (s *session) reportWithheld() {
 	if !s.grant.canQuarantine() {
 		s.server.cfg.Meter.Withheld(WithheldQuarantine)
 		if s.server.warnedQuarantine.CompareAndSwap(false, true) {
@@ -217,7 +217,7 @@ func (s *session) fail(err error) {
 		level = slog.LevelDebug
 	}
 	if s.server.cfg.Logger.Enabled(s.ctx, level) { // to say whose connection it is costs more than its end
-		s.logger().Log(s.ctx, level, "connection of the MTA ends", "reason", err.Error())
+		s.logger().Log(s.ctx, level, "milter connection closed", "reason", err.Error())
 	}
 }
 
@@ -234,16 +234,16 @@ func (s *session) end() {
 	})
 }
 
-// rest is called between packets: with no message under way and all answers
+// markIdle is called between packets: with no message under way and all answers
 // sent, this is where a connection ends when the server stops.
-func (s *session) rest() error {
+func (s *session) markIdle() error {
 	if s.current != nil || s.wire.in.Buffered() > 0 {
 		return nil
 	}
 	if err := s.wire.flush(); err != nil {
 		return err
 	}
-	s.wire.rest()
+	s.wire.shrink()
 	s.state.CompareAndSwap(stateBusy, stateIdle)
 	if s.server.Stopping() {
 		return errStopping
@@ -251,8 +251,8 @@ func (s *session) rest() error {
 	return nil
 }
 
-// enter is called at MAIL: from here on Shutdown waits for the message.
-func (s *session) enter() error {
+// markBusy is called at MAIL: from here on Shutdown waits for the message.
+func (s *session) markBusy() error {
 	s.state.CompareAndSwap(stateIdle, stateBusy)
 	if s.server.Stopping() {
 		return errStopping
@@ -286,5 +286,5 @@ func (s *session) outOfOrder(what error) {
 		return
 	}
 	s.disorder = true
-	s.logger().Warn("the MTA departs from the milter protocol", "error", what)
+	s.logger().Warn("MTA violated the milter protocol", "error", what)
 }

@@ -27,13 +27,13 @@ const (
 )
 
 var (
-	errClosed   = errors.New("the MTA closed the connection")
-	errCut      = errors.New("the MTA closed the connection in the middle of a packet")
-	errIdle     = errors.New("the MTA sent nothing for too long")
-	errStalled  = errors.New("the MTA did not finish a packet in time")
-	errUnread   = errors.New("the MTA does not read the answers")
-	errStopping = errors.New("dkimd stops")
-	errSlow     = errors.New("the end of the message took too long")
+	errClosed    = errors.New("the MTA closed the connection")
+	errMidPacket = errors.New("the MTA closed the connection in the middle of a packet")
+	errIdle      = errors.New("the MTA sent nothing for too long")
+	errStalled   = errors.New("the MTA did not finish a packet in time")
+	errUnread    = errors.New("the MTA does not read the answers")
+	errStopping  = errors.New("dkimd stops")
+	errSlow      = errors.New("the end of the message took too long")
 )
 
 // bodyPieces lends buffers for bodies that do not fit into the read buffer.
@@ -62,7 +62,7 @@ type wire struct {
 }
 
 func newWire(conn net.Conn, cfg Config) *wire {
-	// Who has not negotiated yet has no reason to be idle.
+	// Before negotiation the shorter packet timeout applies.
 	w := &wire{conn: conn, idle: cfg.PacketTimeout, packet: cfg.PacketTimeout, write: cfg.WriteTimeout}
 	w.in = bufio.NewReaderSize(source{w}, readBuffer)
 	return w
@@ -81,7 +81,7 @@ func (s source) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	// The clock of a packet runs from its first byte on, however many reads
-	// it takes; or who sends a byte every now and then would stay forever.
+	// it takes; otherwise a peer that trickles bytes could hold the connection forever.
 	if !w.inPacket {
 		_ = w.conn.SetReadDeadline(time.Now().Add(w.idle))
 	} else if w.deadline.IsZero() {
@@ -91,8 +91,8 @@ func (s source) Read(p []byte) (int, error) {
 	return w.conn.Read(p)
 }
 
-// fault names what a failed read means.
-func (w *wire) fault(err error) error {
+// readError says what a failed read means.
+func (w *wire) readError(err error) error {
 	switch {
 	case w.dead != nil:
 		return w.dead
@@ -103,7 +103,7 @@ func (w *wire) fault(err error) error {
 	case closedHere(err):
 		w.dead = errStopping
 	case w.inPacket:
-		w.dead = errCut
+		w.dead = errMidPacket
 	default:
 		// A reset tells nothing more than an orderly close does.
 		w.dead = errClosed
@@ -124,12 +124,12 @@ func (w *wire) next() (byte, error) {
 	}
 	w.inPacket, w.deadline = false, time.Time{}
 	if _, err := w.in.Peek(1); err != nil {
-		return 0, w.fault(err)
+		return 0, w.readError(err)
 	}
 	w.inPacket = true
 	head, err := w.in.Peek(4)
 	if err != nil {
-		return 0, w.fault(err)
+		return 0, w.readError(err)
 	}
 	length := binary.BigEndian.Uint32(head)
 	if length == 0 || length > maxPacket {
@@ -138,7 +138,7 @@ func (w *wire) next() (byte, error) {
 	}
 	head, err = w.in.Peek(5)
 	if err != nil {
-		return 0, w.fault(err)
+		return 0, w.readError(err)
 	}
 	command := head[4]
 	w.left = int(length) - 1
@@ -154,7 +154,7 @@ func (w *wire) payload() ([]byte, error) {
 	if n <= w.in.Size() {
 		p, err := w.in.Peek(n)
 		if err != nil {
-			return nil, w.fault(err)
+			return nil, w.readError(err)
 		}
 		// The bytes stay where they are until the next read.
 		_, _ = w.in.Discard(n)
@@ -171,7 +171,7 @@ func (w *wire) payload() ([]byte, error) {
 		have := len(buf)
 		buf = buf[:min(n, cap(buf))]
 		if _, err := io.ReadFull(w.in, buf[have:]); err != nil {
-			return nil, w.fault(err)
+			return nil, w.readError(err)
 		}
 	}
 	w.scratch = buf
@@ -188,13 +188,13 @@ func (w *wire) stream(f func(p []byte)) error {
 		}
 		if have == 0 {
 			if _, err := w.in.Peek(1); err != nil {
-				return w.fault(err)
+				return w.readError(err)
 			}
 			have = w.in.Buffered()
 		}
 		p, err := w.in.Peek(min(w.left, have))
 		if err != nil {
-			return w.fault(err)
+			return w.readError(err)
 		}
 		f(p)
 		_, _ = w.in.Discard(len(p))
@@ -217,7 +217,7 @@ func (w *wire) streamLarge(f func(p []byte)) error {
 			w.left -= n
 		}
 		if err != nil {
-			return w.fault(err)
+			return w.readError(err)
 		}
 	}
 	return nil
@@ -231,7 +231,7 @@ func (w *wire) Write(p []byte) (int, error) {
 			_ = w.flush()
 		}
 	}
-	// Whoever writes learns of a failure when it reads next.
+	// The caller learns of a failure at its next read.
 	return len(p), nil
 }
 
@@ -260,19 +260,19 @@ func (w *wire) flush() error {
 	return w.dead
 }
 
-// rest gives back what only a large packet needed.
-func (w *wire) rest() {
+// shrink gives back what only a large packet needed.
+func (w *wire) shrink() {
 	if cap(w.scratch) > keepScratch {
 		w.scratch = nil
 	}
 }
 
-// watchDelay is how long the end of a message may take before somebody looks
-// whether the MTA is still there. Most messages end before, and cost no goroutine.
+// watchDelay is how long the end of a message may take before a goroutine
+// watches whether the MTA is still there. Most messages end before, and cost none.
 const watchDelay = 50 * time.Millisecond
 
 // watch calls gone when the MTA closes the connection, or when limit has passed,
-// until the returned function is called. In between nobody else may use the wire.
+// until the returned function is called. In between nothing else may use the wire.
 func (w *wire) watch(limit time.Duration, gone func(error)) (stop func()) {
 	var (
 		mu      sync.Mutex
@@ -306,7 +306,7 @@ func (w *wire) watch(limit time.Duration, gone func(error)) (stop func()) {
 			case errors.Is(err, os.ErrDeadlineExceeded):
 				gone(errSlow)
 			default:
-				gone(w.fault(err))
+				gone(w.readError(err))
 			}
 		}
 	})

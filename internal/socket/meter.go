@@ -7,11 +7,11 @@ type Moment uint8
 const (
 	Opened Moment = iota // a connection is served
 	Closed               // and is not any more
-	Held                 // as many as allowed are open: the next one waits in the kernel's queue
+	Held                 // the limit is reached: the next one waits in the kernel's queue
 	Failed               // the system gave no connection, mostly for want of file descriptors
 )
 
-// Meter counts moments. Many goroutines tell it, and it must not make them wait.
+// Meter counts moments. Many goroutines call it, and it must not block.
 type Meter interface{ Connection(what Moment) }
 
 // Unmetered is a Meter that counts nothing.

@@ -40,7 +40,7 @@ type ServerConfig struct {
 	// of the same socket is accepted. ctx ends when connections are closed by force.
 	Begin  func(ctx context.Context, conn net.Conn) Session
 	Logger *slog.Logger
-	// Meter counts connections; nil: nobody does.
+	// Meter counts connections; nil: they are not counted.
 	Meter Meter
 }
 

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"dkimd/internal/logtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -53,24 +54,6 @@ func (c *tally) wait(t *testing.T, what Moment, n int) {
 			t.Fatalf("moment %d came %d times, want %d", what, got, n)
 		}
 	}
-}
-
-// logBuffer collects the log of a server.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // echo is a session that sends back what it reads. A connection on which "busy" was said last is not idle.
@@ -119,14 +102,14 @@ func (e *echo) CloseIfIdle() {
 type world struct {
 	*Server
 	meter  *tally
-	logs   *logBuffer
+	logs   *logtest.Lines
 	leave  chan struct{}
 	served chan error
 }
 
 func newWorld(t *testing.T, change func(*ServerConfig)) *world {
 	t.Helper()
-	w := &world{meter: newTally(), logs: &logBuffer{}, leave: make(chan struct{}), served: make(chan error, 1)}
+	w := &world{meter: newTally(), logs: &logtest.Lines{}, leave: make(chan struct{}), served: make(chan error, 1)}
 	dir, err := os.MkdirTemp("", "s") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +117,7 @@ func newWorld(t *testing.T, change func(*ServerConfig)) *world {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	cfg := ServerConfig{
 		Config:         Config{Name: "milter", Listen: []string{"unix:" + filepath.Join(dir, "s"), "inet:127.0.0.1:0"}},
-		MaxConnections: 10, Meter: w.meter, Logger: slog.New(slog.NewTextHandler(w.logs, nil)),
+		MaxConnections: 10, Meter: w.meter, Logger: w.logs.Logger(),
 		Begin: func(ctx context.Context, conn net.Conn) Session { return &echo{conn: conn, ctx: ctx, leave: w.leave} },
 	}
 	if change != nil {

@@ -121,7 +121,7 @@ func listenTCP(a Address) (net.Listener, error) {
 	return ln, nil
 }
 
-// listenUnix makes a unix socket: in a directory nobody else can enter, where it gets its mode and
+// listenUnix makes a unix socket: in a directory that no other user can enter, where it gets its mode and
 // group. Then it is renamed to its path, so that at no moment can anyone connect who may not.
 func listenUnix(path string, cfg Config) (net.Listener, error) {
 	gid := -1
@@ -249,7 +249,7 @@ func (l *socketListener) publish(staged string, mode os.FileMode, gid int, group
 	if gid >= 0 {
 		if err := os.Lchown(staged, -1, gid); err != nil {
 			return refuse("a socket_group that dkimd's user is a member of",
-				fmt.Sprintf("the socket cannot be given to %q (%v): usermod -aG GROUP USER, then start dkimd anew", group, errors.Unwrap(err)))
+				fmt.Sprintf("the socket cannot be given to %q (%v): usermod -aG GROUP USER, then restart dkimd", group, errors.Unwrap(err)))
 		}
 	}
 	if err := os.Chmod(staged, mode.Perm()); err != nil {

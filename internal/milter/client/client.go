@@ -87,7 +87,7 @@ type Options struct {
 	Hostname                   string        // macro j; default mx.example.org
 	DaemonName                 string        // macro {daemon_name}; default smtpd
 	Timeout                    time.Duration // for each answer; default 30 s
-	// Step hears of each step of a message that Send reports; nil: nobody does.
+	// Step is called for each step of a message that Send reports; nil: nothing is.
 	Step func(Step)
 }
 
