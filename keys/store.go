@@ -140,7 +140,7 @@ func (s *Store) describe(k *Key, p *Private) {
 	}
 	took, err := p.time()
 	if err != nil {
-		s.reader.log.Error("a private key does not sign", "domain", k.Domain, "selector", k.Selector, "error", err.Error())
+		s.reader.log.Error("signing with private key failed", "domain", k.Domain, "selector", k.Selector, "error", err.Error())
 		return
 	}
 	s.reader.log.Info("rsa", "engine", p.Engine, "domain", k.Domain, "selector", k.Selector, "bits", p.Bits,

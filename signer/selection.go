@@ -55,7 +55,7 @@ func newSelection(headers, oversign []string) (*selection, error) {
 	for _, written := range headers {
 		name, prefix := strings.CutSuffix(written, "*")
 		if !dkim.IsFieldName(name) || len(name) > longName || strings.Contains(name, "*") {
-			faults = append(faults, fmt.Errorf("sign.headers: got %q; want a field name, or the beginning of one and *", written))
+			faults = append(faults, fmt.Errorf("%q is no field name of %d octets at most, nor the beginning of one and *", written, longName))
 			continue
 		}
 		if prefix {
@@ -67,7 +67,7 @@ func newSelection(headers, oversign []string) (*selection, error) {
 	}
 	for _, name := range oversign {
 		if !dkim.IsFieldName(name) || len(name) > longName || strings.Contains(name, "*") {
-			faults = append(faults, fmt.Errorf("sign.oversign: got %q; want a field name", name))
+			faults = append(faults, fmt.Errorf("%q is no field name of %d octets at most that could be oversigned", name, longName))
 			continue
 		}
 		s.add(name, 1)

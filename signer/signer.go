@@ -73,11 +73,11 @@ type Signer struct {
 	also     []string
 	now      func() time.Time
 	log      *slog.Logger
-	plans    sync.Map // *keys.Domain -> *plan, made when a domain first signs
+	profiles sync.Map // *keys.Domain -> *profile, made when a domain first signs
 }
 
-// New checks the configuration. All faults are reported, each under the name the
-// key has in dkimd.toml.
+// New makes a Signer. The error joins all that is wrong with the Config; each part
+// names its field.
 func New(c Config) (*Signer, error) {
 	s := &Signer{config: c, now: c.Now, log: c.Logger}
 	var faults []error
@@ -99,27 +99,27 @@ func New(c Config) (*Signer, error) {
 	s.config.Oversign = c.Oversign
 	var err error
 	if s.headers, err = newSelection(c.Headers, c.Oversign); err != nil {
-		faults = append(faults, err)
+		faults = append(faults, fmt.Errorf("signer: Headers and Oversign: %w", err))
 	}
 	if c.Expiry < 0 || c.Expiry > 0 && c.Expiry < time.Second {
-		faults = append(faults, fmt.Errorf("sign.expiry: got %v; want 0, or a second at least", c.Expiry))
+		faults = append(faults, fmt.Errorf("signer: Expiry is %v; want 0, or a second at least", c.Expiry))
 	}
 	if c.FallbackDomain != "" {
 		if s.fallback, err = dkim.ParseName(c.FallbackDomain); err != nil {
-			faults = append(faults, fmt.Errorf("sign.fallback_domain: got %q: %w", c.FallbackDomain, err))
+			faults = append(faults, fmt.Errorf("signer: FallbackDomain %q: %w", c.FallbackDomain, err))
 		}
 	}
 	for _, written := range c.AlsoDomains {
 		name, err := dkim.ParseName(written)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("sign.also_domains: got %q: %w", written, err))
+			faults = append(faults, fmt.Errorf("signer: AlsoDomains: %q: %w", written, err))
 		}
 		s.also = append(s.also, name)
 	}
 	switch c.UserMatch {
 	case "", MatchAny, MatchDomain:
 	default:
-		faults = append(faults, fmt.Errorf("sign.user_match: got %q; want any or domain", c.UserMatch))
+		faults = append(faults, fmt.Errorf("signer: UserMatch is %q; want %s or %s", c.UserMatch, MatchAny, MatchDomain))
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
@@ -127,17 +127,17 @@ func New(c Config) (*Signer, error) {
 	return s, nil
 }
 
-// plan is the plan of a domain, made once and kept.
-func (s *Signer) plan(d *keys.Domain) *plan {
-	if p, ok := s.plans.Load(d); ok {
-		return p.(*plan)
+// profile is the profile of a domain, made once and kept.
+func (s *Signer) profile(d *keys.Domain) *profile {
+	if p, ok := s.profiles.Load(d); ok {
+		return p.(*profile)
 	}
-	p, _ := s.plans.LoadOrStore(d, s.newPlan(d))
-	return p.(*plan)
+	p, _ := s.profiles.LoadOrStore(d, s.newProfile(d))
+	return p.(*profile)
 }
 
-// plan is all about a domain's signatures that does not depend on the message.
-type plan struct {
+// profile is all about a domain's signatures that does not depend on the message.
+type profile struct {
 	domain    *keys.Domain
 	selection *selection
 	expiry    time.Duration
@@ -145,8 +145,8 @@ type plan struct {
 	err       error // nothing of this can sign
 }
 
-func (s *Signer) newPlan(d *keys.Domain) *plan {
-	p := &plan{domain: d, selection: s.headers, expiry: s.config.Expiry}
+func (s *Signer) newProfile(d *keys.Domain) *profile {
+	p := &profile{domain: d, selection: s.headers, expiry: s.config.Expiry}
 	name, err := dkim.ParseName(d.Name)
 	if err != nil {
 		p.err = fmt.Errorf("domain: %w", err)

@@ -317,7 +317,7 @@ func TestNewNamesEveryFault(t *testing.T) {
 		Headers: []string{"Sub ject", "X:", "a*b", "\u00e4"}, Oversign: []string{"List-*"}, Expiry: -1,
 		FallbackDomain: "example.org.", AlsoDomains: []string{"a;b"}, UserMatch: "all",
 	})
-	for _, want := range []string{"Keys", "Sub ject", `"X:"`, `"a*b"`, "sign.headers", "sign.oversign", "sign.expiry", "sign.fallback_domain", "sign.also_domains", "sign.user_match"} {
+	for _, want := range []string{"Keys", "Sub ject", `"X:"`, `"a*b"`, "Headers", `"List-*"`, "Expiry", "FallbackDomain", "AlsoDomains", "UserMatch"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %s in %v", want, err)
 		}

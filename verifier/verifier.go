@@ -62,18 +62,18 @@ type Verifier struct {
 	keys *keyring
 }
 
-// New checks a configuration. The error joins every fault; each names the key
-// of dkimd.toml it is about.
+// New makes a Verifier. The error joins all that is wrong with the Config; each
+// part names its field.
 func New(cfg Config) (*Verifier, error) {
 	var faults []error
 	if cfg.Resolver == nil {
-		faults = append(faults, errors.New("verifier: no resolver"))
+		faults = append(faults, errors.New("verifier: Resolver is required"))
 	}
 	if cfg.MaxSignatures == 0 {
 		cfg.MaxSignatures = defaultCount
 	}
 	if cfg.MaxSignatures < 1 || cfg.MaxSignatures > maxLooked {
-		faults = append(faults, fmt.Errorf("verify.max_signatures: got %d; want 1 to %d", cfg.MaxSignatures, maxLooked))
+		faults = append(faults, fmt.Errorf("verifier: MaxSignatures is %d; want 1 to %d", cfg.MaxSignatures, maxLooked))
 	}
 	if cfg.MinRSABits == 0 {
 		cfg.MinRSABits = minAnyRSABits
@@ -82,16 +82,16 @@ func New(cfg Config) (*Verifier, error) {
 		cfg.MaxRSABits = max(defaultRSABits, cfg.MinRSABits)
 	}
 	if cfg.MinRSABits < minAnyRSABits {
-		faults = append(faults, fmt.Errorf("verify.min_rsa_bits: got %d; want %d or more", cfg.MinRSABits, minAnyRSABits))
+		faults = append(faults, fmt.Errorf("verifier: MinRSABits is %d; want %d or more", cfg.MinRSABits, minAnyRSABits))
 	}
 	if cfg.MaxRSABits < cfg.MinRSABits {
-		faults = append(faults, fmt.Errorf("verify.max_rsa_bits: got %d; want min_rsa_bits (%d) or more", cfg.MaxRSABits, cfg.MinRSABits))
+		faults = append(faults, fmt.Errorf("verifier: MaxRSABits is %d; want MinRSABits (%d) or more", cfg.MaxRSABits, cfg.MinRSABits))
 	}
 	if cfg.ClockSkew < 0 {
-		faults = append(faults, fmt.Errorf("verify.clock_skew: got %s; want 0 or more", cfg.ClockSkew))
+		faults = append(faults, fmt.Errorf("verifier: ClockSkew is %s; want 0 or more", cfg.ClockSkew))
 	}
 	if cfg.Timeout < 0 {
-		faults = append(faults, fmt.Errorf("verifier: timeout %s is negative", cfg.Timeout))
+		faults = append(faults, fmt.Errorf("verifier: Timeout is %s; want 0 or more", cfg.Timeout))
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout

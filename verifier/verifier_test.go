@@ -295,7 +295,7 @@ func TestVerifyWithoutSignatures(t *testing.T) {
 func TestNewNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	_, err := verifier.New(verifier.Config{MaxSignatures: 101, MinRSABits: 512, MaxRSABits: 256, ClockSkew: -1, Timeout: -1})
-	for _, want := range []string{"no resolver", "verify.max_signatures", "verify.min_rsa_bits", "verify.max_rsa_bits", "verify.clock_skew", "timeout"} {
+	for _, want := range []string{"Resolver", "MaxSignatures", "MinRSABits", "MaxRSABits", "ClockSkew", "Timeout"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v; want %s in it", err, want)
 		}

@@ -121,7 +121,7 @@ func TestSignRefuses(t *testing.T) {
 		"only a line end": {"\n", "from_missing: the header has no From field"},
 		"a folded start":  {" " + from + "\nHello\n", "from_missing: the header has no From field"},
 		"two From":        {from + from + "\nHello\n", "multiple_from: the header has 2 From fields"},
-		"no key":          {"From: joe@example.net\n\nHello\n", "no_key: no key for example.net: neither it nor a domain above it with subdomains = true has one"},
+		"no key":          {"From: joe@example.net\n\nHello\n", "no_key: no key for example.net: neither it nor a domain above it that signs for its subdomains has one"},
 		"too many fields": {from + strings.Repeat("X: y\n", 2001) + "\nHello\n", "limit: the header is over the limit of header fields"},
 		"a large header":  {from + "X: " + strings.Repeat("y", 1<<20) + "\n\nHello\n", "limit: the header is over the limit of header bytes"},
 	} {

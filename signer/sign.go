@@ -15,17 +15,17 @@ import (
 
 // Signing is one message being signed. It is used by one goroutine at a time.
 type Signing struct {
-	signer *Signer
-	body   *dkim.BodyHash
-	plans  []*planned
-	// required is how many of the plans, from the first, must give a signature.
+	signer      *Signer
+	body        *dkim.BodyHash
+	signatories []*signatory
+	// required is how many of the signatories, from the first, must give a signature.
 	required int
 	watch    watch
 }
 
-// planned is a domain that signs this message.
-type planned struct {
-	*plan
+// signatory is a domain that signs this message.
+type signatory struct {
+	*profile
 	headers folder // h=
 	hasher  *dkim.HeaderHasher
 }
@@ -42,47 +42,61 @@ type Signed struct {
 // Signature names one signature: d=, s= and a=.
 type Signature struct{ Domain, Selector, Algorithm string }
 
+// Begin, Write and Finish are RFC 6376 section 5, in its order. Section 5.3, what the MTA makes of a
+// message on its way, is what the warnings are about; 5.6, where the fields go, is the front door's.
+//
 // Begin decides who signs a message whose header is complete. The Signing is nil
 // if nobody does, and the Reason then says why. The header is not needed any more after that.
 func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Header, from message.Originator) (*Signing, Reason) {
 	if what := h.Exceeded(); what != "" {
 		return nil, Reason{Limit, "the header is over the limit of " + what}
 	}
+	// 5.1 Determine Whether the Email Should Be Signed and by Whom.
 	author, reason := s.author(h, from)
 	if reason.Code != "" {
 		return nil, reason
 	}
-	w := &Signing{signer: s}
 	domain, reason := s.primary(env, author)
-	switch {
-	case reason.Code != "":
+	if reason.Code != "" {
 		return nil, reason
-	case domain != nil:
-		w.plans = append(w.plans, &planned{plan: s.plan(domain)})
-		w.required = 1
 	}
-	for _, name := range s.also {
-		d := s.config.Keys(name)
-		if d == nil || slices.ContainsFunc(w.plans, func(p *planned) bool { return p.domain.Name == d.Name }) {
-			continue
-		}
-		w.plans = append(w.plans, &planned{plan: s.plan(d)})
-	}
-	if len(w.plans) == 0 {
-		text := "no key for " + shown(author) + ": neither it nor a domain above it with subdomains = true has one"
+	// 5.2 Select a Private Key and Corresponding Selector Information: those of each domain's profile.
+	w := &Signing{signer: s}
+	w.signatories, w.required = s.signatories(domain)
+	if len(w.signatories) == 0 {
+		text := "no key for " + shown(author) + ": neither it nor a domain above it that signs for its subdomains has one"
 		if s.fallback != "" {
-			text += ", nor has the fallback_domain " + s.fallback
+			text += ", nor has " + s.fallback + ", which signs for all others"
 		}
 		return nil, Reason{NoKey, text}
 	}
-	if w.required == 0 {
-		w.required = len(w.plans)
-	}
+	// 5.4 Determine the Header Fields to Sign.
 	if err := w.selectFields(h); err != nil {
 		return nil, Reason{Limit, err.Error()}
 	}
+	// 5.5 Compute the Message Hash and Signature: the body comes with Write, the signature with Finish.
 	w.body = dkim.NewBodyHash(s.config.BodyCanon, -1)
 	return w, Reason{}
+}
+
+// signatories are the domains that sign a message: the one in whose name it is sent, where that has
+// keys, and those that sign every message. The first required ones must give a signature.
+func (s *Signer) signatories(domain *keys.Domain) (list []*signatory, required int) {
+	if domain != nil {
+		list = append(list, &signatory{profile: s.profile(domain)})
+		required = 1
+	}
+	for _, name := range s.also {
+		d := s.config.Keys(name)
+		if d == nil || slices.ContainsFunc(list, func(p *signatory) bool { return p.domain.Name == d.Name }) {
+			continue
+		}
+		list = append(list, &signatory{profile: s.profile(d)})
+	}
+	if required == 0 {
+		required = len(list)
+	}
+	return list, required
 }
 
 // author is the domain in whose name a message is sent: that of From or, where
@@ -125,15 +139,15 @@ func (s *Signer) primary(env *message.Envelope, author string) (*keys.Domain, Re
 		return domain, Reason{}
 	}
 	return nil, Reason{UserMismatch, "the login " + shown(env.AuthUser) + " may not send as " + shown(author) +
-		": its domain is another, and no users in the domain.toml list it"}
+		": its domain is another, and no list of users has it"}
 }
 
 // selectFields computes what the header adds to the signatures, once for
 // domains that sign the same fields.
 func (w *Signing) selectFields(h *message.Header) error {
-	for i, p := range w.plans {
-		if same := slices.IndexFunc(w.plans[:i], func(q *planned) bool { return q.selection == p.selection }); same >= 0 {
-			p.headers, p.hasher = w.plans[same].headers, w.plans[same].hasher
+	for i, p := range w.signatories {
+		if same := slices.IndexFunc(w.signatories[:i], func(q *signatory) bool { return q.selection == p.selection }); same >= 0 {
+			p.headers, p.hasher = w.signatories[same].headers, w.signatories[same].hasher
 			continue
 		}
 		names, err := p.selection.names(h, w.watch.field)
@@ -161,7 +175,7 @@ func (w *Signing) Finish(ctx context.Context) (Signed, error) {
 	now := w.signer.now()
 	made := false
 	var first error
-	for i, p := range w.plans {
+	for i, p := range w.signatories {
 		before := len(signed.Fields)
 		err := w.signAs(ctx, p, now, bodyHash, &signed)
 		if err != nil && ctx.Err() != nil {
@@ -174,7 +188,7 @@ func (w *Signing) Finish(ctx context.Context) (Signed, error) {
 			made = made || len(signed.Fields) > before
 		}
 		if i == w.required-1 && !made {
-			return Signed{Warnings: signed.Warnings}, fmt.Errorf("sign as %s: %w: %w", w.plans[0].domain.Name, ErrKeyUnusable, first)
+			return Signed{Warnings: signed.Warnings}, fmt.Errorf("sign as %s: %w: %w", w.signatories[0].domain.Name, ErrKeyUnusable, first)
 		}
 	}
 	signed.Warnings = append(signed.Warnings, w.watch.warnings()...)
@@ -182,7 +196,7 @@ func (w *Signing) Finish(ctx context.Context) (Signed, error) {
 }
 
 // signAs adds the signatures of one domain. The error is that of its last key that failed.
-func (w *Signing) signAs(ctx context.Context, p *planned, now time.Time, bodyHash [32]byte, signed *Signed) error {
+func (w *Signing) signAs(ctx context.Context, p *signatory, now time.Time, bodyHash [32]byte, signed *Signed) error {
 	if p.err != nil {
 		signed.Warnings = append(signed.Warnings, "domain "+p.domain.Name+" cannot sign: "+p.err.Error())
 		return p.err
@@ -205,7 +219,7 @@ func (w *Signing) signAs(ctx context.Context, p *planned, now time.Time, bodyHas
 	return last
 }
 
-func (w *Signing) sign(ctx context.Context, t *template, p *planned, timestamp, expiration int64, bodyHash [32]byte) (algorithm, field string, err error) {
+func (w *Signing) sign(ctx context.Context, t *template, p *signatory, timestamp, expiration int64, bodyHash [32]byte) (algorithm, field string, err error) {
 	private, err := t.key.Load(ctx)
 	if err != nil {
 		return "", "", err
@@ -223,7 +237,7 @@ func (w *Signing) sign(ctx context.Context, t *template, p *planned, timestamp, 
 	signature, err := private.Sign(ctx, digest)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.signer.log.Error("a private key does not sign", "domain", t.domain, "selector", t.selector, "error", err.Error())
+			w.signer.log.Error("signing with private key failed", "domain", t.domain, "selector", t.selector, "error", err.Error())
 		}
 		return "", "", err
 	}
