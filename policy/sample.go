@@ -1,11 +1,12 @@
 package policy
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/message"
+	"dkimd/internal/safetext"
 	"dkimd/verifier"
 )
 
@@ -32,7 +33,7 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 		From: message.Originator{Fields: s.FromFields, Readable: len(s.From) > 0},
 	}
 	if m.Client.Kind == message.ClientUnreadable {
-		return m, nil, fmt.Errorf("client: got %q; want an IP address", s.Client)
+		return m, nil, fault.Fault{Key: "client", Got: safetext.Quote(s.Client), Want: "an IP address"}
 	}
 	if m.From.Fields == 0 && len(s.From) > 0 {
 		m.From.Fields = 1
@@ -40,7 +41,7 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 	for _, address := range s.From {
 		domain := message.DomainOf(address)
 		if !validName(domain) {
-			return m, nil, fmt.Errorf("from: got %q; want an address like alice@example.com", address)
+			return m, nil, fault.Fault{Key: "from", Got: safetext.Quote(address), Want: "an address like alice@example.com"}
 		}
 		m.From.Addresses = append(m.From.Addresses, message.Address{Local: address[:strings.LastIndexByte(address, '@')], Domain: domain})
 		m.From.Claimed = append(m.From.Claimed, domain)
@@ -49,13 +50,13 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 	for _, text := range s.Signatures {
 		r, hint := readSignature(text)
 		if hint != "" {
-			return m, nil, fmt.Errorf("signatures: got %q; want a line like \"gmail.com pass\": %s", text, hint)
+			return m, nil, fault.Fault{Key: "signatures", Got: safetext.Quote(text), Want: `a line like "gmail.com pass": ` + hint}
 		}
 		report.Results = append(report.Results, r)
 	}
 	var ok bool
 	if report.Published, ok = readPublished(s.Published); !ok {
-		return m, nil, fmt.Errorf("published: got %q; want absent, none, quarantine, reject or temperror", s.Published)
+		return m, nil, fault.Fault{Key: "published", Got: safetext.Quote(s.Published), Want: "absent, none, quarantine, reject or temperror"}
 	}
 	return m, report, nil
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -100,8 +101,8 @@ func readCase(t *tomlfile.Table, domain string) testCase {
 		t.Fault("action", "accept, quarantine, discard, tempfail or reject", "say what shall become of this message")
 	}
 	if _, _, err := c.sample.Message(); err != nil {
-		key, text, _ := strings.Cut(err.Error(), ": ")
-		t.Fault(key, text[strings.LastIndex(text, "want ")+len("want "):], "")
+		f, _ := errors.AsType[fault.Fault](err)
+		t.Fault(f.Key, f.Want, "")
 	}
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/events"
+	"dkimd/internal/terminal"
 
 	"github.com/spf13/cobra"
 )
@@ -71,13 +72,6 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 		count += len(d.Keys)
 	}
 	_, err := fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s\n", path,
-		plural(count, "key"), plural(len(s.Keys.Domains()), "domain"), plural(s.Rules.Len(), "rules file"))
+		terminal.Plural(count, "key"), terminal.Plural(len(s.Keys.Domains()), "domain"), terminal.Plural(s.Rules.Len(), "rules file"))
 	return err
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

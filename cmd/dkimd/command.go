@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 const (
 	exitDone   = 0
 	exitFailed = 1 // it was tried and did not work out
-	exitMend   = 2 // the operator must mend something first
+	exitFix    = 2 // the user has to fix something first
 )
 
 const defaultConfig = "/etc/dkimd/dkimd.toml"
@@ -31,16 +32,19 @@ type stdio struct {
 	out, err io.Writer
 }
 
-// mend is an error that the operator must mend, with a hint where one helps.
-type mend struct {
+// userError is an error that the user can fix, with a hint where one helps.
+type userError struct {
 	err  error
 	hint string
 }
 
-func (m mend) Error() string { return m.err.Error() }
-func (m mend) Unwrap() error { return m.err }
+func (e userError) Error() string { return e.err.Error() }
+func (e userError) Unwrap() error { return e.err }
 
-// errQuiet ends a command with status 1; what there was to say is said.
+// usageError is for a command line that cannot be understood; help is the command that explains it.
+func usageError(err error, help string) error { return userError{err, "dkimd " + help} }
+
+// errQuiet ends a command with status 1; everything has been printed.
 var errQuiet = errors.New("failed")
 
 // run carries out one command line and returns its exit status.
@@ -56,33 +60,22 @@ func run(ctx context.Context, args []string, std stdio) int {
 	return exitStatus(root.ExecuteContext(ctx), daemon.WithPriorities(std.err))
 }
 
+// exitStatus prints an error and returns the status for it.
 func exitStatus(err error, stderr io.Writer) int {
-	var (
-		faults fault.Faults
-		fix    mend
-		usage  usageError
-	)
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitDone
-	case errors.Is(err, errQuiet):
+	}
+	if errors.Is(err, errQuiet) {
 		return exitFailed
-	case errors.As(err, &faults):
-		for _, f := range faults {
-			fmt.Fprintf(stderr, "dkimd: %v\n", f)
-		}
-		return exitMend
-	case errors.As(err, &fix):
-		report(stderr, err)
-		if fix.hint != "" {
-			fmt.Fprintf(stderr, "hint: %s\n", fix.hint)
-		}
-		return exitMend
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "dkimd: %v\nhint: dkimd %s\n", err, strings.TrimSpace(usage.help))
-		return exitMend
 	}
 	report(stderr, err)
+	user, ok := errors.AsType[userError](err)
+	if user.hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", user.hint)
+	}
+	if _, faulty := errors.AsType[fault.Faults](err); ok || faulty {
+		return exitFix
+	}
 	return exitFailed
 }
 
@@ -91,12 +84,6 @@ func report(stderr io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(stderr, "dkimd: %s\n", strings.TrimSuffix(line, "\n"))
 	}
-}
-
-// usageError is a command line that cannot be understood.
-type usageError struct {
-	error
-	help string
 }
 
 func newRoot(std stdio) *cobra.Command {
@@ -111,34 +98,57 @@ Start with: dkimd demo`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q", args[0]), "help"}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:           versionString(),
 	}
+	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{err, strings.TrimPrefix(cmd.CommandPath()+" --help", "dkimd ")}
+		return usageError(err, helpOf(cmd))
 	})
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
-	root.AddCommand(
-		serveCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std),
-		demoCommand(std), probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
+	return withCommands(root,
+		serveCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std),
+		probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
 	)
-	return root
+}
+
+// withCommands makes a command one that only holds others.
+func withCommands(group *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	group.SuggestionsMinimumDistance = 2 // letters that are wrong
+	group.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		path := strings.TrimPrefix(group.CommandPath()+" ", "dkimd ")
+		err := fmt.Errorf("there is no command %q", path+args[0])
+		if similar := group.SuggestionsFor(args[0]); len(similar) > 0 {
+			return userError{err, "did you mean dkimd " + path + similar[0] + "?"}
+		}
+		return usageError(err, path+"--help")
+	}
+	group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	group.AddCommand(commands...)
+	return group
+}
+
+// helpOf is the command, after dkimd, that prints the help of cmd.
+func helpOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath()+" --help", "dkimd ")
+}
+
+// versionLine is what dkimd version prints.
+func versionLine() string {
+	return fmt.Sprintf("dkimd %s %s %s/%s\n", versionString(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // arguments names what a command's arguments are; those in brackets may be left out.
 func arguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		help := strings.TrimPrefix(cmd.CommandPath()+" --help", "dkimd ")
+		help := helpOf(cmd)
 		if len(args) > len(names) {
-			return usageError{fmt.Errorf("%s: unexpected argument %q", cmd.Name(), args[len(names)]), help}
+			return usageError(fmt.Errorf("%s: unexpected argument %q", cmd.Name(), args[len(names)]), help)
 		}
 		if len(args) < len(names) && !strings.HasPrefix(names[len(args)], "[") {
-			return usageError{fmt.Errorf("%s: the %s is missing", cmd.Name(), names[len(args)]), help}
+			return usageError(fmt.Errorf("%s: the %s is missing", cmd.Name(), names[len(args)]), help)
 		}
 		return nil
 	}

@@ -8,8 +8,78 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/config"
+	"dkimd/internal/terminal"
 	"dkimd/keys"
+
+	"github.com/spf13/cobra"
 )
+
+func keyCheckCommand(std stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [DOMAIN [SELECTOR]]",
+		Short: "Compare keys with what DNS publishes",
+		Long: `Check asks DNS for the record of each key, of those that sign and of those that
+wait to be activated, and says whether receivers can verify what it signs. Without
+DOMAIN it prints a table over all domains.
+
+Exit status: 0 DNS serves every key, 1 it does not, 2 fix something first.`,
+		Args: arguments("[domain]", "[selector]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, r, err := withDNS(cmd)
+			if err != nil {
+				return err
+			}
+			defer r.Close() //nolint:errcheck // only a cache is lost
+			args = append(args, "", "")
+			return checkKeys(cmd.Context(), std, cfg, r, args[0], args[1])
+		},
+	}
+}
+
+func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.Lookup, domain, selector string) error {
+	domains, faults, err := domainsToCheck(cfg.Sign.Directory, domain)
+	if err != nil {
+		return err
+	}
+	faults = besidesKeys(faults, domains) // what is wrong with a key its result says
+	failed, found := len(faults) > 0, false
+	for _, f := range faults {
+		report(std.err, f)
+	}
+	if domain == "" {
+		count, err := tabulate(ctx, std.out, lookup, domains)
+		if err != nil {
+			return err
+		}
+		found, failed = count.all > 0, failed || count.fail
+	}
+	for _, d := range domains {
+		if domain == "" {
+			break
+		}
+		for _, result := range keys.CheckDomain(ctx, lookup, d, selector) {
+			found = true
+			failed = failed || !result.Serves()
+			text := result.String()
+			if result.State == keys.Absent || result.State == keys.Different {
+				text += "\npublish:\n" + result.Record.String()
+			}
+			if _, err := fmt.Fprintln(std.out, text); err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case failed:
+		return errQuiet
+	case !found && selector != "":
+		return userError{fmt.Errorf("%s has no key with selector %q", domain, selector), "dkimd key check " + domain}
+	case !found:
+		return userError{fmt.Errorf("there is no key in %s", cfg.Sign.Directory), "dkimd key generate DOMAIN"}
+	}
+	return nil
+}
 
 // checked counts what a check of all keys found.
 type checked struct {
@@ -24,26 +94,15 @@ const checkParallel = 16
 // tabulate checks the keys of all domains and prints a table, as the answers come.
 func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*keys.Domain) (checked, error) {
 	count := checked{states: map[keys.State]int{}}
-	widths := [2]int{len("domain"), len("selector")}
+	table := terminal.NewTable(w, terminal.PaletteOf(w), "domain", "selector", "key", "DNS", "what to do")
+	table.Fit("", "", "waits", keys.Unreachable.String())
 	for _, d := range domains {
-		widths[0] = max(widths[0], len(d.Name))
 		for _, k := range slices.Concat(d.Keys, d.Pending) {
-			widths[1] = max(widths[1], len(k.Selector))
+			table.Fit(d.Name, k.Selector)
 		}
-	}
-	const form = "%-*s  %-*s  %-5s  %-11s  %s"
-	row := func(domain, selector, role, state, text string) error {
-		line := fmt.Sprintf(form, widths[0], domain, widths[1], selector, role, state, text)
-		_, err := fmt.Fprintln(w, strings.TrimRight(line, " "))
-		return err
 	}
 	err := keys.CheckAll(ctx, lookup, domains, checkParallel, func(d *keys.Domain, results []keys.CheckResult) error {
 		for _, r := range results {
-			if count.all == 0 {
-				if err := row("domain", "selector", "key", "DNS", "what to do"); err != nil {
-					return err
-				}
-			}
 			count.all++
 			count.states[r.State]++
 			count.fail = count.fail || !r.Serves()
@@ -51,7 +110,7 @@ func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*k
 			if r.State == keys.Published {
 				words = ""
 			}
-			if err := row(d.Name, r.Key.Selector, roleOf(r.Key), r.State.String(), words); err != nil {
+			if err := table.Row(d.Name, r.Key.Selector, roleOf(r.Key), r.State.String(), words); err != nil {
 				return err
 			}
 		}
@@ -66,6 +125,6 @@ func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*k
 			parts = append(parts, strconv.Itoa(n)+" "+state.String())
 		}
 	}
-	_, err = fmt.Fprintf(w, "\n%s: %s\n", plural(count.all, "key"), strings.Join(parts, ", "))
+	_, err = fmt.Fprintf(w, "\n%s: %s\n", terminal.Plural(count.all, "key"), strings.Join(parts, ", "))
 	return count, err
 }

@@ -2,48 +2,15 @@ package main
 
 import (
 	"context"
+	"dkimd/internal/fault"
+	"dkimd/internal/terminal"
+	"dkimd/keys"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 	"strconv"
-	"strings"
-
-	"dkimd/keys"
 
 	"github.com/spf13/cobra"
 )
-
-// roleOf says what a key is there for.
-func roleOf(k *keys.Key) string {
-	if k.Pending() {
-		return "waits"
-	}
-	return "signs"
-}
-
-// columns prints rows as a table whose first row is the head.
-func columns(w io.Writer, rows [][]string) error {
-	var widths []int
-	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], len(cell))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(pad(cell, widths[i]) + "  ")
-		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func keyListCommand(std stdio) *cobra.Command {
 	return &cobra.Command{
@@ -53,7 +20,7 @@ func keyListCommand(std stdio) *cobra.Command {
 activated. DNS is not asked: dkimd key check does that. A key that domain.toml
 leaves out with selectors does not sign and is not listed.
 
-Exit status: 0 every key can be used, 1 not so, 2 something to mend first.`,
+Exit status: 0 every key can be used, 1 not so, 2 fix something first.`,
 		Args: arguments("[domain]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := load(cmd)
@@ -74,7 +41,8 @@ func listKeys(ctx context.Context, std stdio, directory, domain string) error {
 	case len(domains) == 0 && len(faults) > 0:
 		return faults
 	}
-	rows := [][]string{{"domain", "selector", "type", "bits", "state", "file", "fault"}}
+	table := terminal.NewTable(std.out, terminal.PaletteOf(std.out), "domain", "selector", "type", "bits", "state", "file", "fault")
+	var rows [][]string
 	failed := false
 	for _, d := range domains {
 		all := slices.Concat(d.Keys, d.Pending)
@@ -82,7 +50,11 @@ func listKeys(ctx context.Context, std stdio, directory, domain string) error {
 			private, err := k.Load(ctx)
 			if err != nil {
 				failed = true
-				text := strings.TrimPrefix(err.Error(), k.Path+": ")
+				text := err.Error()
+				if f, ok := errors.AsType[fault.Fault](err); ok {
+					f.Path = "" // it has a column of its own
+					text = f.Error()
+				}
 				rows = append(rows, []string{d.Name, k.Selector, "-", "-", "fault", k.Path, text})
 				continue
 			}
@@ -104,10 +76,10 @@ func listKeys(ctx context.Context, std stdio, directory, domain string) error {
 			rows = append(rows, []string{d.Name, "-", "-", "-", "no key", d.Path})
 		}
 	}
-	if len(rows) == 1 {
-		return mend{errors.New("there is no key in " + directory), "dkimd key generate DOMAIN"}
+	if len(rows) == 0 {
+		return userError{errors.New("there is no key in " + directory), "dkimd key generate DOMAIN"}
 	}
-	if err := columns(std.out, rows); err != nil {
+	if err := table.Rows(rows); err != nil {
 		return err
 	}
 	if failed {

@@ -34,7 +34,7 @@ What it prints by default, and in zone and line, can go into a zone file as it i
 		Args: arguments("domain", "[selector]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains([]string{formAll, formZone, formLine, formPlain}, form) {
-				return usageError{fmt.Errorf("--form: got %q; want all, zone, line or plain", form), "key show --help"}
+				return usageError(fmt.Errorf("--form: got %q; want all, zone, line or plain", form), "key show --help")
 			}
 			cfg, err := load(cmd)
 			if err != nil {
@@ -92,9 +92,9 @@ func showKeys(ctx context.Context, std stdio, directory, domain, selector, form 
 	case !found && len(faults) > 0:
 		return errQuiet
 	case !found && selector != "":
-		return mend{fmt.Errorf("%s has no key with selector %q", d.Name, selector), "dkimd key list " + d.Name}
+		return userError{fmt.Errorf("%s has no key with selector %q", d.Name, selector), "dkimd key list " + d.Name}
 	case !found:
-		return mend{fmt.Errorf("%s has no key", d.Name), "dkimd key generate " + d.Name}
+		return userError{fmt.Errorf("%s has no key", d.Name), "dkimd key generate " + d.Name}
 	}
 	if form == formAll && shown {
 		_, err = fmt.Fprintf(std.out, history, d.Name, d.Name)

@@ -16,6 +16,7 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/events"
 	"dkimd/internal/message"
+	"dkimd/internal/terminal"
 	"dkimd/internal/tomlfile"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,7 @@ is known of one message, with --follow each record as it is written.
   dkimd log --id 4Xyz8q2Nk1z
   journalctl -u dkimd -o cat | dkimd log -
 
-Exit status: 0 something was found, 1 no record fits, 2 something to mend first.`,
+Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
 		Args: arguments("[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := q.read(time.Now()); err != nil {
@@ -75,11 +76,11 @@ func (q *logQuery) read(now time.Time) error {
 		}
 		var ok bool
 		if *bound.at, ok = pointInTime(bound.text, now); !ok {
-			return usageError{fmt.Errorf("--%s: got %q; want a time like 24h, 7d, 2w, 2026-11-23 or 2026-11-23T14:00:00Z", bound.flag, bound.text), "log --help"}
+			return usageError(fmt.Errorf("--%s: got %q; want a time like 24h, 7d, 2w, 2026-11-23 or 2026-11-23T14:00:00Z", bound.flag, bound.text), "log --help")
 		}
 	}
 	if q.top < 1 {
-		return usageError{fmt.Errorf("--top: got %d; want at least 1", q.top), "log --help"}
+		return usageError(fmt.Errorf("--top: got %d; want at least 1", q.top), "log --help")
 	}
 	q.domain = message.Domain(q.domain)
 	return nil
@@ -118,11 +119,11 @@ func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio) error {
 	if file != "-" {
 		f, err := os.Open(file) //nolint:gosec // the operator names it
 		if err != nil {
-			return mend{fmt.Errorf("read the log: %w", err), ""}
+			return userError{fmt.Errorf("read the log: %w", err), ""}
 		}
 		defer f.Close() //nolint:errcheck // only read
 		if compressed(f) {
-			return mend{fmt.Errorf("read the log: %s is compressed", file), "zcat " + file + " | dkimd log -"}
+			return userError{fmt.Errorf("read the log: %s is compressed", file), "zcat " + file + " | dkimd log -"}
 		}
 		in = f
 		if q.follow {
@@ -158,7 +159,7 @@ func logFile(cmd *cobra.Command, args []string) (string, error) {
 	}
 	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
 		if c.Log.Format != "json" {
-			return "", mend{
+			return "", userError{
 				fmt.Errorf("the log stream in %s has format %s, and only json can be read", c.Log.Output[i], c.Log.Format),
 				"where older records in it are JSON: dkimd log " + c.Log.Output[i],
 			}
@@ -169,13 +170,13 @@ func logFile(cmd *cobra.Command, args []string) (string, error) {
 	if !slices.Contains(c.Log.Output, "stdout") && !slices.Contains(c.Log.Output, "stderr") {
 		hint = "name a file in [log] output as well: records are JSON there"
 	}
-	return "", mend{fmt.Errorf("the log stream goes to %s, not to a file", strings.Join(c.Log.Output, ", ")), hint}
+	return "", userError{fmt.Errorf("the log stream goes to %s, not to a file", strings.Join(c.Log.Output, ", ")), hint}
 }
 
 // show reads the stream and prints what is asked for.
 func (q *logQuery) show(in io.Reader, std stdio) error {
 	var summary events.Summary
-	out := &painter{w: std.out, colours: isTerminal(std.out)}
+	out := &painter{w: std.out, Palette: terminal.PaletteOf(std.out)}
 	r := events.NewReader(in)
 	found := false
 	for {
@@ -205,7 +206,7 @@ func (q *logQuery) show(in io.Reader, std stdio) error {
 		}
 	}
 	if n := r.Skipped(); n > 0 {
-		fmt.Fprintf(std.err, "dkimd: left out of the log as no record of format json: %s\n", plural(n, "line"))
+		fmt.Fprintf(std.err, "dkimd: left out of the log as no record of format json: %s\n", terminal.Plural(n, "line"))
 	}
 	switch {
 	case q.follow:

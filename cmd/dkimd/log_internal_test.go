@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/terminal"
 )
 
 // A terminal gets our colours, and none of a stranger's.
@@ -23,7 +24,7 @@ func TestLogColours(t *testing.T) {
 	summary.Add(e)
 	for _, colours := range []bool{true, false} {
 		var b strings.Builder
-		p := &painter{w: &b, colours: colours}
+		p := &painter{w: &b, Palette: terminal.Palette(colours)}
 		p.line(e)
 		p.details(e)
 		p.summary(&summary, 10)

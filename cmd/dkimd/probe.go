@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"time"
 
+	"dkimd/internal/eml"
 	"dkimd/internal/message"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/socket"
@@ -33,22 +33,23 @@ func probeCommand(std stdio) *cobra.Command {
 	p := &probe{}
 	c := &cobra.Command{
 		Use:   "probe SOCKET [FILE]",
-		Short: "Show a message to a milter as a mail server would, and print all it answers",
-		Long: `Probe connects to the socket of any milter, dkimd or another one, shows it the
+		Short: "Send a test message to a milter and print every response",
+		Long: `Probe connects to the socket of any milter, dkimd or another one, sends it the
 message in FILE (or on standard input) as Postfix or Sendmail would, and prints
-what is negotiated, each answer with its time, the edits and the verdict. SOCKET
-is written as in dkimd.toml or in the mail server's configuration, the scheme may be left
-out: inet:HOST:PORT, unix:/PATH, HOST:PORT or a path. No mail is sent.
+what is negotiated, each response with its time, the edits and the verdict.
+SOCKET is written as in dkimd.toml or in the mail server's configuration; the
+scheme may be left out: inet:HOST:PORT, unix:/PATH, HOST:PORT or a path. No mail
+is delivered.
 
-With -n it shows the message that many times, on -c connections at once, and
-prints how long the answers took.
+With -n it sends the message that many times, over -c connections at once, and
+prints how long the milter took.
 
-Exit status: 0 the milter accepts the message, 1 it does not, or does not answer
-as it should, 2 something to mend first.`,
+Exit status: 0 the milter accepts the message, 1 it does not, or its responses
+break the protocol, 2 fix something first.`,
 		Args: arguments("socket", "[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = append(args, "-")
-			if err := p.read(args[0], args[1], std.in); err != nil {
+			if err := p.read(args[0], args[1], std); err != nil {
 				return err
 			}
 			if p.messages > 1 || p.connections > 1 {
@@ -71,11 +72,11 @@ as it should, 2 something to mend first.`,
 }
 
 // read takes in the command line and the message.
-func (p *probe) read(address, file string, in io.Reader) error {
+func (p *probe) read(address, file string, std stdio) error {
 	const help = "probe --help"
 	var err error
 	if p.address, err = socket.ParseDial(address); err != nil {
-		return usageError{fmt.Errorf("socket: got %q; %w", address, err), help}
+		return usageError(fmt.Errorf("socket: got %q; %w", address, err), help)
 	}
 	p.options = client.Options{Timeout: p.timeout}
 	switch p.mta {
@@ -83,35 +84,30 @@ func (p *probe) read(address, file string, in io.Reader) error {
 	case "sendmail":
 		p.options.MTA = client.Sendmail
 	default:
-		return usageError{fmt.Errorf("--mta: got %q; want postfix or sendmail", p.mta), help}
+		return usageError(fmt.Errorf("--mta: got %q; want postfix or sendmail", p.mta), help)
 	}
 	p.mail.Peer = client.Peer{Name: "localhost"}
 	if p.client != "" && p.client != "none" {
 		addr, err := netip.ParseAddr(p.client)
 		if err != nil {
-			return usageError{fmt.Errorf("--client: got %q; want an IP address, or none", p.client), help}
+			return usageError(fmt.Errorf("--client: got %q; want an IP address, or none", p.client), help)
 		}
 		p.mail.Peer = client.Peer{Name: "[" + p.client + "]", Addr: addr, Port: 25025}
 	}
 	if p.messages < 1 || p.connections < 1 || p.connections > 1000 || p.timeout <= 0 {
-		return usageError{errors.New("want at least 1 message, 1 to 1000 connections, and a time to wait"), help}
+		return usageError(errors.New("want at least 1 message, 1 to 1000 connections, and a time to wait"), help)
 	}
 	if p.edited && (p.messages > 1 || p.connections > 1) {
-		return usageError{errors.New("--edited is for one message"), help}
+		return usageError(errors.New("--edited is for one message"), help)
 	}
-	raw, err := readMessage(file, in)
+	m, err := readMessage(file, std, "")
 	if err != nil {
 		return err
 	}
-	m := splitMessage(raw)
-	p.mail.Raw = withCRLF(m.raw)
+	p.mail.Raw = eml.WithCRLF(m.Raw)
 	p.mail.Sender = bare(p.from)
 	if p.from == "" {
-		header := &message.Header{}
-		for _, f := range m.fields {
-			header.Add(f.Name(), string(f.Value()))
-		}
-		if authors := message.ReadFrom(header).Addresses; len(authors) > 0 {
+		if authors := message.ReadFrom(m.Header()).Addresses; len(authors) > 0 {
 			p.mail.Sender = authors[0].Local + "@" + authors[0].Domain
 		}
 	}
@@ -124,29 +120,6 @@ func (p *probe) read(address, file string, in io.Reader) error {
 	return nil
 }
 
-// readMessage reads the message of a command: a file, or "-" for standard input.
-func readMessage(file string, in io.Reader) ([]byte, error) {
-	where := "on standard input"
-	if file != "-" {
-		f, err := os.Open(file) //nolint:gosec // the operator names it
-		if err != nil {
-			return nil, mend{fmt.Errorf("read the message: %w", err), ""}
-		}
-		defer f.Close() //nolint:errcheck // only read
-		in, where = f, "in "+file
-	}
-	raw, err := io.ReadAll(io.LimitReader(in, maxStdin+1))
-	switch {
-	case err != nil:
-		return nil, mend{fmt.Errorf("read the message: %w", err), ""}
-	case len(raw) > maxStdin:
-		return nil, mend{fmt.Errorf("the message is larger than %d MiB", maxStdin>>20), ""}
-	case len(raw) == 0:
-		return nil, mend{fmt.Errorf("there is no message %s", where), ""}
-	}
-	return raw, nil
-}
-
 // dial opens a session with the milter.
 func (p *probe) dial(ctx context.Context) (*client.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
@@ -154,9 +127,9 @@ func (p *probe) dial(ctx context.Context) (*client.Session, error) {
 	s, err := client.Dial(ctx, p.address.Network(), p.address.Address(), p.options)
 	switch {
 	case errors.Is(err, client.ErrProtocol), errors.Is(err, io.EOF):
-		return nil, mend{fmt.Errorf("negotiate with %s: %w", p.address.Address(), err), "does a milter listen there?"}
+		return nil, userError{fmt.Errorf("negotiate with %s: %w", p.address.Address(), err), "does a milter listen there?"}
 	case err != nil:
-		return nil, mend{fmt.Errorf("connect to the milter: %w", err), ""}
+		return nil, userError{fmt.Errorf("connect to the milter: %w", err), ""}
 	}
 	return s, nil
 }

@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"dkimd/internal/milter/client"
+	"dkimd/internal/terminal"
 )
 
-// load shows the message many times.
+// load sends the message many times.
 func (p *probe) load(ctx context.Context, w io.Writer) error {
 	var next atomic.Int64
 	outcomes := make([]loaded, min(p.connections, p.messages))
@@ -43,7 +44,7 @@ func (p *probe) load(ctx context.Context, w io.Writer) error {
 		return all.err
 	}
 	slices.Sort(all.times)
-	fmt.Fprintf(w, "%s on %s in %s: %.0f a second\n", plural(len(all.times), "message"), plural(len(outcomes), "connection"),
+	fmt.Fprintf(w, "%s on %s in %s: %.0f a second\n", terminal.Plural(len(all.times), "message"), terminal.Plural(len(outcomes), "connection"),
 		took.Round(time.Millisecond), float64(len(all.times))/took.Seconds())
 	at := func(part float64) string { return milliseconds(all.times[int(part*float64(len(all.times)-1))]) }
 	fmt.Fprintf(w, "time for each: median %s, 90%% within %s, 99%% within %s, longest %s\n", at(0.5), at(0.9), at(0.99), at(1))
@@ -67,7 +68,7 @@ type loaded struct {
 	err     error
 }
 
-// connection shows the message as long as there are turns left.
+// connection sends the message as long as there are turns left.
 func (p *probe) connection(ctx context.Context, next *atomic.Int64) loaded {
 	o := loaded{answers: map[string]int{}}
 	var s *client.Session

@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"dkimd/internal/milter/client"
+	"dkimd/internal/terminal"
 )
 
-// once shows the message once, and prints all there is to tell.
+// once sends the message once, and prints every response.
 func (p *probe) once(ctx context.Context, std stdio) error {
 	report := std.out
 	if p.edited {
@@ -120,7 +121,7 @@ func printAgreement(w io.Writer, s *client.Session, took time.Duration) {
 	fmt.Fprintf(w, "  besides:         %s\n", other.String(rest))
 	macros := s.Macros()
 	for _, stage := range slices.Sorted(maps.Keys(macros)) {
-		fmt.Fprintf(w, "  macros at %s: %s\n", stage, visible(strings.Join(macros[stage], " ")))
+		fmt.Fprintf(w, "  macros at %s: %s\n", stage, terminal.Safe(strings.Join(macros[stage], " ")))
 	}
 }
 
@@ -134,7 +135,7 @@ func printStep(w io.Writer, s client.Step) {
 	case !s.Answered && s.Result.Action == client.Continue:
 		answer = "told, does not answer"
 	}
-	fmt.Fprintf(w, "%-15s %9s  %-24s %s\n", s.Name, milliseconds(s.Took), answer, visible(s.Detail))
+	fmt.Fprintf(w, "%-15s %9s  %-24s %s\n", s.Name, milliseconds(s.Took), answer, terminal.Safe(s.Detail))
 }
 
 func printEdits(w io.Writer, r client.Result) {
@@ -157,7 +158,7 @@ func printEdits(w io.Writer, r client.Result) {
 			text = e.Name + ":" + e.Value
 		}
 		for line := range strings.SplitSeq(text, "\n") {
-			fmt.Fprintf(w, "  %s\n", visible(line))
+			fmt.Fprintf(w, "  %s\n", terminal.Safe(line))
 		}
 	}
 }
@@ -169,20 +170,14 @@ func answerText(r client.Result, end bool) string {
 		text = "accept"
 	}
 	if r.Reply != "" {
-		text += " " + visible(r.Reply)
+		text += " " + terminal.Safe(r.Reply)
 	}
 	if r.Quarantine != "" {
-		text = "quarantine (" + visible(r.Quarantine) + ")"
+		text = "quarantine (" + terminal.Safe(r.Quarantine) + ")"
 	}
 	return text
 }
 
 func milliseconds(d time.Duration) string {
 	return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + "ms"
-}
-
-// visible is text of strangers, harmless on a terminal.
-func visible(s string) string {
-	clean := strconv.QuoteToGraphic(s)
-	return strings.ReplaceAll(strings.ReplaceAll(clean[1:len(clean)-1], `\"`, `"`), `\t`, "\t")
 }

@@ -16,6 +16,7 @@ import (
 type desk struct {
 	t      *testing.T
 	config string
+	dns    *dnstest.Server
 }
 
 func newDesk(t *testing.T) desk {
@@ -37,7 +38,7 @@ func newDesk(t *testing.T) desk {
 	if _, err := keys.Activate(t.Context(), keys.Activation{Directory: directory, Domain: g.Domain, Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	d := desk{t, filepath.Join(dir, "dkimd.toml")}
+	d := desk{t, filepath.Join(dir, "dkimd.toml"), server}
 	text := fmt.Sprintf("hostname = \"mx.example.net\"\n[sign]\ndirectory = %q\n[dns]\nservers = %q\n", directory, server.Addr())
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestSignAndVerifyOddMessages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := desk{t, d.config}
+			d := desk{t, d.config, d.dns}
 			status, signed, said := d.run(test.message, "sign")
 			field, rest, found := strings.Cut(strings.TrimPrefix(signed, test.above), test.eol+strings.TrimPrefix(test.message, test.above))
 			if status != exitDone || !found || rest != "" || !strings.HasPrefix(field, "DKIM-Signature: v=1;") || !strings.HasPrefix(signed, test.above) {
@@ -127,13 +128,47 @@ func TestSignRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			status, out, said := desk{t, d.config}.run(test.message, "sign")
+			status, out, said := desk{t, d.config, d.dns}.run(test.message, "sign")
 			if status != exitFailed || out != test.message || said != "dkimd: not signed: "+test.want+"\n" {
 				t.Errorf("status %d, %s", status, said)
 			}
-			status, out, said = desk{t, d.config}.run(test.message, "verify")
+			status, out, said = desk{t, d.config, d.dns}.run(test.message, "verify")
 			if status != exitFailed || !strings.HasSuffix(out, "verdict: accept\n") || said != "" {
 				t.Errorf("verify: status %d, %s%s", status, out, said)
+			}
+		})
+	}
+}
+
+// With --explain, too, DNS is asked once for a key, whatever it says: the result and
+// its explanation rest on the same answer.
+func TestExplainAsksOnce(t *testing.T) {
+	t.Parallel()
+	const key = "k1._domainkey.example.org"
+	for name, spoil := range map[string]func(dns *dnstest.Server, signed string) string{
+		"passes":       func(_ *dnstest.Server, signed string) string { return signed },
+		"body changed": func(_ *dnstest.Server, signed string) string { return signed + "more\n" },
+		"no key":       func(dns *dnstest.Server, signed string) string { dns.Delete(key); return signed },
+		"another key": func(dns *dnstest.Server, signed string) string {
+			dns.SetTXT(key, "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+			return signed
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			status, signed, said := d.run("From: joe@example.org\n\nHello\n", "sign")
+			if status != exitDone {
+				t.Fatalf("sign: status %d, %s", status, said)
+			}
+			message := spoil(d.dns, signed)
+			before := d.dns.Queries(key)
+			_, report, said := d.run(message, "verify", "--explain")
+			if !strings.Contains(report, "\nsignature 1, d=example.org s=k1:\n") {
+				t.Errorf("no explanation in %s%s", report, said)
+			}
+			if asked := d.dns.Queries(key) - before; asked != 1 {
+				t.Errorf("DNS was asked %d times for the key:\n%s", asked, report)
 			}
 		})
 	}

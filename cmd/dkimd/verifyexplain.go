@@ -1,39 +1,24 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
-	"dkimd/internal/daemon"
 	"dkimd/internal/explain"
-	"dkimd/internal/message"
-
-	"github.com/spf13/cobra"
 )
 
-// explainMessage prints why the signatures of a message do not verify.
-func explainMessage(cmd *cobra.Command, w io.Writer, m rawMessage) error {
-	c, err := load(cmd)
-	if err != nil {
-		return err
-	}
-	dns, err := daemon.OpenResolver(c)
-	if err != nil {
-		return err
-	}
-	defer dns.Close() //nolint:errcheck // nothing is written
-	header := &message.Header{}
-	for _, f := range m.fields {
-		header.Add(f.Name(), string(f.Value()))
-	}
-	asRead := m.asRead
-	if m.eol == "\n" {
+// explainMessage prints why the signatures of a message do not verify. It takes
+// the keys from the resolver that verified the message: the two cannot disagree.
+func explainMessage(ctx context.Context, w io.Writer, one *oneMessage) {
+	asRead := one.RawBody
+	if one.EOL == "\n" {
 		asRead = nil // a file of this system, which says nothing of the line ends on the way
 	}
 	list := explain.Explain(explain.Message{
-		Header: header, Body: m.body, AsRead: asRead,
+		Header: one.Header(), Body: one.Body, AsRead: asRead,
 		Lookup: func(name string) ([]string, error) {
-			answer, err := dns.TXT(cmd.Context(), name)
+			answer, err := one.Resolver.TXT(ctx, name)
 			return answer.Records, err
 		},
 	})
@@ -55,5 +40,4 @@ func explainMessage(cmd *cobra.Command, w io.Writer, m rawMessage) error {
 	if len(list) == 0 {
 		fmt.Fprintln(w, "\nthere is no DKIM-Signature field to explain")
 	}
-	return nil
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+
+	"dkimd/internal/daemon"
+	"dkimd/internal/eml"
+	"dkimd/internal/events"
+	"dkimd/internal/message"
+	"dkimd/internal/pipeline"
+
+	"github.com/spf13/cobra"
+)
+
+// bare is an address without the angle brackets it has in SMTP.
+func bare(address string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(address, "<"), ">")
+}
+
+// readMessage reads the message of a command: a file, or "-" for standard input.
+// The hint says how to give it one.
+func readMessage(file string, std stdio, hint string) (eml.Message, error) {
+	m, err := eml.Read(file, std.in)
+	if err != nil {
+		return m, userError{err, ""}
+	}
+	if len(m.Raw) == 0 {
+		where := "in " + file
+		if file == "-" {
+			where = "on standard input"
+		}
+		return m, userError{errors.New("there is no message " + where), hint}
+	}
+	return m, nil
+}
+
+// oneMessage is a message and all that is needed to sign or verify it.
+type oneMessage struct {
+	eml.Message
+	*daemon.Setup
+
+	recorded lastRecord
+}
+
+// lastRecord is a pipeline.Recorder that keeps the newest record.
+type lastRecord struct{ event *events.Event }
+
+// Write is pipeline.Recorder.
+func (l *lastRecord) Write(e *events.Event) { l.event = e }
+
+// openMessage reads the configuration, all it names, and a message from standard input.
+func openMessage(cmd *cobra.Command, std stdio) (*oneMessage, error) {
+	c, err := load(cmd)
+	if err != nil {
+		return nil, err
+	}
+	one := &oneMessage{}
+	if one.Message, err = readMessage("-", std, cmd.CommandPath()+" < message.eml"); err != nil {
+		return nil, err
+	}
+	one.Setup, err = daemon.Build(c, nil, daemon.Observers{
+		Recorder: &one.recorded, Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range one.Broken { // what is wrong with the keys of its domain is the record's reason
+		report(std.err, f)
+	}
+	return one, nil
+}
+
+// process takes the message through the pipeline, as the daemon does.
+func (one *oneMessage) process(ctx context.Context, env *message.Envelope) (pipeline.Outcome, *events.Event) {
+	m := one.Pipeline.Begin(env)
+	for _, f := range one.Fields {
+		m.Header(f.Name(), string(f.Value()))
+	}
+	m.EndOfHeader(ctx)
+	m.Body(one.Body)
+	out := m.Finish(ctx)
+	return out, one.recorded.event
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"dkimd/internal/config"
+	"dkimd/internal/daemon"
+	"dkimd/internal/fault"
+	"dkimd/internal/message"
+	"dkimd/internal/terminal"
+	"dkimd/policy"
+	"dkimd/verifier"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func policyExplainCommand(std stdio) *cobra.Command {
+	var s policy.Sample
+	c := &cobra.Command{
+		Use:   "explain [FILE]",
+		Short: "Say which rules files judge a message, and why each rule holds or does not",
+		Long: `Explain judges a message by the rules and says how it comes to the verdict: which
+files claim it, and of each rule the condition that failed. The message is in FILE
+(- is standard input) and its signatures are verified against DNS; or it is described:
+
+  dkimd policy explain --from alice@gmail.com --signature 'gmail.com fail'
+
+Whose mail is ours or comes from a trusted client is not judged by the daemon; here it is.
+
+Exit status: 0 accepted, 1 not, 2 fix something first.`,
+		Args: arguments("[file]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, report, rules, err := explained(cmd, args, std, s)
+			if err != nil {
+				return err
+			}
+			list, verdict := rules.Explain(m, report)
+			return printExplanation(std.out, m, report, list, verdict)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&s.From, "from", nil, "an `address` of From; may be given several times")
+	f.IntVar(&s.FromFields, "from-fields", 0, "how many From `fields` there are (default 1, none without --from)")
+	f.StringVar(&s.Sender, "sender", "", "the MAIL FROM `address`, <> for a bounce (default: that of From)")
+	f.StringVar(&s.Client, "client", "", "the client's IP `address`")
+	f.StringArrayVar(&s.Recipients, "rcpt", []string{"postmaster@localhost"}, "a RCPT TO `address`; may be given several times")
+	f.BoolVar(&s.List, "list", false, "there is a List-Id field")
+	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing; may be given several times")
+	f.StringVar(&s.Published, "published", "", "the From domain's DMARC `policy`: absent, none, quarantine, reject, temperror")
+	return c
+}
+
+// explained is the message that is asked about, what came of its signatures, and the rules.
+func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m policy.Message, report *verifier.Report, rules *policy.Rules, err error) {
+	c, err := load(cmd)
+	if err != nil {
+		return m, nil, nil, err
+	}
+	rules, faults := policy.Load(c.Policy.Directory)
+	if rules.DefaultBroken() {
+		return m, nil, nil, faults
+	}
+	for _, f := range faults {
+		fmt.Fprintf(std.err, "dkimd: %v\n", f)
+	}
+	described := cmd.Flags().Changed("from") || cmd.Flags().Changed("signature") || cmd.Flags().Changed("published") || cmd.Flags().Changed("from-fields")
+	bounce := cmd.Flags().Changed("sender")
+	if !bounce && len(s.From) > 0 {
+		s.Sender = s.From[0]
+	}
+	switch {
+	case s.FromFields < 0 || s.FromFields > 100:
+		return m, nil, nil, usageError(fmt.Errorf("--from-fields: got %d; want a whole number from 0 to 100", s.FromFields), helpOf(cmd))
+	case len(args) == 0 && (described || bounce):
+		m, report, err = s.Message()
+		if err != nil {
+			return m, nil, nil, usageError(atFlag(err), helpOf(cmd))
+		}
+		return m, report, rules, nil
+	case described:
+		return m, nil, nil, usageError(errors.New("a message file has a From and signatures of its own"), helpOf(cmd))
+	case len(args) == 0:
+		return m, nil, nil, usageError(errors.New("explain: want a message file, or --from or --sender"), helpOf(cmd))
+	}
+	read, err := readMessage(args[0], std, "")
+	if err != nil {
+		return m, nil, nil, err
+	}
+	s.From, s.Signatures = nil, nil
+	if m, _, err = s.Message(); err != nil {
+		return m, nil, nil, usageError(atFlag(err), helpOf(cmd))
+	}
+	header := read.Header()
+	m.From = message.ReadFrom(header)
+	m.List = m.List || len(header.All("List-Id")) > 0
+	if !bounce && len(m.From.Addresses) > 0 {
+		m.Sender = m.From.Addresses[0].Local + "@" + m.From.Addresses[0].Domain
+	}
+	report, err = verified(cmd.Context(), c, header, read.Body, rules.Select(m), m.From)
+	return m, report, rules, err
+}
+
+// atFlag is a fault of a sample where the command line has it.
+func atFlag(err error) error {
+	f, ok := errors.AsType[fault.Fault](err)
+	if !ok {
+		return err
+	}
+	f.Key = "--" + strings.TrimSuffix(f.Key, "s") // signatures are given one by one
+	return f
+}
+
+// verified verifies a message against DNS, as the rules that judge it ask for.
+func verified(ctx context.Context, c *config.Config, header *message.Header, body []byte, selected *policy.Case, from message.Originator) (*verifier.Report, error) {
+	dns, err := daemon.OpenResolver(c)
+	if err != nil {
+		return nil, err
+	}
+	defer dns.Close() //nolint:errcheck // only a cache is lost
+	v, err := daemon.NewVerifier(c, dns, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	w := v.Begin(ctx, verifier.Request{
+		Header: header, From: from, Prefer: selected.Signers(), Published: selected.NeedsPublished(), Exceeded: header.Exceeded(),
+	})
+	defer w.Close()
+	if _, err := w.Write(body); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	return w.Finish(ctx), nil
+}
+
+func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, list []policy.Explanation, v policy.Verdict) error {
+	from := cmp.Or(terminal.Safe(strings.Join(m.From.Claimed, ", ")), "no domain")
+	if m.From.Fields > 1 { // then no signature counts
+		from += fmt.Sprintf(", in %d fields", m.From.Fields)
+	}
+	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", from, terminal.Safe(m.Sender), m.Client)
+	for i := range report.Results {
+		s := &report.Results[i]
+		fmt.Fprintf(w, "signature d=%s: %s", terminal.Safe(s.Domain), s.Status)
+		if reason := s.Reason(); reason != "" {
+			fmt.Fprintf(w, " (%s)", reason)
+		}
+		if s.Testing && s.Status != verifier.Pass {
+			fmt.Fprint(w, ", counts as absent: its key is in test mode (t=y)")
+		}
+		fmt.Fprintln(w)
+	}
+	if len(report.Results) == 0 {
+		fmt.Fprintln(w, "no signature")
+	}
+	for _, e := range list {
+		where := ""
+		if e.Envelope {
+			where = " (MAIL FROM)"
+		}
+		fmt.Fprintf(w, "\n%s%s is judged by %s, mode %s\n", cmp.Or(terminal.Safe(e.Decision.Sender), "A From without a domain"), where, e.Decision.File, e.Decision.Mode)
+		for _, t := range e.Tried {
+			if t.Holds {
+				fmt.Fprintf(w, "  %q holds: %s\n", t.Name, t.Action)
+			} else {
+				fmt.Fprintf(w, "  %q does not hold: %s\n", t.Name, terminal.Safe(t.Why))
+			}
+		}
+		d := e.Decision
+		fmt.Fprintf(w, "  so: %s", d.Action)
+		if d.Rule == "" {
+			fmt.Fprint(w, ", for no rule holds")
+		} else if strings.HasPrefix(d.Rule, "(") {
+			fmt.Fprintf(w, " %s", d.Rule)
+		}
+		fmt.Fprintln(w)
+	}
+	left := unclaimed(m, list)
+	for _, domain := range left {
+		fmt.Fprintf(w, "\n%s: no file claims it\n", terminal.Safe(domain))
+	}
+	if len(list) == 0 && len(left) == 0 {
+		fmt.Fprint(w, "\nno file judges mail that names no domain\n")
+	}
+	fmt.Fprintf(w, "\nverdict: %s\n", strings.TrimSpace(v.Action.String()+" "+v.Reply.String()))
+	if enforced := v.Enforced(); enforced.Action != v.Action {
+		fmt.Fprintf(w, "with every file in enforce mode: %s\n", strings.TrimSpace(enforced.Action.String()+" "+enforced.Reply.String()))
+	}
+	if v.Action != policy.Accept {
+		return errQuiet
+	}
+	return nil
+}
+
+// unclaimed are the sender domains that no file judges.
+func unclaimed(m policy.Message, list []policy.Explanation) []string {
+	domains := slices.Clone(m.From.Claimed)
+	if envelope := message.DomainOf(m.Sender); envelope != "" && !slices.Contains(domains, envelope) {
+		domains = append(domains, envelope)
+	}
+	return slices.DeleteFunc(domains, func(domain string) bool {
+		return slices.ContainsFunc(list, func(e policy.Explanation) bool { return e.Decision.Sender == domain })
+	})
+}
