@@ -16,10 +16,13 @@ import (
 	"dkimd/keys"
 )
 
-// The values of Config.UserMatch.
+// UserMatch says as which domains a login may send.
+type UserMatch uint8
+
+// The values of UserMatch.
 const (
-	MatchAny    = "any"    // whoever is ours may send as any domain
-	MatchDomain = "domain" // a login only as its own domain, or where a domain.toml lists it
+	MatchAny    UserMatch = iota // any domain
+	MatchDomain                  // its own domain, or where a domain.toml lists it
 )
 
 // Config says how messages are signed. Only Keys is required.
@@ -44,8 +47,7 @@ type Config struct {
 	FallbackDomain string
 	// AlsoDomains sign every message, too.
 	AlsoDomains []string
-	// UserMatch is MatchAny or MatchDomain. Empty: MatchAny.
-	UserMatch string
+	UserMatch   UserMatch
 	// Now is the clock for t=. Nil: time.Now.
 	Now func() time.Time
 	// Logger hears of private keys that fail to sign. Nil: silent.
@@ -115,11 +117,6 @@ func New(c Config) (*Signer, error) {
 			faults = append(faults, fmt.Errorf("signer: AlsoDomains: %q: %w", written, err))
 		}
 		s.also = append(s.also, name)
-	}
-	switch c.UserMatch {
-	case "", MatchAny, MatchDomain:
-	default:
-		faults = append(faults, fmt.Errorf("signer: UserMatch is %q; want %s or %s", c.UserMatch, MatchAny, MatchDomain))
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)

@@ -114,29 +114,29 @@ func TestWhoSigns(t *testing.T) {
 		"too many fields":                    {func(w *world) { w.fields = append(w.fields, slices.Repeat([]string{"X: y"}, message.MaxFields)...) }, "limit"},
 		"too many fields to name in h=":      {func(w *world) { w.fields = append(w.fields, slices.Repeat([]string{"List-Post: y"}, 990)...) }, "limit"},
 		"just as many fields as h= can name": {func(w *world) { w.fields = append(w.fields, slices.Repeat([]string{"List-Post: y"}, 986)...) }, "example.org/s1"},
-		"user_match: not logged in":          {func(w *world) { w.config.UserMatch = "domain" }, "example.org/s1"},
-		"user_match: the login's domain":     {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann@Example.Org" }, "example.org/s1"},
-		"user_match: another domain":         {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann@example.com" }, "user_mismatch"},
-		"user_match: a subdomain is another": {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann@a.example.org" }, "user_mismatch"},
-		"user_match: a login without domain": {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthUser = "ann" }, "user_mismatch"},
-		"user_match: no name":                {func(w *world) { w.config.UserMatch = "domain"; w.env.AuthType = "PLAIN" }, "user_mismatch"},
+		"user_match: not logged in":          {func(w *world) { w.config.UserMatch = signer.MatchDomain }, "example.org/s1"},
+		"user_match: the login's domain":     {func(w *world) { w.config.UserMatch = signer.MatchDomain; w.env.AuthUser = "ann@Example.Org" }, "example.org/s1"},
+		"user_match: another domain":         {func(w *world) { w.config.UserMatch = signer.MatchDomain; w.env.AuthUser = "ann@example.com" }, "user_mismatch"},
+		"user_match: a subdomain is another": {func(w *world) { w.config.UserMatch = signer.MatchDomain; w.env.AuthUser = "ann@a.example.org" }, "user_mismatch"},
+		"user_match: a login without domain": {func(w *world) { w.config.UserMatch = signer.MatchDomain; w.env.AuthUser = "ann" }, "user_mismatch"},
+		"user_match: no name":                {func(w *world) { w.config.UserMatch = signer.MatchDomain; w.env.AuthType = "PLAIN" }, "user_mismatch"},
 		"user_match: listed": {func(w *world) {
-			w.config.UserMatch = "domain"
+			w.config.UserMatch = signer.MatchDomain
 			w.env.AuthUser = "ann"
 			w.write("example.org", "domain.toml", `users = ["bob", "ann"]`)
 		}, "example.org/s1"},
 		"user_match: not listed": {func(w *world) {
-			w.config.UserMatch = "domain"
+			w.config.UserMatch = signer.MatchDomain
 			w.env.AuthUser = "ann"
 			w.write("example.org", "domain.toml", `users = ["bob"]`)
 		}, "user_mismatch"},
 		"user_match: nor as the fallback": {func(w *world) {
-			w.config.UserMatch = "domain"
+			w.config.UserMatch = signer.MatchDomain
 			w.env.AuthUser = "ann@example.org"
 			w.config.FallbackDomain = "example.org"
 			withField(w, "From", "joe@example.com")
 		}, "user_mismatch"},
-		"user_match any: another domain": {func(w *world) { w.config.UserMatch = "any"; w.env.AuthUser = "ann@example.com" }, "example.org/s1"},
+		"user_match any: another domain": {func(w *world) { w.config.UserMatch = signer.MatchAny; w.env.AuthUser = "ann@example.com" }, "example.org/s1"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestReasonText(t *testing.T) {
 	if !strings.HasPrefix(reason.Text, "no key for example.com:") {
 		t.Error(reason.Text)
 	}
-	w.config.UserMatch = "domain"
+	w.config.UserMatch = signer.MatchDomain
 	w.env.AuthUser = "x\r\ny\u202e@" + strings.Repeat("z", 500)
 	withField(w, "From", "joe@[\u00e4]")
 	_, reason, _ = w.sign(w.signer())
@@ -315,9 +315,9 @@ func TestNewNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	_, err := signer.New(signer.Config{
 		Headers: []string{"Sub ject", "X:", "a*b", "\u00e4"}, Oversign: []string{"List-*"}, Expiry: -1,
-		FallbackDomain: "example.org.", AlsoDomains: []string{"a;b"}, UserMatch: "all",
+		FallbackDomain: "example.org.", AlsoDomains: []string{"a;b"},
 	})
-	for _, want := range []string{"Keys", "Sub ject", `"X:"`, `"a*b"`, "Headers", `"List-*"`, "Expiry", "FallbackDomain", "AlsoDomains", "UserMatch"} {
+	for _, want := range []string{"Keys", "Sub ject", `"X:"`, `"a*b"`, "Headers", `"List-*"`, "Expiry", "FallbackDomain", "AlsoDomains"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %s in %v", want, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/dkim"
+	"dkimd/signer"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -100,7 +101,7 @@ listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
 		Exim: config.Exim{Listen: []string{"unix:/run/dkimd/exim.sock"}, SocketMode: 0o666, SocketGroup: "root", MaxConnections: 8},
 		Sign: config.Sign{
 			Directory: dir, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-			DaemonNames: []string{"MSA"}, UserMatch: "domain", Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
+			DaemonNames: []string{"MSA"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []string{"esp.example", "_x.example"}, SendUnsigned: true,
 		},

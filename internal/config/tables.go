@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/socket"
+	"dkimd/signer"
 )
 
 // table is one [table] of dkimd.toml.
@@ -76,7 +78,7 @@ func (m *Milter) keys() []key {
 				"address of the host, IPv4 for inet and IPv6 for inet6. Port 0 is any free one. " +
 				"The path of a socket has at most 101 bytes.",
 		},
-		{"socket_mode", mode(&m.SocketMode, 0o660), docSocketMode},
+		{"socket_mode", mode(&m.SocketMode, socket.DefaultMode), docSocketMode},
 		{"socket_group", group(&m.SocketGroup), docSocketGroup},
 		{
 			"max_connections", integer(&m.MaxConnections, 4096, 1, maxConnections),
@@ -100,7 +102,7 @@ func (e *Exim) keys() []key {
 			"Where Exim connects: unix:/run/dkimd/exim.sock, or any form that [milter] takes. Empty: dkimd does not serve " +
 				"Exim. With an address here, [milter] listen = [] is allowed: a host with Exim alone needs no milter.",
 		},
-		{"socket_mode", mode(&e.SocketMode, 0o660), docSocketMode},
+		{"socket_mode", mode(&e.SocketMode, socket.DefaultMode), docSocketMode},
 		{"socket_group", group(&e.SocketGroup), docSocketGroup + " On Debian: Debian-exim."},
 		{
 			"max_connections", integer(&e.MaxConnections, 1024, 1, maxConnections),
@@ -115,7 +117,7 @@ type Sign struct {
 	Networks         []netip.Prefix
 	Authenticated    bool
 	DaemonNames      []string
-	UserMatch        string
+	UserMatch        signer.UserMatch
 	Canonicalization Canonicalization // of every signature
 	Headers          []string
 	Oversign         []string // all of them in Headers
@@ -145,7 +147,7 @@ func (s *Sign) keys() []key {
 			"Mail through MTA daemons of these names ({daemon_name}) is ours.",
 		},
 		{
-			"user_match", choice(&s.UserMatch, means("any", "any"), means("domain", "domain")),
+			"user_match", choice(&s.UserMatch, means("any", signer.MatchAny), means("domain", signer.MatchDomain)),
 			"any: a login may send as any domain. domain: mail is signed only where the login's domain is the From domain, " +
 				"or where the users of that domain's domain.toml list the login.",
 		},
@@ -158,14 +160,13 @@ func (s *Sign) keys() []key {
 			"Of the header and of the body (RFC 6376 section 3.4).",
 		},
 		{
-			"headers", list(&s.Headers, readHeaders, "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "Sender",
-				"In-Reply-To", "References", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Resent-*", "List-*"),
+			"headers", list(&s.Headers, readHeaders, signer.DefaultHeaders()...),
 			"Fields signed where present, at most 200. A * at the end stands for any ending. From must be among them. " +
 				"DKIM-Signature, Authentication-Results, Return-Path and Bcc must not: they do not reach the recipient as they " +
 				"were signed.",
 		},
 		{
-			"oversign", list(&s.Oversign, readNames, "From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To"),
+			"oversign", list(&s.Oversign, readNames, signer.DefaultOversign()...),
 			"Fields signed once more than they occur, so that none can be added. Date and Message-ID only where they occur, " +
 				"because mail servers add them where they are missing. Each must be in headers, without *. " +
 				"Where only headers is set, the default is cut down to it.",

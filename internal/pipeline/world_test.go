@@ -69,7 +69,7 @@ func newWorld(t *testing.T) *world {
 		return resolver.Answer{}, resolver.ErrNotExist
 	}
 	w.sign = signer.Config{
-		HeaderCanon: dkim.Relaxed, BodyCanon: dkim.Relaxed, UserMatch: "any",
+		HeaderCanon: dkim.Relaxed, BodyCanon: dkim.Relaxed,
 		Headers: []string{"From", "To", "Subject"}, Oversign: []string{"From"},
 	}
 	w.config = pipeline.Config{
