@@ -12,6 +12,7 @@ import (
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
 	"dkimd/internal/resolver"
+	"dkimd/internal/safetext"
 )
 
 // Lookup asks DNS. A *resolver.Resolver does.
@@ -122,11 +123,7 @@ func (r CheckResult) found() string {
 	if len(r.Found) == 0 {
 		return `""`
 	}
-	text := r.Found[0]
-	if len(text) > 200 {
-		text = text[:200] + "..."
-	}
-	return strconv.QuoteToASCII(text)
+	return strconv.QuoteToASCII(safetext.Clip(r.Found[0], 200))
 }
 
 // String is one line: the key, whether it signs, the state and Words.

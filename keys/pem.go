@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"dkimd/internal/fault"
+	"dkimd/internal/safetext"
 )
 
 // The sizes of RSA keys that sign: RFC 8301 section 3.2 sets the lower bound, and
@@ -108,7 +109,7 @@ func parseBlock(path string, block *pem.Block) (*Private, *fault.Fault) {
 	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
 		return nil, otherType(path, "a certificate request")
 	}
-	return nil, otherType(path, "a PEM block of type "+short(block.Type))
+	return nil, otherType(path, "a PEM block of type "+safetext.Clip(block.Type, 40))
 }
 
 func otherType(path, got string) *fault.Fault {
@@ -161,7 +162,7 @@ func parseDER(path string, der []byte) (*Private, *fault.Fault) {
 	case "1.3.101.113":
 		return nil, otherType(path, "an Ed448 key")
 	default:
-		return nil, otherType(path, "a key of the unknown type "+short(oid))
+		return nil, otherType(path, "a key of the unknown type "+safetext.Clip(oid, 40))
 	}
 }
 
@@ -224,12 +225,4 @@ func parseBare(path string, content []byte) (*Private, *fault.Fault) {
 		return nil, &fault.Fault{Path: path, Got: "UTF-16 text", Want: wantPrivate, Hint: "convert the file: iconv -f utf-16 -t utf-8"}
 	}
 	return nil, otherType(path, "no PEM block")
-}
-
-// short keeps what a file says from filling the screen; the fault escapes it.
-func short(s string) string {
-	if len(s) > 40 {
-		return s[:40] + "..."
-	}
-	return s
 }

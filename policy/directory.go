@@ -13,6 +13,7 @@ import (
 
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
+	"dkimd/internal/safetext"
 )
 
 // Bounds of the rules directory.
@@ -129,7 +130,7 @@ func (l *loader) load(dir, name string) {
 	}
 	domain, hint := domainOfFile(name)
 	if hint != "" {
-		l.fault(path, quoteShort(name), "the name of a domain and .toml, or "+defaultName, hint)
+		l.fault(path, safetext.Quote(name), "the name of a domain and .toml, or "+defaultName, hint)
 		return
 	}
 	if first, twice := l.paths[domain]; twice {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"dkimd/internal/message"
+	"dkimd/internal/safetext"
 )
 
 // maxName is the length of the longest domain name (RFC 1035 section 2.3.4).
@@ -74,7 +75,7 @@ func (s domainSet) add(entry string) (hint string) {
 	case strings.HasPrefix(entry, "@"):
 		return "leave out the @"
 	case strings.Contains(entry, "@"):
-		return "a signature is made by a domain, not by an address: write " + quoteShort(entry[strings.LastIndexByte(entry, '@')+1:])
+		return "a signature is made by a domain, not by an address: write " + safetext.Quote(entry[strings.LastIndexByte(entry, '@')+1:])
 	case !validName(name):
 		return `write it like "example.com", or "*.example.com" for every domain below it`
 	}

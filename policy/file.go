@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"dkimd/internal/fault"
+	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
 	"dkimd/internal/tomlfile"
 	"dkimd/verifier"
@@ -110,7 +111,7 @@ func (p *program) add(r *rule) {
 // wherever it is found. Subdomains it claims only where the file could be read
 // that far: a broken com.toml must not defer every .com.
 func deferring(name, domain string, subdomains bool) *file {
-	where := safeDomain(domain)
+	where := safetext.Domain(domain)
 	if domain == "" {
 		where = "this mail"
 	}

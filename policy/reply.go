@@ -2,8 +2,8 @@ package policy
 
 import (
 	"cmp"
-	"strconv"
 
+	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
 )
 
@@ -25,7 +25,7 @@ func (r *rule) replyTo(c circumstances) smtpreply.Reply {
 	}
 	mail := "this message"
 	if c.sender != "" {
-		mail = "this message from " + safeDomain(c.sender)
+		mail = "this message from " + safetext.Domain(c.sender)
 	}
 	var (
 		code           int
@@ -52,30 +52,4 @@ func (r *rule) replyTo(c circumstances) smtpreply.Reply {
 		Enhanced: cmp.Or(r.reply.Enhanced, enhanced),
 		Text:     cmp.Or(r.reply.Text, text),
 	}
-}
-
-// maxShown is how much of a domain out of a message a reply repeats.
-const maxShown = 100
-
-// safeDomain makes a domain out of a message fit for a reply.
-func safeDomain(domain string) string {
-	out := make([]byte, 0, min(len(domain), maxShown)+3)
-	for i := 0; i < len(domain) && i < maxShown; i++ {
-		c := domain[i]
-		if ('a' > c || c > 'z') && ('0' > c || c > '9') && c != '-' && c != '_' && c != '.' {
-			c = '?'
-		}
-		out = append(out, c)
-	}
-	if len(domain) > maxShown {
-		out = append(out, "..."...)
-	}
-	return string(out)
-}
-
-func quoteShort(s string) string {
-	if len(s) > 60 {
-		s = s[:60] + "..."
-	}
-	return strconv.Quote(s)
 }

@@ -1,11 +1,6 @@
 package signer
 
-import (
-	"errors"
-	"strconv"
-
-	"dkimd/internal/dkim"
-)
+import "errors"
 
 // Reason says why a message is signed, or is not.
 type Reason struct {
@@ -26,13 +21,3 @@ const (
 
 // ErrKeyUnusable is what Finish fails with when a domain has keys and none of them signs.
 var ErrKeyUnusable = errors.New("no usable key")
-
-// shown is a domain from a message, fit to be read: a name as it is, anything
-// else quoted and cut.
-func shown(domain string) string {
-	if name, err := dkim.ParseName(domain); err == nil && name == domain {
-		return domain
-	}
-	const most = 100
-	return strconv.QuoteToASCII(domain[:min(len(domain), most)])
-}

@@ -10,6 +10,7 @@ import (
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
+	"dkimd/internal/safetext"
 	"dkimd/keys"
 )
 
@@ -64,7 +65,7 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 	w := &Signing{signer: s}
 	w.signatories, w.required = s.signatories(domain)
 	if len(w.signatories) == 0 {
-		text := "no key for " + shown(author) + ": neither it nor a domain above it that signs for its subdomains has one"
+		text := "no key for " + safetext.Domain(author) + ": neither it nor a domain above it that signs for its subdomains has one"
 		if s.fallback != "" {
 			text += ", nor has " + s.fallback + ", which signs for all others"
 		}
@@ -138,7 +139,7 @@ func (s *Signer) primary(env *message.Envelope, author string) (*keys.Domain, Re
 	if domain != nil && env.AuthUser != "" && slices.Contains(domain.Options.Users, env.AuthUser) {
 		return domain, Reason{}
 	}
-	return nil, Reason{UserMismatch, "the login " + shown(env.AuthUser) + " may not send as " + shown(author) +
+	return nil, Reason{UserMismatch, "the login " + safetext.Quote(env.AuthUser) + " may not send as " + safetext.Domain(author) +
 		": its domain is another, and no list of users has it"}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/resolver"
+	"dkimd/internal/safetext"
 )
 
 // What may stand in Result.Err, besides nil for a pass. Result.Err wraps one of
@@ -114,22 +115,7 @@ const maxReason = 200
 
 // printable makes attacker text fit for logs, replies and header fields:
 // printable ASCII, at most limit characters.
-func printable(s string, limit int) string {
-	clean := len(s) <= limit
-	for i := 0; clean && i < len(s); i++ {
-		clean = ' ' <= s[i] && s[i] <= '~'
-	}
-	if clean {
-		return s
-	}
-	out := []byte(s[:min(len(s), limit)])
-	for i, c := range out {
-		if c < ' ' || c > '~' {
-			out[i] = '?'
-		}
-	}
-	return string(out)
-}
+func printable(s string, limit int) string { return safetext.ASCII(s[:min(len(s), limit)]) }
 
 // moment writes seconds since 1970 as a date, where there is such a date.
 func moment(seconds int64) string {

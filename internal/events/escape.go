@@ -4,19 +4,9 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-)
 
-// clip bounds one value. It never cuts a character in two.
-func clip(s string) (kept string, cut bool) {
-	if len(s) <= MaxValue {
-		return s, false
-	}
-	end := MaxValue
-	for end > MaxValue-utf8.UTFMax && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end], true
-}
+	"dkimd/internal/safetext"
+)
 
 const hexDigits = "0123456789abcdef"
 
@@ -24,7 +14,7 @@ const hexDigits = "0123456789abcdef"
 // asks for it escapes all that is not printable: C1 controls, U+2028 and
 // bidirectional marks move or break lines in terminals and viewers.
 func appendJSONString(dst []byte, s string) []byte {
-	s, cut := clip(s)
+	s = safetext.Clip(s, MaxValue)
 	dst = append(dst, '"')
 	done := 0
 	for i := 0; i < len(s); {
@@ -62,9 +52,6 @@ func appendJSONString(dst []byte, s string) []byte {
 		done = i
 	}
 	dst = append(dst, s[done:]...)
-	if cut {
-		dst = append(dst, "..."...)
-	}
 	return append(dst, '"')
 }
 
@@ -91,34 +78,17 @@ func appendReply(dst []byte, s string) []byte { return appendPlain(dst, s, "\\")
 // appendPlain appends s as it is where it is printable and has none of the
 // characters in special, quoted where not.
 func appendPlain(dst []byte, s, special string) []byte {
-	s, cut := clip(s)
+	s = safetext.Clip(s, MaxValue)
 	plain := !strings.ContainsAny(s, special) && (s == "" || s[0] != ' ' && s[len(s)-1] != ' ')
 	for i := 0; plain && i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {
-			plain = printable(s[i:])
+			plain = safetext.IsPrintable(s[i:])
 			break
 		}
 		plain = ' ' <= s[i] && s[i] < 0x7f
 	}
 	if !plain {
-		dst = strconv.AppendQuote(dst, s)
-		if cut {
-			dst = append(dst[:len(dst)-1], `..."`...)
-		}
-		return dst
+		return strconv.AppendQuote(dst, s)
 	}
-	dst = append(dst, s...)
-	if cut {
-		dst = append(dst, "..."...)
-	}
-	return dst
-}
-
-func printable(s string) bool {
-	for i, r := range s {
-		if !strconv.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {
-			return false
-		}
-	}
-	return true
+	return append(dst, s...)
 }

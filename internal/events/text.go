@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"dkimd/internal/safetext"
 )
 
 // appendText is the record as one line for people. What decides stands in
@@ -206,9 +208,5 @@ func (w *textWriter) rule(name string) {
 }
 
 func (w *textWriter) quoted(s string) {
-	s, cut := clip(s)
-	w.buf = strconv.AppendQuote(w.buf, s)
-	if cut {
-		w.buf = append(w.buf[:len(w.buf)-1], `..."`...)
-	}
+	w.buf = strconv.AppendQuote(w.buf, safetext.Clip(s, MaxValue))
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"dkimd/internal/pipeline"
+	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
@@ -57,7 +58,7 @@ func answerOf(o pipeline.Outcome) answer {
 	a.forged = len(o.RemoveAuthRes) > 0
 	tags, results := maxTags, maxResults // octets left
 	for _, add := range o.Add {
-		value := strings.Trim(oneField(add.Value), " \t\n")
+		value := strings.Trim(safetext.FieldValue(add.Value), " \t\n")
 		switch {
 		case strings.EqualFold(add.Name, authResults):
 			// The verifier has the best results in the first fields.
@@ -103,25 +104,6 @@ func report(req *request, a answer) string {
 		metric = "Metric: default; True; 20 / 10 / 10\r\n"
 	}
 	return "RSPAMD/1.3 0 EX_OK\r\n" + metric + strings.ReplaceAll(text, "\n", "\r\n") + "\r\n"
-}
-
-// oneField makes sure that a value is one field: LF at its folds, and no line that
-// could be taken for a field of its own.
-func oneField(value string) string {
-	var b strings.Builder
-	b.Grow(len(value))
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case c == 0 || c == '\r':
-		case c != '\n':
-			b.WriteByte(c)
-		case i+1 < len(value) && (value[i+1] == ' ' || value[i+1] == '\t'):
-			b.WriteByte('\n')
-		default:
-			b.WriteByte(' ')
-		}
-	}
-	return b.String()
 }
 
 // isFieldName follows RFC 5322 section 3.6.8.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dkimd/internal/pipeline"
+	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
 	"dkimd/internal/socket"
 )
@@ -215,7 +216,7 @@ func signatures(o pipeline.Outcome) string {
 	}
 	var b strings.Builder
 	for _, add := range o.Add {
-		value := strings.TrimRight(oneField(add.Value), "\n \t")
+		value := strings.TrimRight(safetext.FieldValue(add.Value), "\n \t")
 		b.WriteString(add.Name + ":" + value + "\n")
 	}
 	return fmt.Sprintf("%s%d\n%s", replyOK, b.Len(), b.String())

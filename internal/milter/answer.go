@@ -1,12 +1,14 @@
 package milter
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
 	gomilter "github.com/emersion/go-milter"
 
 	"dkimd/internal/pipeline"
+	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
@@ -35,7 +37,7 @@ func (s *session) answer(m *gomilter.Modifier, o pipeline.Outcome) gomilter.Resp
 		}
 		s.edit(m, o)
 		// The last one before the answer: MTAs end their reading of edits here.
-		_ = m.Quarantine(printable(o.Quarantine, "held by dkimd"))
+		_ = m.Quarantine(cmp.Or(safetext.ASCII(o.Quarantine[:min(len(o.Quarantine), maxReason)]), "held by dkimd"))
 		return gomilter.RespContinue
 	case policy.Discard:
 		return gomilter.RespDiscard
@@ -74,30 +76,17 @@ func (s *session) edit(m *gomilter.Modifier, o pipeline.Outcome) {
 	}
 }
 
-// fieldValue is a field's value as the wire wants it: bare LF at folds (MTAs
-// make CRLF of them, and CR CRLF of a CRLF), no line that could be taken for a field
-// of its own, and its leading space only where the MTA does not put it there.
+// fieldValue is a field's value as the wire wants it: bare LF at folds (MTAs make CRLF of them, and CR CRLF
+// of a CRLF), and its leading space only where the MTA does not put it there.
 func (s *session) fieldValue(value string) string {
-	var b strings.Builder
-	b.Grow(len(value) + 1)
-	value = strings.TrimRight(value, " \t\r\n\x00")
+	value = strings.TrimRight(safetext.FieldValue(value), " \t\n")
 	if s.grant.protocol&gomilter.OptHeaderLeadingSpace == 0 {
-		value = strings.TrimPrefix(value, " ")
-	} else if !strings.HasPrefix(value, " ") && !strings.HasPrefix(value, "\t") {
-		b.WriteByte(' ')
+		return strings.TrimPrefix(value, " ")
 	}
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case c == 0 || c == '\r':
-		case c != '\n':
-			b.WriteByte(c)
-		case i+1 < len(value) && (value[i+1] == ' ' || value[i+1] == '\t'):
-			b.WriteByte('\n')
-		default:
-			b.WriteByte(' ')
-		}
+	if !strings.HasPrefix(value, " ") && !strings.HasPrefix(value, "\t") {
+		value = " " + value
 	}
-	return b.String()
+	return value
 }
 
 // reply is the answer that rejects or defers.
@@ -108,23 +97,4 @@ func (s *session) reply(r smtpreply.Reply, class smtpreply.Class) gomilter.Respo
 	}
 	// Sendmail takes the text as a format, so every MTA undoubles '%'.
 	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), strings.ReplaceAll(r.String(), "%", "%%"))
-}
-
-// printable keeps printable ASCII of a text that ends up in one line.
-func printable(text, fallback string) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case r == 0:
-			return -1
-		case r < ' ' || r == 0x7f:
-			return ' '
-		case r > 0x7e:
-			return '?'
-		}
-		return r
-	}, text[:min(len(text), maxReason)])
-	if text = strings.TrimSpace(text); text == "" {
-		return fallback
-	}
-	return text
 }

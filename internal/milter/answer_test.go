@@ -73,7 +73,7 @@ func TestAnswers(t *testing.T) {
 		"no name":                      {outcome: one("", " 1"), want: client.Result{Action: client.Continue}},
 		"quarantine":                   {outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "why 100%", Add: add[:1]}, want: client.Result{Action: client.Continue, Quarantine: "why 100%", Edits: []client.Edit{insert("A-First", " 1")}}},
 		"quarantine without reason":    {outcome: pipeline.Outcome{Action: policy.Quarantine}, want: client.Result{Action: client.Continue, Quarantine: "held by dkimd"}},
-		"quarantine, hostile reason":   {outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "a\r\nb\x00c\xff"}, want: client.Result{Action: client.Continue, Quarantine: "a  bc?"}},
+		"quarantine, hostile reason":   {outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "a\r\nb\x00c\xff"}, want: client.Result{Action: client.Continue, Quarantine: "a??b?c?"}},
 		"quarantine was not offered":   {o: old, outcome: pipeline.Outcome{Action: policy.Quarantine, Quarantine: "why"}, want: client.Result{Action: client.TempFail, Reply: "451 4.7.1 Message deferred, please try again later"}},
 		"discard edits nothing":        {outcome: pipeline.Outcome{Action: policy.Discard, Add: add, RemoveAuthRes: []int{1}}, want: client.Result{Action: client.Discard}},
 		"reject edits nothing":         {outcome: pipeline.Outcome{Action: policy.Reject, Reply: smtpreply.Reply{Code: 550, Enhanced: "5.7.20", Text: "no"}, Add: add, RemoveAuthRes: []int{1}}, want: client.Result{Action: client.Reject, Reply: "550 5.7.20 no"}},

@@ -1,5 +1,6 @@
-// Package safetext makes text of strangers safe to show: in log records, error messages, replies and
-// on a terminal. Whatever comes in, what goes out is one line, without control characters, and bounded.
+// Package safetext makes text of strangers safe to show: in log records, error messages, replies, header
+// fields and on a terminal. All that dkimd repeats of a message, of DNS or of a file passes through here.
+// What comes out is one line (FieldValue: one field) without control characters.
 package safetext
 
 import (
@@ -8,19 +9,27 @@ import (
 	"unicode/utf8"
 )
 
-// maxQuoted is how much of a value a message shows.
-const maxQuoted = 60
+const (
+	// maxQuoted is how many characters Quote shows.
+	maxQuoted = 60
+	// maxDomain is how many bytes Domain shows.
+	maxDomain = 100
+)
 
-// Printable escapes what could forge or hide lines on a terminal or in a log.
-func Printable(s string) string {
-	clean := true
-	for _, r := range s {
-		if r == utf8.RuneError || !strconv.IsPrint(r) {
-			clean = false
-			break
+// IsPrintable reports whether s is valid UTF-8 of printable characters, spaces included: it can neither
+// forge nor hide a line on a terminal or in a log.
+func IsPrintable(s string) bool {
+	for i, r := range s {
+		if !strconv.IsPrint(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {
+			return false
 		}
 	}
-	if clean {
+	return true
+}
+
+// Printable escapes what is not printable as Go does: \n, \x1b, \u202e.
+func Printable(s string) string {
+	if IsPrintable(s) {
 		return s
 	}
 	var b strings.Builder
@@ -49,21 +58,16 @@ func Quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// Clip is s, or its first 60 bytes and three dots.
-func Clip(s string) string {
-	if len(s) > maxQuoted {
-		return s[:maxQuoted] + "..."
+// Clip is s, or its first bytes and three dots. It cuts no character in two, and escapes nothing.
+func Clip(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return s
-}
-
-// Shorten is s, or its first 300 bytes and three dots.
-func Shorten(s string) string {
-	const most = 300
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "..."
+	end := most
+	for end > 0 && end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
 	}
-	return s
+	return s[:end] + "..."
 }
 
 // IsASCII reports whether s is printable ASCII, spaces included.
@@ -74,4 +78,49 @@ func IsASCII(s string) bool {
 		}
 	}
 	return true
+}
+
+// ASCII has a question mark for each byte that is not printable ASCII, for replies and header fields.
+func ASCII(s string) string {
+	if IsASCII(s) {
+		return s
+	}
+	out := []byte(s)
+	for i, c := range out {
+		if c < ' ' || c > '~' {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}
+
+// Domain is a domain out of a message for a sentence or a reply: a question mark stands for each byte
+// that no host name has.
+func Domain(s string) string {
+	out := []byte(Clip(s, maxDomain))
+	for i, c := range out {
+		if ('a' > c || c > 'z') && ('A' > c || c > 'Z') && ('0' > c || c > '9') && c != '-' && c != '_' && c != '.' {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}
+
+// FieldValue is the value of one header field with bare LF at its folds. A line end that is no fold
+// becomes a space, so that nothing after it is taken for a field or for the body.
+func FieldValue(value string) string {
+	var b strings.Builder
+	b.Grow(len(value))
+	for i := range len(value) {
+		switch c := value[i]; {
+		case c == 0 || c == '\r':
+		case c != '\n':
+			b.WriteByte(c)
+		case i+1 < len(value) && (value[i+1] == ' ' || value[i+1] == '\t'):
+			b.WriteByte('\n')
+		default:
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
 }

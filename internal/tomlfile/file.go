@@ -97,7 +97,7 @@ func (f *File) Add(wrong fault.Fault) {
 		return
 	}
 	wrong.Path = f.path
-	wrong.Want, wrong.Hint = safetext.Shorten(wrong.Want), safetext.Shorten(wrong.Hint)
+	wrong.Want, wrong.Hint = safetext.Clip(wrong.Want, maxHint), safetext.Clip(wrong.Hint, maxHint)
 	f.faults = append(f.faults, wrong)
 }
 

@@ -165,32 +165,6 @@ func TestFaultsAreBounded(t *testing.T) {
 	}
 }
 
-func TestFaultLeavesOutEmptyParts(t *testing.T) {
-	t.Parallel()
-	tests := map[string]fault.Fault{
-		"f:3: k: got G; want W (hint: H)": {Path: "f", Line: 3, Key: "k", Got: "G", Want: "W", Hint: "H"},
-		"f: want W":                       {Path: "f", Want: "W"},
-		"k: got G":                        {Key: "k", Got: "G"},
-		"f:3: (hint: H)":                  {Path: "f", Line: 3, Hint: "H"},
-		`a\nb\x1b: got \xff\u2028`:        {Path: "a\nb\x1b", Got: "\xff\u2028"},
-	}
-	for want, fault := range tests {
-		if got := fault.Error(); got != want {
-			t.Errorf("got %s; want %s", got, want)
-		}
-	}
-	if fault.Faults(nil).Err() != nil {
-		t.Error("no fault is an error")
-	}
-	err := fault.Faults{{Key: "a"}, {Key: "b"}}.Err()
-	if err.Error() != "a: \nb: " {
-		t.Errorf("joined: %q", err)
-	}
-	if f, ok := errors.AsType[fault.Fault](err); !ok || f.Key != "a" {
-		t.Errorf("a fault cannot be found in %v", err)
-	}
-}
-
 func TestValues(t *testing.T) {
 	t.Parallel()
 	f := tomlfile.Parse("f.toml", []byte(`

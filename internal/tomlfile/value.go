@@ -11,8 +11,10 @@ import (
 	"dkimd/internal/safetext"
 )
 
-// maxGot bounds, in bytes, what a fault quotes of a file.
-const maxGot = 60
+const (
+	maxGot  = 60  // bytes that a fault quotes of a file
+	maxHint = 300 // bytes of what belongs there, and of what to do
+)
 
 type kind uint8
 
@@ -63,7 +65,7 @@ func (v *value) String() string {
 		return b.String()
 	case kindBool, kindInteger, kindFloat, kindDate:
 	}
-	return safetext.Clip(v.text)
+	return safetext.Clip(v.text, maxGot)
 }
 
 // typed is the value with its type, for where the type is what is wrong.
@@ -86,13 +88,13 @@ func bareKey(key string) string {
 	if strings.Trim(key, bare) != "" {
 		return safetext.Quote(key)
 	}
-	return safetext.Clip(key)
+	return safetext.Clip(key, maxGot)
 }
 
 func quoteHint(v *value) string {
 	switch v.kind {
 	case kindBool, kindInteger, kindFloat, kindDate:
-		return "write it in quotes: " + strconv.Quote(safetext.Clip(v.text))
+		return "write it in quotes: " + strconv.Quote(safetext.Clip(v.text, maxGot))
 	case kindString, kindList, kindTable:
 	}
 	return ""
