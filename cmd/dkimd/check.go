@@ -9,6 +9,7 @@ import (
 	"dkimd/internal/daemon"
 	"dkimd/internal/events"
 	"dkimd/internal/terminal"
+	"dkimd/internal/events/output"
 
 	"github.com/spf13/cobra"
 )
@@ -52,8 +53,8 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
 	}
 	for _, name := range c.Log.Output {
-		if err := events.Reach(name); err != nil {
-			fmt.Fprintf(std.err, "dkimd: warning: log.output: nobody takes records at %s, they would be lost: %v\n", name, err)
+		if err := output.Reach(name); err != nil {
+			fmt.Fprintf(std.err, "dkimd: warning: log.output: receiver %s not reachable, records would be lost: %v\n", name, err)
 		}
 	}
 	if len(c.Exim.Listen) > 0 {

@@ -5,11 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
+	"dkimd/internal/events/output"
 	"dkimd/internal/fault"
-	"dkimd/internal/socket"
 	"dkimd/internal/tomlfile"
 )
 
@@ -18,14 +16,20 @@ func readOutputs(t *tomlfile.Table, key string, def []string) []string {
 	var outputs []string
 	names := t.Strings(key, def)
 	for i, s := range names {
-		output, want, hint := parseOutput(s)
+		parsed, err := output.Parse(s)
+		f, failed := errors.AsType[fault.Fault](err)
+		if parsed.IsFile() {
+			f.Want, f.Hint = checkLogFile(s)
+			failed = f.Want != ""
+		}
+		name := parsed.String()
 		switch {
-		case want != "":
-			t.FaultItem(key, i, want, hint)
-		case slices.Contains(outputs, output):
+		case failed:
+			t.FaultItem(key, i, f.Want, f.Hint)
+		case slices.Contains(outputs, name):
 			t.FaultItem(key, i, "each output once", "remove one of the two")
 		default:
-			outputs = append(outputs, output)
+			outputs = append(outputs, name)
 		}
 	}
 	if len(names) == 0 && t.Has(key) {
@@ -35,40 +39,6 @@ func readOutputs(t *tomlfile.Table, key string, def []string) []string {
 		return def
 	}
 	return outputs
-}
-
-// parseOutput reads one name. Whether somebody listens at a socket is no matter
-// of the configuration: syslogd may be started later.
-func parseOutput(s string) (output, want, hint string) {
-	const names = "stdout, stderr, journal, syslog or the absolute path of a file"
-	kind, path, found := strings.Cut(s, ":")
-	switch kind {
-	case "stdout", "stderr", "journal":
-		if found {
-			return "", names, "write " + strconv.Quote(kind)
-		}
-		return s, "", ""
-	case "syslog", "syslog-rfc5424":
-		switch {
-		case !found:
-			return s, "", ""
-		case !filepath.IsAbs(path):
-			return "", kind + " or " + kind + ":/PATH", "the path is that of a unix socket, and begins with /"
-		}
-		address, err := socket.ParseDial(path)
-		if f, ok := errors.AsType[fault.Fault](err); ok {
-			return "", f.Want, f.Hint
-		}
-		return kind + ":" + address.Address(), "", ""
-	}
-	if !filepath.IsAbs(s) {
-		if strings.Contains(strings.ToLower(kind), "syslog") {
-			hint = `write "syslog", or "syslog-rfc5424" where the receiver is set up for RFC 5424`
-		}
-		return "", names, hint
-	}
-	want, hint = checkLogFile(s)
-	return filepath.Clean(s), want, hint
 }
 
 // checkLogFile says what is wrong with the path of a file that dkimd may create.

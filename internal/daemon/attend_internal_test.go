@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"dkimd/internal/config"
-	"dkimd/internal/events"
+	"dkimd/internal/events/output"
 	"dkimd/internal/logtest"
 )
 
@@ -37,7 +37,7 @@ func attended(t *testing.T, path string, log *logtest.Lines, shutdown func(conte
 	d := newDaemon(Options{Config: path, Named: true, Stderr: log, Signals: signals})
 	d.started = c
 	var err error
-	if d.events, err = events.Open(events.Config{Logger: d.log}); err != nil {
+	if d.events, err = output.Open(output.Config{Logger: d.log}); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Build(c, nil, d.observers())

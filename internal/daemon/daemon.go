@@ -18,6 +18,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/events"
+	"dkimd/internal/events/output"
 	"dkimd/internal/metrics"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -49,7 +50,7 @@ type daemon struct {
 	log     *slog.Logger
 	metrics *metrics.Metrics
 	monitor *metrics.Server // nil: [metrics] listens nowhere
-	events  *events.Log
+	events  *output.Log
 	doors   doors
 	started *config.Config // sockets and outputs are those of the start
 	current atomic.Pointer[Setup]
@@ -99,8 +100,8 @@ func Run(ctx context.Context, o Options) error {
 // start builds everything in the order in which it is needed.
 func (d *daemon) start(c *config.Config) (err error) {
 	d.started = c
-	d.events, err = events.Open(events.Config{
-		Format: c.Log.Format, Outputs: c.Log.Output, Stdout: d.Stdout, Stderr: d.Stderr, Logger: d.log,
+	d.events, err = output.Open(output.Config{
+		Format: events.Format(c.Log.Format), Outputs: c.Log.Output, Stdout: d.Stdout, Stderr: d.Stderr, Logger: d.log,
 	})
 	if err != nil {
 		return atKey(c, outputFaults(c.Log.Output, err))

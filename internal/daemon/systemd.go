@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"dkimd/internal/events"
+	"dkimd/internal/events/output"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
@@ -30,7 +30,7 @@ func reloading() string {
 // WithPriorities is stderr, where it ends in systemd's journal with the
 // priority of each line in front (sd-daemon(3)).
 func WithPriorities(stderr io.Writer) io.Writer {
-	if events.Journaled(stderr) {
+	if output.Journaled(stderr) {
 		return priorityWriter{stderr}
 	}
 	return stderr

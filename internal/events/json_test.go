@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -58,10 +59,10 @@ func decode(t *testing.T, data []byte) any {
 
 func TestJSONDecodesAsByEncodingJSON(t *testing.T) {
 	t.Parallel()
-	worlds := map[string]*events.Event{"rejected": sample(), "signed": signed(), "empty": {}}
-	for name, s := range hostile() {
+	worlds := map[string]*events.Event{"rejected": eventstest.Sample(), "signed": eventstest.Signed(), "empty": {}}
+	for name, s := range eventstest.Hostile() {
 		if len(s) <= events.MaxValue {
-			worlds[name] = poisoned(s)
+			worlds[name] = eventstest.Poisoned(s)
 		}
 	}
 	for name, e := range worlds {
@@ -136,8 +137,8 @@ func tags(typ reflect.Type, prefix string) []string {
 
 func TestKeysAreThoseOfEventAndOfTheDocument(t *testing.T) {
 	t.Parallel()
-	e := sample()
-	e.Signed = signed().Signed
+	e := eventstest.Sample()
+	e.Signed = eventstest.Signed().Signed
 	data, err := e.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func TestEveryKeyIsInEveryRecord(t *testing.T) {
 
 func TestJSONIsBounded(t *testing.T) {
 	t.Parallel()
-	e := poisoned(strings.Repeat("\x01", 100000))
+	e := eventstest.Poisoned(strings.Repeat("\x01", 100000))
 	e.From = slices.Repeat(e.From, 5000)
 	e.Signatures = slices.Repeat(e.Signatures, 5000)
 	e.Signed = slices.Repeat(e.Signed, 5000)
@@ -212,7 +213,7 @@ func TestJSONIsBounded(t *testing.T) {
 
 func TestLongListsAreCutAndSaySo(t *testing.T) {
 	t.Parallel()
-	e := sample()
+	e := eventstest.Sample()
 	e.Signatures = slices.Repeat(e.Signatures, 100)
 	e.From = slices.Repeat(e.From, 101)
 	data, err := e.MarshalJSON()
@@ -253,11 +254,11 @@ func TestLongValuesAreCutBetweenCharacters(t *testing.T) {
 
 // FuzzJSON: any value gives one line of valid JSON that decodes as encoding/json's.
 func FuzzJSON(f *testing.F) {
-	for _, s := range hostile() {
+	for _, s := range eventstest.Hostile() {
 		f.Add(s, int64(1), 5)
 	}
 	f.Fuzz(func(t *testing.T, s string, n int64, count int) {
-		e := poisoned(s)
+		e := eventstest.Poisoned(s)
 		e.Bytes, e.Recipients, e.DNS, e.Total = n, count, time.Duration(n), time.Duration(count)
 		data, err := e.MarshalJSON()
 		if err != nil || !utf8.Valid(data) {

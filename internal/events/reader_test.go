@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
 )
 
 func readAll(t *testing.T, stream string) ([]*events.Event, *events.Reader) {
@@ -33,7 +34,7 @@ func readAll(t *testing.T, stream string) ([]*events.Event, *events.Reader) {
 func TestReaderReadsWhatIsWritten(t *testing.T) {
 	t.Parallel()
 	var stream strings.Builder
-	for _, e := range []*events.Event{sample(), signed()} {
+	for _, e := range []*events.Event{eventstest.Sample(), eventstest.Signed()} {
 		record, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
@@ -42,14 +43,14 @@ func TestReaderReadsWhatIsWritten(t *testing.T) {
 	}
 	all, r := readAll(t, strings.TrimSuffix(stream.String(), "\n"))
 	ignore := cmpopts.IgnoreFields(events.Signature{}, "Code", "Identity", "SignatureBits", "Timestamp", "Expiration", "BodyLength")
-	if d := cmp.Diff([]*events.Event{sample(), signed()}, all, ignore, cmpopts.EquateEmpty()); d != "" || r.Skipped() != 0 {
+	if d := cmp.Diff([]*events.Event{eventstest.Sample(), eventstest.Signed()}, all, ignore, cmpopts.EquateEmpty()); d != "" || r.Skipped() != 0 {
 		t.Errorf("%d skipped (-want +got):\n%s", r.Skipped(), d)
 	}
 }
 
 func TestReaderSkipsWhatIsNoRecord(t *testing.T) {
 	t.Parallel()
-	record, err := json.Marshal(signed())
+	record, err := json.Marshal(eventstest.Signed())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func TestReaderSkipsWhatIsNoRecord(t *testing.T) {
 func TestAbout(t *testing.T) {
 	t.Parallel()
 	for id, want := range map[string]bool{"4Xyz8q2Nk1z": true, "<a.b@gmail.com>": true, "a.b@gmail.com": true, "b@gmail.com": false, "": false} {
-		if got := sample().About(id); got != want {
+		if got := eventstest.Sample().About(id); got != want {
 			t.Errorf("%q: %v", id, got)
 		}
 	}
@@ -73,11 +74,11 @@ func TestAbout(t *testing.T) {
 func TestSummaryCounts(t *testing.T) {
 	t.Parallel()
 	var s events.Summary
-	unsigned := signed()
+	unsigned := eventstest.Signed()
 	unsigned.Mode, unsigned.ReasonCode, unsigned.Reason, unsigned.Signed = events.ModeUnsigned, "no_key", "no key for example.org", nil
-	none := sample()
+	none := eventstest.Sample()
 	none.Signatures, none.Policy, none.Verdict, none.From, none.Sender = nil, nil, "accept", nil, ""
-	for _, e := range []*events.Event{sample(), sample(), signed(), unsigned, none} {
+	for _, e := range []*events.Event{eventstest.Sample(), eventstest.Sample(), eventstest.Signed(), unsigned, none} {
 		s.Add(e)
 	}
 	rows := func(t events.Table) string {
@@ -99,7 +100,7 @@ func TestSummaryCounts(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
-	if s.Messages != 5 || !s.First.Equal(signed().Time) || !s.Last.Equal(sample().Time) {
+	if s.Messages != 5 || !s.First.Equal(eventstest.Signed().Time) || !s.Last.Equal(eventstest.Sample().Time) {
 		t.Errorf("%d %s %s", s.Messages, s.First, s.Last)
 	}
 }

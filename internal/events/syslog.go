@@ -2,15 +2,16 @@ package events
 
 import (
 	"bytes"
-	"os"
 	"strconv"
 	"time"
 	"unicode/utf8"
 )
 
 const (
-	facilityMail = 2       // RFC 5424 section 6.2.1
-	appName      = "dkimd" // what syslog and the journal know us by
+	facilityMail = 2 // RFC 5424 section 6.2.1
+
+	// AppName is what syslog and the journal call dkimd.
+	AppName = "dkimd"
 
 	// maxSyslog is how long a message is at most, its header included: rsyslog
 	// and syslog-ng cut at 8 KiB unless told otherwise, rsyslog a little below.
@@ -39,29 +40,25 @@ func (e *Event) severity() int {
 	return severityInfo
 }
 
-// syslogFormat makes syslog messages of a record: one for each line of it.
-type syslogFormat struct {
-	lines    func(dst []byte, e *Event, listBytes int) []byte // without a time
-	ietf     bool                                             // RFC 5424; else RFC 3164 as syslog(3) writes it
-	host, id string                                           // HOSTNAME and PROCID
+// Syslog encodes a record as syslog messages: one for each line of it.
+type Syslog struct {
+	Format Format // JSON is written as Text: cut off, it could not be read
+	IETF   bool   // RFC 5424; otherwise RFC 3164 as syslog(3) writes it
+	Host   string // HOSTNAME of RFC 5424; where it may not stand there, "-"
+	PID    int    // PROCID
 }
 
-func newSyslogFormat(lines func([]byte, *Event, int) []byte, ietf bool) *syslogFormat {
-	host, _ := os.Hostname()
-	return &syslogFormat{lines: lines, ietf: ietf, host: syslogName(host, 255), id: strconv.Itoa(os.Getpid())}
-}
-
-// append appends the messages of a record, each ended by a line feed: within
-// one there is none, all text of strangers being escaped.
-func (f *syslogFormat) append(dst []byte, e *Event) []byte {
-	text := f.lines(nil, e, maxListBytes)
+// Append appends the messages of a record, each ended by a line feed. Within a message
+// there is none, because all text of strangers is escaped.
+func (f *Syslog) Append(dst []byte, e *Event) []byte {
+	text := f.Format.untimed(nil, e, maxListBytes)
 	if last := text[bytes.LastIndexByte(text, '\n')+1:]; len(last) > maxSyslog { // it has the lists
-		text = f.lines(text[:0], e, listSyslog)
+		text = f.Format.untimed(text[:0], e, listSyslog)
 	}
 	for line := range bytes.SplitSeq(text, []byte("\n")) {
 		start := len(dst)
 		dst = f.head(dst, e)
-		if f.ietf && !isASCII(line) {
+		if f.IETF && !isASCII(line) {
 			dst = append(dst, "\xef\xbb\xbf"...) // RFC 5424 section 6.4: UTF-8 begins with a BOM
 		}
 		dst = appendCut(dst, line, maxSyslog-(len(dst)-start))
@@ -71,21 +68,21 @@ func (f *syslogFormat) append(dst []byte, e *Event) []byte {
 }
 
 // head appends what stands before the message.
-func (f *syslogFormat) head(dst []byte, e *Event) []byte {
+func (f *Syslog) head(dst []byte, e *Event) []byte {
 	dst = append(dst, '<')
 	dst = strconv.AppendInt(dst, int64(facilityMail<<3|e.severity()), 10)
 	dst = append(dst, '>')
-	if !f.ietf {
+	if !f.IETF {
 		// On the local socket no host name follows; the receiver knows its own.
 		dst = e.Time.Local().AppendFormat(dst, time.Stamp)
-		dst = append(dst, " "+appName+"["...)
-		dst = append(dst, f.id...)
+		dst = append(dst, " "+AppName+"["...)
+		dst = strconv.AppendInt(dst, int64(f.PID), 10)
 		return append(dst, "]: "...)
 	}
 	// RFC 5424 section 6: VERSION TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA.
 	dst = append(dst, "1 "...)
 	dst = e.Time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
-	for _, part := range [...]string{f.host, appName, f.id, syslogName(e.Mode, 32), "-"} {
+	for _, part := range [...]string{syslogName(f.Host, 255), AppName, strconv.Itoa(f.PID), syslogName(e.Mode, 32), "-"} {
 		dst = append(dst, ' ')
 		dst = append(dst, part...)
 	}

@@ -1,7 +1,6 @@
 package events_test
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,45 +9,34 @@ import (
 	"unicode/utf8"
 
 	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
 )
 
-// written is what a format makes of events.
-func written(t *testing.T, format string, all ...*events.Event) string {
-	t.Helper()
-	var out bytes.Buffer
-	l, err := events.Open(events.Config{Format: format, Stdout: &out})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range all {
-		l.Write(e)
-	}
-	if err := l.Close(); err != nil || l.Lost() > 0 {
-		t.Fatalf("%v, %d lost", err, l.Lost())
-	}
-	return out.String()
+// written is what a format makes of a record.
+func written(format events.Format, e *events.Event) string {
+	return string(format.Append(nil, e)) + "\n"
 }
 
 func TestText(t *testing.T) {
 	t.Parallel()
 	bounce := &events.Event{
-		Time: sample().Time, ID: "1", Mode: events.ModeUnsigned, Reason: "no key for example.org", Client: "192.0.2.1", Verdict: "accept",
+		Time: eventstest.Sample().Time, ID: "1", Mode: events.ModeUnsigned, Reason: "no key for example.org", Client: "192.0.2.1", Verdict: "accept",
 		Error: "sign example.org/s1: key unusable",
 	}
-	none := &events.Event{Time: sample().Time, ID: "1", Mode: events.ModeVerify, Sender: "a b@x", From: []string{"a@x", "b@x"}, Verdict: "accept"}
+	none := &events.Event{Time: eventstest.Sample().Time, ID: "1", Mode: events.ModeVerify, Sender: "a b@x", From: []string{"a@x", "b@x"}, Verdict: "accept"}
 	tests := map[string]struct {
 		event *events.Event
 		want  string
 	}{
-		"rejected": {sample(), `2026-11-23T14:00:00Z 4Xyz8q2Nk1z REJECT     verify   from=alice@gmail.com sender=bounce@esp.example client=203.0.113.9 helo=mail.example.net to=2 bytes=12345 message_id=<a.b@gmail.com>; dkim: gmail.com/s1 fail (body hash did not verify), esp.example/k pass; rule esp.example.toml "try" [monitor] tempfail "451 4.7.5 later"; rule gmail.com.toml "gmail must be signed" reject "550 5.7.20 Come on, what's going on?"; stripped=1; warning: a line is longer than 998 octets; total=15ms dns=12.3ms`},
-		"signed":   {signed(), `2026-11-23T14:00:00Z 4Abc        ACCEPT     sign     from=bob@example.org client=local auth=bob to=1 bytes=10; reason: local: submitted on this host; signed: example.org/r rsa-sha256, example.org/e ed25519-sha256; total=2ms`},
+		"rejected": {eventstest.Sample(), `2026-11-23T14:00:00Z 4Xyz8q2Nk1z REJECT     verify   from=alice@gmail.com sender=bounce@esp.example client=203.0.113.9 helo=mail.example.net to=2 bytes=12345 message_id=<a.b@gmail.com>; dkim: gmail.com/s1 fail (body hash did not verify), esp.example/k pass; rule esp.example.toml "try" [monitor] tempfail "451 4.7.5 later"; rule gmail.com.toml "gmail must be signed" reject "550 5.7.20 Come on, what's going on?"; stripped=1; warning: a line is longer than 998 octets; total=15ms dns=12.3ms`},
+		"signed":   {eventstest.Signed(), `2026-11-23T14:00:00Z 4Abc        ACCEPT     sign     from=bob@example.org client=local auth=bob to=1 bytes=10; reason: local: submitted on this host; signed: example.org/r rsa-sha256, example.org/e ed25519-sha256; total=2ms`},
 		"unsigned": {bounce, `2026-11-23T14:00:00Z 1           ACCEPT     unsigned from=- sender=<> client=192.0.2.1 to=0 bytes=0; reason: no key for example.org; ERROR: sign example.org/s1: key unusable; total=0s`},
 		"none":     {none, `2026-11-23T14:00:00Z 1           ACCEPT     verify   from=a@x,b@x sender="a b@x" client=- to=0 bytes=0; dkim: none; total=0s`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := written(t, "text", test.event); got != test.want+"\n" {
+			if got := written("text", test.event); got != test.want+"\n" {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 		})
@@ -57,8 +45,8 @@ func TestText(t *testing.T) {
 
 func TestExim(t *testing.T) {
 	t.Parallel()
-	stamp := sample().Time.Local().Format("2006-01-02 15:04:05")
-	got := written(t, "exim", sample())
+	stamp := eventstest.Sample().Time.Local().Format("2006-01-02 15:04:05")
+	got := written("exim", eventstest.Sample())
 	want := stamp + ` 4Xyz8q2Nk1z DKIM: d=gmail.com s=s1 c=relaxed/relaxed a=rsa-sha256 b=2048 t=1700000000 x=1700600000 l=5 [verification failed - body hash mismatch (body probably modified in transit)]
 ` + stamp + ` 4Xyz8q2Nk1z DKIM: d=esp.example s=k c=relaxed/simple a=ed25519-sha256 b=512 i=u@m.esp.example [verification succeeded]
 ` + stamp + ` 4Xyz8q2Nk1z H=(mail.example.net) [203.0.113.9] F=<bounce@esp.example> rejected after DATA: 550 5.7.20 Come on, what's going on? (dkimd: verify, rule gmail.com.toml "gmail must be signed"); rule esp.example.toml "try" would tempfail; warning: a line is longer than 998 octets
@@ -66,7 +54,7 @@ func TestExim(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	got = written(t, "exim", signed())
+	got = written("exim", eventstest.Signed())
 	want = stamp + " 4Abc [local] A=bob F=<bob@example.org> accepted (dkimd: sign, local: submitted on this host); DKIM signed d=example.org s=r a=rsa-sha256; DKIM signed d=example.org s=e a=ed25519-sha256\n"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -103,7 +91,7 @@ func TestEximWords(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			line, _, _ := strings.Cut(written(t, "exim", &events.Event{Signatures: []events.Signature{test.signature}}), "\n")
+			line, _, _ := strings.Cut(written("exim", &events.Event{Signatures: []events.Signature{test.signature}}), "\n")
 			if !strings.HasSuffix(line, " "+test.want) {
 				t.Errorf("got %s; want %s", line, test.want)
 			}
@@ -114,13 +102,13 @@ func TestEximWords(t *testing.T) {
 // TestEximNamesTheRuleThatDecided: not one that only monitors, though it says the same.
 func TestEximNamesTheRuleThatDecided(t *testing.T) {
 	t.Parallel()
-	e := sample()
+	e := eventstest.Sample()
 	e.Policy[0].Action = "reject"
-	if got := written(t, "exim", e); !strings.Contains(got, ` rejected after DATA: 550 5.7.20 Come on, what's going on? (dkimd: verify, rule gmail.com.toml `) {
+	if got := written("exim", e); !strings.Contains(got, ` rejected after DATA: 550 5.7.20 Come on, what's going on? (dkimd: verify, rule gmail.com.toml `) {
 		t.Error(got)
 	}
 	e.Verdict = "tempfail" // of our own
-	if got := written(t, "exim", e); !strings.Contains(got, " temporarily rejected after DATA (dkimd: verify); ") {
+	if got := written("exim", e); !strings.Contains(got, " temporarily rejected after DATA (dkimd: verify); ") {
 		t.Error(got)
 	}
 }
@@ -132,18 +120,18 @@ func TestEximVerdicts(t *testing.T) {
 		"quarantine": "quarantined (dkimd: verify)", "reject": "rejected after DATA (dkimd: verify)", "aborted": "aborted (dkimd: verify)",
 	}
 	for verdict, want := range tests {
-		if got := written(t, "exim", &events.Event{Verdict: verdict, Mode: "verify"}); !strings.HasSuffix(got, "F=<> "+want+"\n") {
+		if got := written("exim", &events.Event{Verdict: verdict, Mode: "verify"}); !strings.HasSuffix(got, "F=<> "+want+"\n") {
 			t.Errorf("%s: %s", verdict, got)
 		}
 	}
 }
 
 // lines is how many lines a record has in each format.
-func lines(e *events.Event) map[string]int {
-	return map[string]int{"json": 1, "text": 1, "exim": len(e.Signatures) + 1}
+func lines(e *events.Event) map[events.Format]int {
+	return map[events.Format]int{"json": 1, "text": 1, "exim": len(e.Signatures) + 1}
 }
 
-func checkLines(t *testing.T, format, got string, want int) {
+func checkLines(t *testing.T, format events.Format, got string, want int) {
 	t.Helper()
 	if !utf8.ValidString(got) || strings.Count(got, "\n") != want || !strings.HasSuffix(got, "\n") {
 		t.Errorf("%s: want %d lines of UTF-8: %q", format, want, got)
@@ -157,12 +145,12 @@ func checkLines(t *testing.T, format, got string, want int) {
 
 func TestNothingForgesALine(t *testing.T) {
 	t.Parallel()
-	for name, s := range hostile() {
+	for name, s := range eventstest.Hostile() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := poisoned(s)
+			e := eventstest.Poisoned(s)
 			for format, want := range lines(e) {
-				got := written(t, format, e)
+				got := written(format, e)
 				checkLines(t, format, got, want)
 				if len(got) > 256<<10 {
 					t.Errorf("%s: %d bytes", format, len(got))
@@ -174,12 +162,12 @@ func TestNothingForgesALine(t *testing.T) {
 
 func TestNothingForgesAField(t *testing.T) {
 	t.Parallel()
-	e := sample()
+	e := eventstest.Sample()
 	e.Helo = `x; rule good.toml "ok" accept`
 	e.Signatures[0].Reason = "x), gmail.com/s1 pass (y"
 	e.Signatures[0].Selector = "s1 pass, a"
 	e.Auth, e.Signatures[1].Selector = "b;rule", "k,gmail.com/s1"
-	got := written(t, "text", e)
+	got := written("text", e)
 	for _, want := range []string{` helo="x; rule good.toml \"ok\" accept" `, ` gmail.com/"s1 pass, a" fail ("x), gmail.com/s1 pass (y"), `, ` auth="b;rule" `, ` esp.example/"k,gmail.com/s1" pass; `} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %s in %s", want, got)
@@ -189,14 +177,14 @@ func TestNothingForgesAField(t *testing.T) {
 
 func TestTextIsBounded(t *testing.T) {
 	t.Parallel()
-	e := poisoned(strings.Repeat("\u2028", 100000))
+	e := eventstest.Poisoned(strings.Repeat("\u2028", 100000))
 	e.From = slices.Repeat(e.From, 5000)
 	e.Signatures = slices.Repeat(e.Signatures, 5000)
 	e.Signed = slices.Repeat(e.Signed, 5000)
 	e.Policy = slices.Repeat(e.Policy, 5000)
 	e.Warnings = slices.Repeat(e.Warnings, 5000)
-	for _, format := range []string{"text", "exim"} {
-		got := written(t, format, e)
+	for _, format := range []events.Format{events.Text, events.Exim} {
+		got := written(format, e)
 		if len(got) > 512<<10 {
 			t.Errorf("%s: %d bytes", format, len(got))
 		}
@@ -210,14 +198,14 @@ func TestTextIsBounded(t *testing.T) {
 
 // FuzzText: any value gives as many lines as the record has, and no character that is not printable.
 func FuzzText(f *testing.F) {
-	for _, s := range hostile() {
+	for _, s := range eventstest.Hostile() {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		e := poisoned(s)
+		e := eventstest.Poisoned(s)
 		e.Time = time.Unix(1700000000, 0)
 		for format, want := range lines(e) {
-			checkLines(t, format, written(t, format, e), want)
+			checkLines(t, format, written(format, e), want)
 		}
 	})
 }

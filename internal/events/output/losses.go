@@ -1,4 +1,4 @@
-package events
+package output
 
 import (
 	"log/slog"
@@ -10,9 +10,8 @@ import (
 // reportTime is the least time between two reports of losses.
 const reportTime = time.Minute
 
-// losses counts lost records and reports them: at once, then once a minute
-// while it goes on, and when records are written again. It has a goroutine of
-// its own, because a logger may wait for its output and mail must not.
+// losses counts lost records and reports them: at once, then once a minute while it goes on, and
+// when the output has recovered. It has its own goroutine, because a logger may block and mail must not.
 type losses struct {
 	logger  *slog.Logger
 	count   atomic.Uint64
@@ -31,7 +30,7 @@ func (s *losses) start(logger *slog.Logger) {
 	go s.reporting()
 }
 
-// stop reports what is left. A logger that is stuck is left behind.
+// stop reports what is left. It does not wait for a logger that is stuck.
 func (s *losses) stop() {
 	s.once.Do(func() { close(s.quit) })
 	timer := time.NewTimer(closeTime)
@@ -48,14 +47,14 @@ func (s *losses) add(n int, cause error) {
 	s.report(cause)
 }
 
-// report has a fault of the output reported.
+// report asks for a report of a fault of the output.
 func (s *losses) report(cause error) {
 	s.cause.Store(&cause)
 	s.failing.Store(true)
 	signal(s.lost)
 }
 
-// over is called whenever records were written.
+// over is called after each batch that was written completely.
 func (s *losses) over() {
 	if s.failing.Load() && s.failing.Swap(false) {
 		signal(s.again)
@@ -67,7 +66,7 @@ func (s *losses) reporting() {
 	var (
 		said     uint64
 		last     time.Time
-		reported bool             // and not yet said that it is over
+		reported bool             // and the recovery is not yet reported
 		minute   <-chan time.Time // set while a report waits for its minute
 	)
 	say := func() {
@@ -88,7 +87,7 @@ func (s *losses) reporting() {
 		case <-s.again:
 			if reported {
 				reported = false
-				s.logger.Warn("log records are written again", "lost_total", s.count.Load())
+				s.logger.Warn("log output recovered", "lost_total", s.count.Load())
 			}
 		case <-s.quit:
 			if minute != nil || s.count.Load() > said {
@@ -101,7 +100,7 @@ func (s *losses) reporting() {
 
 // say reports what was lost since the last report, and returns the new total.
 func (s *losses) say(said uint64) uint64 {
-	defer func() { _ = recover() }() // a broken logger is no reason to stop
+	defer func() { _ = recover() }() // a logger that panics must not end the goroutine
 	total := s.count.Load()
 	cause := ""
 	if err := s.cause.Load(); err != nil && *err != nil {

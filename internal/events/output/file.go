@@ -1,4 +1,4 @@
-package events
+package output
 
 import (
 	"errors"
@@ -8,25 +8,25 @@ import (
 	"syscall"
 )
 
-// lineSink is a file, stdout or stderr: a record is a line, or some of them.
+// lineSink is a file, stdout or stderr. A record is one line or several.
 type lineSink struct {
 	w    io.Writer
 	file *os.File // nil: stdout and stderr, which are not ours to close
 	torn bool     // the last line was not written to its end
 }
 
-// openFile opens a file to add to it.
+// openFile opens a file to append to it.
 func openFile(path string) (sink, error) {
 	// Administrators of a group, and log shippers, read the log: 0640.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640) //nolint:gosec // see above; O_NONBLOCK: a pipe that nobody reads is an error, not a wait
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640) //nolint:gosec // see above; O_NONBLOCK: a pipe without a reader is an error instead of a wait
 	if err != nil {
 		return nil, fmt.Errorf("log.output: %w", err)
 	}
 	return &lineSink{w: f, file: f, torn: endsTorn(path)}, nil
 }
 
-// endsTorn reports whether a file ends within a line: a process was killed
-// while it wrote, or the disk was full.
+// endsTorn reports whether a file ends within a line, because a process was killed while writing or
+// the disk was full.
 func endsTorn(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
@@ -42,8 +42,8 @@ func endsTorn(path string) bool {
 	return err == nil && last[0] != '\n'
 }
 
-// follows takes over from an output that was written to until now. Where it is the same
-// file, who opened it may have seen half of a line that was just being written.
+// follows takes over from the output that was written to until now. If both are the same file, endsTorn
+// may have seen half of a line that was just being written.
 func (o *lineSink) follows(before sink) {
 	old, ok := before.(*lineSink)
 	if !ok || old.file == nil || o.file == nil {
@@ -76,7 +76,7 @@ func (o *lineSink) writeBytes(p []byte) (int, error) {
 		}
 		o.torn = false
 	}
-	// Should w panic, how far it came is unknown.
+	// If w panics, nobody knows how much it wrote.
 	o.torn = true
 	n, err := o.w.Write(p)
 	n = min(max(n, 0), len(p))

@@ -1,4 +1,4 @@
-package events_test
+package output_test
 
 import (
 	"bufio"
@@ -14,16 +14,18 @@ import (
 	"unicode/utf8"
 
 	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
+	"dkimd/internal/events/output"
 )
 
 // messages are the datagrams that an output makes of events; a last record marks the end.
-func messages(t *testing.T, cfg events.Config, r *receiver, all ...*events.Event) []string {
+func messages(t *testing.T, cfg output.Config, r *receiver, all ...*events.Event) []string {
 	t.Helper()
 	l := open(t, cfg)
 	for _, e := range all {
 		l.Write(e)
 	}
-	l.Write(&events.Event{Time: sample().Time, ID: "the-end"})
+	l.Write(&events.Event{Time: eventstest.Sample().Time, ID: "the-end"})
 	var list []string
 	for {
 		got := r.next(t)
@@ -44,19 +46,20 @@ func TestSyslogMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	local := sample().Time.Local()
+	local := eventstest.Sample().Time.Local()
 	old := fmt.Sprintf("%s dkimd[%d]: ", local.Format("Jan _2 15:04:05"), os.Getpid())
 	ietf := fmt.Sprintf("1 2026-11-23T14:00:00.123456Z %s dkimd %d verify - ", host, os.Getpid())
-	text := strings.TrimPrefix(strings.TrimSuffix(written(t, "text", sample()), "\n"), "2026-11-23T14:00:00Z ")
+	text := strings.TrimPrefix(strings.TrimSuffix(written("text", eventstest.Sample()), "\n"), "2026-11-23T14:00:00Z ")
 	var exim []string
-	for line := range strings.Lines(written(t, "exim", sample())) {
+	for line := range strings.Lines(written("exim", eventstest.Sample())) {
 		exim = append(exim, strings.TrimPrefix(strings.TrimSuffix(line, "\n"), local.Format("2006-01-02 15:04:05 ")))
 	}
 	foreign := func(e *events.Event) { e.Sender = "jürgen@example.org" }
 	tests := map[string]struct {
-		output, format string
-		change         func(e *events.Event)
-		want           []string
+		output string
+		format events.Format
+		change func(e *events.Event)
+		want   []string
 	}{
 		"json is text":                   {"syslog", "json", nil, []string{"<20>" + old + text}},
 		"text":                           {"syslog", "text", nil, []string{"<20>" + old + text}},
@@ -73,11 +76,11 @@ func TestSyslogMessages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := receive(t, filepath.Join(t.TempDir(), "log"))
-			e := sample()
+			e := eventstest.Sample()
 			if test.change != nil {
 				test.change(e)
 			}
-			got := messages(t, events.Config{Format: test.format, Outputs: []string{test.output + ":" + r.path}}, r, e)
+			got := messages(t, output.Config{Format: test.format, Outputs: []string{test.output + ":" + r.path}}, r, e)
 			if len(got) != len(test.want) {
 				t.Fatalf("got %q", got)
 			}
@@ -99,7 +102,7 @@ func TestSyslogStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = listener.Close() }()
-	l := open(t, events.Config{Outputs: []string{"syslog:" + listener.Addr().String()}})
+	l := open(t, output.Config{Outputs: []string{"syslog:" + listener.Addr().String()}})
 	for n := range 3 {
 		l.Write(&events.Event{ID: fmt.Sprintf("id%d0", n)})
 		conn, err := listener.Accept()
@@ -127,36 +130,36 @@ func TestSyslogStream(t *testing.T) {
 // rule is still there whatever a stranger adds.
 func TestSyslogMessagesAreBounded(t *testing.T) {
 	t.Parallel()
-	many := sample()
+	many := eventstest.Sample()
 	for len(many.Signatures) < 100 {
 		s := many.Signatures[0]
 		s.Reason = strings.Repeat("long ", 100)
 		many.Signatures = append(many.Signatures, s)
 	}
-	broad := sample()
+	broad := eventstest.Sample()
 	broad.Sender, broad.Helo, broad.Auth, broad.MessageID = strings.Repeat("ü", 500), strings.Repeat("\x00", 900), strings.Repeat("\x01", 900), strings.Repeat("\x02", 900)
-	for _, output := range []string{"syslog", "syslog-rfc5424"} {
+	for _, name := range []string{"syslog", "syslog-rfc5424"} {
 		r := receive(t, filepath.Join(t.TempDir(), "log"))
-		cfg := events.Config{Outputs: []string{output + ":" + r.path}}
+		cfg := output.Config{Outputs: []string{name + ":" + r.path}}
 		got := messages(t, cfg, r, many, broad)
 		if len(got) != 2 {
 			t.Fatalf("%d messages", len(got))
 		}
 		for _, m := range got {
 			if len(m) > 8000 || !utf8.ValidString(m) || !strings.Contains(m, "4Xyz8q2Nk1z REJECT     verify ") {
-				t.Errorf("%s: %d bytes: %.200q", output, len(m), m)
+				t.Errorf("%s: %d bytes: %.200q", name, len(m), m)
 			}
 		}
 		if !strings.Contains(got[0], "; left out: 97 signatures") || !strings.Contains(got[0], `rule gmail.com.toml "gmail must be signed" reject`) || strings.HasSuffix(got[0], "...") {
-			t.Errorf("%s: %q", output, got[0])
+			t.Errorf("%s: %q", name, got[0])
 		}
 		if len(got[1]) < 7990 || !strings.HasSuffix(got[1], "...") {
-			t.Errorf("%s: %d bytes, %q", output, len(got[1]), got[1])
+			t.Errorf("%s: %d bytes, %q", name, len(got[1]), got[1])
 		}
 		cfg.Format = "exim"
 		for _, m := range messages(t, cfg, r, many, broad) {
 			if len(m) > 8000 || !utf8.ValidString(m) {
-				t.Errorf("%s, exim: %d bytes: %.200q", output, len(m), m)
+				t.Errorf("%s, exim: %d bytes: %.200q", name, len(m), m)
 			}
 		}
 	}
@@ -166,18 +169,18 @@ func TestSyslogMessagesAreBounded(t *testing.T) {
 func TestSyslogIsNotForged(t *testing.T) {
 	t.Parallel()
 	head := regexp.MustCompile(`^<\d\d>(1 \S+ \S+ dkimd \d+ \S+ - (\x{feff})?|\w{3} [ \d]\d \d\d:\d\d:\d\d dkimd\[\d+\]: )`)
-	for name, value := range hostile() {
-		for _, output := range []string{"syslog", "syslog-rfc5424"} {
-			for _, format := range []string{"json", "exim"} {
+	for text, value := range eventstest.Hostile() {
+		for _, name := range []string{"syslog", "syslog-rfc5424"} {
+			for _, format := range []events.Format{events.JSON, events.Exim} {
 				r := receive(t, filepath.Join(t.TempDir(), "log"))
-				got := messages(t, events.Config{Format: format, Outputs: []string{output + ":" + r.path}}, r, poisoned(value))
-				if want := map[string]int{"json": 1, "exim": 2}[format]; len(got) != want {
-					t.Errorf("%s, %s, %s: %d messages: %q", name, output, format, len(got), got)
+				got := messages(t, output.Config{Format: format, Outputs: []string{name + ":" + r.path}}, r, eventstest.Poisoned(value))
+				if want := map[string]int{"json": 1, "exim": 2}[string(format)]; len(got) != want {
+					t.Errorf("%s, %s, %s: %d messages: %q", text, name, format, len(got), got)
 				}
 				for _, m := range got {
 					rest := head.ReplaceAllString(m, "")
 					if rest == m || strings.ContainsFunc(rest, func(r rune) bool { return !unicode.IsPrint(r) }) || len(m) > 8000 {
-						t.Errorf("%s, %s, %s: %q", name, output, format, m)
+						t.Errorf("%s, %s, %s: %q", text, name, format, m)
 					}
 				}
 			}

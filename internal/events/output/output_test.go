@@ -1,4 +1,4 @@
-package events_test
+package output_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"dkimd/internal/events"
+	"dkimd/internal/events/output"
 	"dkimd/internal/logtest"
 )
 
@@ -23,17 +23,17 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]struct {
-		cfg  events.Config
+		cfg  output.Config
 		want string
 	}{
-		"pipe that nobody reads": {events.Config{Outputs: []string{dir + "/pipe"}}, "no such device or address"},
-		"format":                 {events.Config{Format: "xml"}, "log.format"},
-		"relative":               {events.Config{Outputs: []string{"log"}}, "log.output"},
-		"no directory":           {events.Config{Outputs: []string{dir + "/no/log"}}, "no such file or directory"},
-		"directory":              {events.Config{Outputs: []string{dir}}, "is a directory"},
+		"pipe that nobody reads": {output.Config{Outputs: []string{dir + "/pipe"}}, "no such device or address"},
+		"format":                 {output.Config{Format: "xml"}, "log.format"},
+		"relative":               {output.Config{Outputs: []string{"log"}}, "log.output"},
+		"no directory":           {output.Config{Outputs: []string{dir + "/no/log"}}, "no such file or directory"},
+		"directory":              {output.Config{Outputs: []string{dir}}, "is a directory"},
 	}
 	for name, test := range tests {
-		if _, err := events.Open(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := output.Open(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -43,7 +43,7 @@ func TestOutputs(t *testing.T) {
 	t.Parallel()
 	for name, outputs := range map[string][]string{"stdout": {"stdout"}, "stderr": {"stderr"}, "": nil} {
 		var stdout, stderr bytes.Buffer
-		l := open(t, events.Config{Outputs: outputs, Stdout: &stdout, Stderr: &stderr})
+		l := open(t, output.Config{Outputs: outputs, Stdout: &stdout, Stderr: &stderr})
 		if err := l.Reopen(); err != nil {
 			t.Error(err)
 		}
@@ -61,7 +61,7 @@ func TestReopenAfterRename(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	synctest.Test(t, func(t *testing.T) {
-		l, err := events.Open(events.Config{Outputs: []string{path}})
+		l, err := output.Open(output.Config{Outputs: []string{path}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestTornLineOfThePastIsEnded(t *testing.T) {
 		if err := os.WriteFile(path, []byte(torn), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l := open(t, events.Config{Outputs: []string{path}})
+		l := open(t, output.Config{Outputs: []string{path}})
 		l.Write(numbered(1))
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
@@ -143,7 +143,7 @@ func TestFullDiskLosesRecordsOnly(t *testing.T) {
 		t.Skip("no /dev/full on this system")
 	}
 	log := &logtest.Lines{}
-	l := open(t, events.Config{Outputs: []string{"/dev/full"}, Logger: log.Logger()})
+	l := open(t, output.Config{Outputs: []string{"/dev/full"}, Logger: log.Logger()})
 	for n := range 10 {
 		l.Write(numbered(n))
 	}
@@ -163,7 +163,7 @@ func TestShortWriteJoinsNoLines(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				out := &logtest.Lines{}
 				room := 1 << 20
-				l, err := events.Open(events.Config{Stdout: writerFunc(func(p []byte) (int, error) {
+				l, err := output.Open(output.Config{Stdout: writerFunc(func(p []byte) (int, error) {
 					n := min(len(p), room)
 					_, _ = out.Write(p[:n])
 					if room -= n; n < len(p) {
@@ -205,7 +205,7 @@ func TestPartOfABatchIsCounted(t *testing.T) {
 		release := make(chan struct{})
 		first := true
 		out := &logtest.Lines{}
-		l, err := events.Open(events.Config{Stdout: writerFunc(func(p []byte) (int, error) {
+		l, err := output.Open(output.Config{Stdout: writerFunc(func(p []byte) (int, error) {
 			if first {
 				first = false
 				<-release
@@ -237,7 +237,7 @@ func TestReopenOfABusyFileAddsNoEmptyLine(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	synctest.Test(t, func(t *testing.T) {
-		l, err := events.Open(events.Config{Outputs: []string{path}})
+		l, err := output.Open(output.Config{Outputs: []string{path}})
 		if err != nil {
 			t.Fatal(err)
 		}

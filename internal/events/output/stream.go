@@ -1,4 +1,4 @@
-package events
+package output
 
 import (
 	"errors"
@@ -6,11 +6,12 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"dkimd/internal/events"
 )
 
 const (
-	// maxPending is how many bytes of records wait for a slow output. One
-	// record more is lost.
+	// maxPending is how many bytes of records wait for a slow output. Records beyond that are dropped.
 	maxPending = 8 << 20
 	// keepBuffer is the largest buffer kept for the next batch.
 	keepBuffer = 1 << 20
@@ -20,8 +21,8 @@ const (
 
 var errClosed = errors.New("the log is closed")
 
-// stream is the way of the records to one output: a queue, a goroutine that
-// empties it, and a count of what got lost. No output waits for another.
+// stream carries the records to one output: a queue, a goroutine that empties it, and a count of
+// lost records. No output waits for another.
 type stream struct {
 	target
 
@@ -29,7 +30,7 @@ type stream struct {
 	pending batch
 	next    sink // opened by reopen, not yet taken by the writer
 	closed  bool
-	opened  sink // what close closes when the writer is stuck
+	opened  sink // closed by close when the writer is stuck
 
 	wake    chan struct{} // there may be something to write
 	done    chan struct{} // the writer has ended
@@ -39,8 +40,7 @@ type stream struct {
 
 // sink takes records where they go. Only the writer goroutine writes to it.
 type sink interface {
-	// write writes records, which end in buf where ends says, and returns how
-	// many of them got through.
+	// write writes records, which end in buf where ends says, and returns how many of them were written.
 	write(buf []byte, ends []int) (int, error)
 	close() error
 }
@@ -55,16 +55,16 @@ type batch struct {
 func startStream(to target, out sink, cfg Config) *stream {
 	s := &stream{target: to, opened: out, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	s.scratch.New = func() any { return new([]byte) }
-	s.losses.start(cfg.Logger.With("output", to.name))
+	s.losses.start(cfg.Logger.With("output", to.String()))
 	go s.write(out)
 	return s
 }
 
-// record queues the record of one message and keeps nothing of e. It never
-// waits for the output: what does not fit into the queue is lost and counted.
-func (s *stream) record(e *Event) {
+// record queues the record of one message and keeps no reference to e. It never
+// waits for the output: what does not fit into the queue is dropped and counted.
+func (s *stream) record(e *events.Event) {
 	defer func() {
-		// Mail goes on whatever happens to its record.
+		// No fault in a record may stop its message.
 		if fault := recover(); fault != nil {
 			s.losses.add(1, panicError(fault))
 		}
@@ -99,7 +99,7 @@ func (s *stream) enqueue(record []byte) error {
 // reopen opens a file anew, after it was renamed. When that fails, records go
 // on into the old one.
 func (s *stream) reopen() error {
-	if !s.file {
+	if !s.IsFile() {
 		return nil
 	}
 	out, err := s.open()
@@ -121,7 +121,7 @@ func (s *stream) reopen() error {
 }
 
 // close writes what is queued, for 2 seconds at most, and closes the output.
-// Records that are written later are lost.
+// Records that come later are dropped and counted.
 func (s *stream) close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -149,15 +149,15 @@ func (s *stream) close() error {
 			<-s.done // closing a socket ends the write, and the records in it are counted
 		}
 		s.losses.count.Add(uint64(stuck))
-		err = fmt.Errorf("log.output %s takes no more records; %d at least are lost", s.name, s.losses.count.Load()-before)
+		err = fmt.Errorf("log.output %s takes no more records; %d at least are lost", s, s.losses.count.Load()-before)
 		s.losses.report(err)
 	}
 	s.losses.stop()
 	return err
 }
 
-// write is the writer goroutine. It writes as much as there is at a time:
-// under load that is many records, else each one as it comes.
+// write is the writer goroutine. It writes all that is queued at a time: many
+// records under load, otherwise each as it comes.
 func (s *stream) write(out sink) {
 	defer close(s.done)
 	var b batch
@@ -200,8 +200,8 @@ func (s *stream) take(written batch, out sink) (batch, sink, bool) {
 	return taken, out, s.closed
 }
 
-// writeBatch writes a batch; what does not get through is lost: a log that
-// cannot be written must neither stop mail nor fill the memory.
+// writeBatch writes a batch and drops what cannot be written: a broken log
+// must neither stop mail nor fill the memory.
 func (s *stream) writeBatch(out sink, b batch) {
 	through := 0
 	var err error
@@ -221,7 +221,7 @@ func (s *stream) writeBatch(out sink, b batch) {
 // panicError is a panic as an error with its stack.
 func panicError(fault any) error { return fmt.Errorf("panic: %v\n%s", fault, debug.Stack()) }
 
-// signal wakes a goroutine that looks for all there is to do.
+// signal wakes a goroutine, which then does all the work that is waiting.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -1,4 +1,4 @@
-package events_test
+package output_test
 
 import (
 	"bytes"
@@ -13,13 +13,15 @@ import (
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
+	"dkimd/internal/events/output"
 	"dkimd/internal/logtest"
 )
 
 func TestRecordsComeInOrderAndWhole(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
-	l := open(t, events.Config{Outputs: []string{path}})
+	l := open(t, output.Config{Outputs: []string{path}})
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
@@ -60,7 +62,7 @@ func TestIdleLogIsFlushed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		out := &logtest.Lines{}
-		l, err := events.Open(events.Config{Stdout: out})
+		l, err := output.Open(output.Config{Stdout: out})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +85,7 @@ func TestBusyOutputGetsBatches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var writes []int
-		l, err := events.Open(events.Config{Stdout: writerFunc(func(p []byte) (int, error) {
+		l, err := output.Open(output.Config{Stdout: writerFunc(func(p []byte) (int, error) {
 			writes = append(writes, bytes.Count(p, []byte("\n")))
 			time.Sleep(time.Millisecond) //nolint:forbidigo // the bubble's clock
 			return len(p), nil
@@ -110,7 +112,7 @@ func TestPanicInTheOutputCostsItsRecordsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, log := &logtest.Lines{}, &logtest.Lines{}
 		broken := true
-		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
+		l, err := output.Open(output.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
 			if broken {
 				panic("disk on fire")
 			}
@@ -137,7 +139,7 @@ func TestPanicInTheOutputCostsItsRecordsOnly(t *testing.T) {
 
 func TestNilEventCostsNothing(t *testing.T) {
 	t.Parallel()
-	l := open(t, events.Config{Stdout: io.Discard})
+	l := open(t, output.Config{Stdout: io.Discard})
 	l.Write(nil)
 	l.Write(numbered(1))
 	if err := l.Close(); err != nil || l.Lost() != 1 {
@@ -151,14 +153,14 @@ func TestWriteNeverWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		log := &logtest.Lines{}
-		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
+		l, err := output.Open(output.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
 			<-release
 			return len(p), nil
 		})})
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := sample()
+		e := eventstest.Sample()
 		record, _ := e.MarshalJSON()
 		start := time.Now()
 		written := 12 << 20 / len(record)
@@ -192,7 +194,7 @@ func TestCloseIsBounded(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		log := &logtest.Lines{}
-		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func([]byte) (int, error) {
+		l, err := output.Open(output.Config{Logger: log.Logger(), Stdout: writerFunc(func([]byte) (int, error) {
 			<-release
 			return 0, io.ErrClosedPipe
 		})})
@@ -218,21 +220,21 @@ func TestCloseIsBounded(t *testing.T) {
 }
 
 func TestWriteAllocatesLittle(t *testing.T) {
-	l := open(t, events.Config{Stdout: io.Discard})
-	e := sample()
+	l := open(t, output.Config{Stdout: io.Discard})
+	e := eventstest.Sample()
 	if n := testing.AllocsPerRun(2000, func() { l.Write(e) }); n > 2 {
 		t.Errorf("%v allocations a record", n)
 	}
 }
 
 func BenchmarkWrite(b *testing.B) {
-	for _, format := range []string{"json", "text", "exim"} {
-		b.Run(format, func(b *testing.B) {
-			l, err := events.Open(events.Config{Format: format, Stdout: io.Discard})
+	for _, format := range []events.Format{events.JSON, events.Text, events.Exim} {
+		b.Run(string(format), func(b *testing.B) {
+			l, err := output.Open(output.Config{Format: format, Stdout: io.Discard})
 			if err != nil {
 				b.Fatal(err)
 			}
-			e := sample()
+			e := eventstest.Sample()
 			b.ReportAllocs()
 			for b.Loop() {
 				l.Write(e)

@@ -1,4 +1,4 @@
-package events_test
+package output_test
 
 import (
 	"net"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
+	"dkimd/internal/events/output"
 	"dkimd/internal/logtest"
 )
 
@@ -51,8 +53,8 @@ func (r *receiver) vanish() {
 }
 
 // socketOutputs are the outputs that send records to a socket.
-func socketOutputs(path string) map[string]events.Config {
-	return map[string]events.Config{
+func socketOutputs(path string) map[string]output.Config {
+	return map[string]output.Config{
 		"syslog":         {Outputs: []string{"syslog:" + path}},
 		"syslog-rfc5424": {Outputs: []string{"syslog-rfc5424:" + path}},
 		"journal":        {Outputs: []string{"journal"}, Journal: path},
@@ -103,7 +105,7 @@ func TestAbsentReceiverLosesRecordsOnly(t *testing.T) {
 				log := &logtest.Lines{}
 				cfg.Logger = log.Logger()
 				l := open(t, cfg)
-				if !strings.Contains(log.String(), "level=WARN msg=\"nobody takes log records there yet\" output="+cfg.Outputs[0]) {
+				if !strings.Contains(log.String(), "level=WARN msg=\"log receiver not reachable yet, will keep trying\" output="+cfg.Outputs[0]) {
 					t.Errorf("at the start: %s", log)
 				}
 				start := time.Now()
@@ -128,7 +130,7 @@ func TestAbsentReceiverLosesRecordsOnly(t *testing.T) {
 					t.Errorf("got %q", got)
 				}
 				synctest.Wait()
-				if !strings.Contains(log.String(), "log records are written again") {
+				if !strings.Contains(log.String(), "log output recovered") {
 					t.Errorf("not reported: %s", log)
 				}
 				r.vanish()
@@ -172,7 +174,7 @@ func TestStuckReceiverIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	receive(t, path) // and never reads
-	l := open(t, events.Config{Outputs: []string{"syslog:" + path}})
+	l := open(t, output.Config{Outputs: []string{"syslog:" + path}})
 	const n = 1000
 	for i := range n {
 		l.Write(numbered(i))
@@ -191,14 +193,14 @@ func TestStuckOutputDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		log, stderr := &logtest.Lines{}, &logtest.Lines{}
-		l := open(t, events.Config{
+		l := open(t, output.Config{
 			Outputs: []string{"stdout", file, "stderr"}, Logger: log.Logger(), Stderr: stderr,
 			Stdout: writerFunc(func(p []byte) (int, error) {
 				<-release
 				return len(p), nil
 			}),
 		})
-		e := poisoned(strings.Repeat("x", events.MaxValue))
+		e := eventstest.Poisoned(strings.Repeat("x", events.MaxValue))
 		record, _ := e.MarshalJSON()
 		n := 9 << 20 / len(record) // 8 MiB wait
 		for range n {
@@ -222,7 +224,7 @@ func TestStuckOutputDelaysNoOther(t *testing.T) {
 func TestOneFileThatCannotBeOpenedIsAFault(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	_, err := events.Open(events.Config{Outputs: []string{dir + "/log", dir, "syslog:log"}})
+	_, err := output.Open(output.Config{Outputs: []string{dir + "/log", dir, "syslog:log"}})
 	if err == nil || !strings.Contains(err.Error(), dir+": is a directory\nlog.output: got \"syslog:log\"") {
 		t.Error(err)
 	}
@@ -237,12 +239,12 @@ func TestOneFileThatCannotBeOpenedIsAFault(t *testing.T) {
 func TestReach(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := events.Reach("syslog:" + dir + "/log"); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if err := output.Reach("syslog:" + dir + "/log"); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Error(err)
 	}
 	r := receive(t, dir+"/log")
 	for _, name := range []string{"syslog:" + dir + "/log", "stdout", "stderr", dir + "/file"} {
-		if err := events.Reach(name); err != nil {
+		if err := output.Reach(name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,17 +1,14 @@
-package events_test
+// Package eventstest has records for tests: usual ones, and ones full of text that tries to forge.
+package eventstest
 
 import (
-	"encoding/json"
-	"strconv"
-	"strings"
-	"testing"
 	"time"
 
 	"dkimd/internal/events"
 )
 
-// sample is a rejected message in a world where everything is filled in.
-func sample() *events.Event {
+// Sample is a rejected message in a world where everything is filled in.
+func Sample() *events.Event {
 	return &events.Event{
 		Time: time.Date(2026, 11, 23, 14, 0, 0, 123456000, time.UTC), ID: "4Xyz8q2Nk1z", MessageID: "<a.b@gmail.com>",
 		Front: "milter", Mode: events.ModeVerify, Client: "203.0.113.9", Helo: "mail.example.net",
@@ -37,8 +34,8 @@ func sample() *events.Event {
 	}
 }
 
-// signed is a message of ours.
-func signed() *events.Event {
+// Signed is a message of ours.
+func Signed() *events.Event {
 	return &events.Event{
 		Time: time.Date(2026, 11, 23, 14, 0, 0, 0, time.UTC), ID: "4Abc", Front: "milter", Mode: events.ModeSign,
 		ReasonCode: "local", Reason: "submitted on this host",
@@ -51,8 +48,8 @@ func signed() *events.Event {
 	}
 }
 
-// hostile are values that try to forge a line, a field or a terminal command.
-func hostile() map[string]string {
+// Hostile are values that try to forge a line, a field or a terminal command.
+func Hostile() map[string]string {
 	long := make([]byte, 10<<10)
 	for i := range long {
 		long[i] = "a\r\n\x00\x1b\"\xff"[i%7]
@@ -77,44 +74,13 @@ func hostile() map[string]string {
 	}
 }
 
-// poisoned has a value in every text that a stranger can influence.
-func poisoned(s string) *events.Event {
-	e := sample()
+// Poisoned has a value in every text that a stranger can influence.
+func Poisoned(s string) *events.Event {
+	e := Sample()
 	e.ID, e.MessageID, e.Front, e.Mode, e.ReasonCode, e.Reason, e.Client, e.Helo, e.Auth, e.Sender = s, s, s, s, s, s, s, s, s, s
 	e.From, e.Warnings, e.Error, e.Verdict = []string{s, s}, []string{s, s}, s, s
 	e.Signatures = []events.Signature{{Domain: s, Selector: s, Algorithm: s, Canonicalization: s, Result: s, Reason: s, Aligned: s, Identity: s}}
 	e.Signed = []events.Signed{{Domain: s, Selector: s, Algorithm: s}}
 	e.Policy = []events.Decision{{File: s, Rule: s, Mode: s, Action: s, Reply: s}, {File: s, Rule: s, Mode: "monitor", Action: s, Reply: s}}
 	return e
-}
-
-// writerFunc is an output that a test steers.
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-func open(t *testing.T, cfg events.Config) *events.Log {
-	t.Helper()
-	l, err := events.Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
-}
-
-func numbered(n int) *events.Event { return &events.Event{ID: strconv.Itoa(n)} }
-
-// ids are the ids of the records in a stream, which must be whole JSON lines.
-func ids(t *testing.T, stream string) []string {
-	t.Helper()
-	var list []string
-	for line := range strings.Lines(stream) {
-		var e struct{ ID string }
-		if err := json.Unmarshal([]byte(line), &e); err != nil || !strings.HasSuffix(line, "}\n") {
-			t.Errorf("not a record: %q", line)
-		}
-		list = append(list, e.ID)
-	}
-	return list
 }

@@ -1,4 +1,4 @@
-package events_test
+package output_test
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"unicode"
 
 	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
+	"dkimd/internal/events/output"
 	"dkimd/internal/logtest"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,18 +51,18 @@ func entry(t *testing.T, data []byte) map[string][]string {
 func TestJournalEntry(t *testing.T) {
 	t.Parallel()
 	r := receive(t, filepath.Join(t.TempDir(), "socket"))
-	cfg := events.Config{Outputs: []string{"journal"}, Journal: r.path}
-	ours := signed()
+	cfg := output.Config{Outputs: []string{"journal"}, Journal: r.path}
+	ours := eventstest.Signed()
 	ours.Error = "half a fault"
-	got := messages(t, cfg, r, sample(), ours)
+	got := messages(t, cfg, r, eventstest.Sample(), ours)
 	if len(got) != 2 {
 		t.Fatalf("%d entries", len(got))
 	}
 	untimed := func(e *events.Event) string {
-		return strings.TrimPrefix(strings.TrimSuffix(written(t, "text", e), "\n"), "2026-11-23T14:00:00Z ")
+		return strings.TrimPrefix(strings.TrimSuffix(written("text", e), "\n"), "2026-11-23T14:00:00Z ")
 	}
 	wants := []map[string][]string{{
-		"MESSAGE": {untimed(sample())}, "PRIORITY": {"4"}, "SYSLOG_IDENTIFIER": {"dkimd"}, "SYSLOG_FACILITY": {"2"},
+		"MESSAGE": {untimed(eventstest.Sample())}, "PRIORITY": {"4"}, "SYSLOG_IDENTIFIER": {"dkimd"}, "SYSLOG_FACILITY": {"2"},
 		"DKIMD_ID": {"4Xyz8q2Nk1z"}, "DKIMD_MESSAGE_ID": {"<a.b@gmail.com>"}, "DKIMD_FRONT": {"milter"}, "DKIMD_MODE": {"verify"},
 		"DKIMD_CLIENT": {"203.0.113.9"}, "DKIMD_HELO": {"mail.example.net"}, "DKIMD_SENDER": {"bounce@esp.example"}, "DKIMD_VERDICT": {"reject"},
 		"DKIMD_FROM": {"alice@gmail.com"}, "DKIMD_SIGNATURE": {"gmail.com", "esp.example"}, "DKIMD_RESULT": {"fail", "pass"},
@@ -71,7 +73,7 @@ func TestJournalEntry(t *testing.T) {
 		"DKIMD_SENDER": {"bob@example.org"}, "DKIMD_VERDICT": {"accept"}, "DKIMD_ERROR": {"half a fault"}, "DKIMD_FROM": {"bob@example.org"},
 		"DKIMD_SIGNED": {"example.org", "example.org"},
 	}}
-	document, err := os.ReadFile("../../docs/events.md")
+	document, err := os.ReadFile("../../../docs/events.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +90,7 @@ func TestJournalEntry(t *testing.T) {
 	}
 
 	cfg.Format = "exim"
-	got = messages(t, cfg, r, sample())
+	got = messages(t, cfg, r, eventstest.Sample())
 	message := entry(t, []byte(got[0]))["MESSAGE"]
 	if len(got) != 1 || len(message) != 1 || strings.Count(message[0], "\n") != 2 || !strings.HasPrefix(message[0], "4Xyz8q2Nk1z DKIM: d=gmail.com ") {
 		t.Errorf("exim: %d entries, %q", len(got), message)
@@ -99,14 +101,14 @@ func TestJournalIsNotForged(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
 	r := receive(t, filepath.Join(t.TempDir(), "socket"))
-	cfg := events.Config{Outputs: []string{"journal"}, Journal: r.path}
-	for name := range entry(t, []byte(messages(t, cfg, r, poisoned("x"))[0])) {
+	cfg := output.Config{Outputs: []string{"journal"}, Journal: r.path}
+	for name := range entry(t, []byte(messages(t, cfg, r, eventstest.Poisoned("x"))[0])) {
 		known[name] = true
 	}
-	values := hostile()
+	values := eventstest.Hostile()
 	values["a field"] = "x\nPRIORITY=0\nDKIMD_VERDICT=accept"
 	for name, value := range values {
-		got := messages(t, cfg, r, poisoned(value))
+		got := messages(t, cfg, r, eventstest.Poisoned(value))
 		if len(got) != 1 {
 			t.Fatalf("%s: %d entries", name, len(got))
 		}
@@ -127,7 +129,7 @@ func TestJournalIsNotForged(t *testing.T) {
 func TestLargeEntryIsAFileInMemory(t *testing.T) {
 	t.Parallel()
 	r := receive(t, filepath.Join(t.TempDir(), "socket"))
-	e := sample()
+	e := eventstest.Sample()
 	for range 100 {
 		e.From = append(e.From, strings.Repeat("\x00", 1000))
 		e.Signatures = append(e.Signatures, events.Signature{Domain: strings.Repeat("\x00", 1000), Selector: "s", Result: strings.Repeat("\x00", 1000)})
@@ -135,7 +137,7 @@ func TestLargeEntryIsAFileInMemory(t *testing.T) {
 		e.Policy = append(e.Policy, events.Decision{File: strings.Repeat("\x00", 1000), Rule: strings.Repeat("\x00", 1000)})
 	}
 	log := &logtest.Lines{}
-	l := open(t, events.Config{Outputs: []string{"journal"}, Journal: r.path, Logger: log.Logger()})
+	l := open(t, output.Config{Outputs: []string{"journal"}, Journal: r.path, Logger: log.Logger()})
 	l.Write(e)
 	if err := r.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -195,14 +197,14 @@ func journalStream(t *testing.T) (stdout, behind *os.File) {
 func TestStdoutOfAServiceHasFields(t *testing.T) {
 	stdout, _ := journalStream(t)
 	r := receive(t, filepath.Join(t.TempDir(), "socket"))
-	for _, format := range []string{"json", "text", "exim"} {
-		cfg := events.Config{Format: format, Stdout: stdout, Journal: r.path}
-		got := messages(t, cfg, r, sample())
+	for _, format := range []events.Format{events.JSON, events.Text, events.Exim} {
+		cfg := output.Config{Format: format, Stdout: stdout, Journal: r.path}
+		got := messages(t, cfg, r, eventstest.Sample())
 		if len(got) != 1 {
 			t.Fatalf("%d entries", len(got))
 		}
 		fields := entry(t, []byte(got[0]))
-		if want := strings.TrimSuffix(written(t, format, sample()), "\n"); fields["MESSAGE"][0] != want || fields["DKIMD_ID"][0] != "4Xyz8q2Nk1z" {
+		if want := strings.TrimSuffix(written(format, eventstest.Sample()), "\n"); fields["MESSAGE"][0] != want || fields["DKIMD_ID"][0] != "4Xyz8q2Nk1z" {
 			t.Errorf("got  %q\nwant %s", fields["MESSAGE"], want)
 		}
 	}
@@ -218,7 +220,7 @@ func TestStdoutStaysWhatItIs(t *testing.T) {
 		"nobody listens": {right, absent}, "another stream": {right + "1", r.path}, "no journal": {"", r.path}, "nonsense": {"x", r.path},
 	} {
 		t.Setenv("JOURNAL_STREAM", test.variable)
-		l := open(t, events.Config{Stdout: stdout, Journal: test.socket})
+		l := open(t, output.Config{Stdout: stdout, Journal: test.socket})
 		l.Write(numbered(7))
 		if err := l.Close(); err != nil {
 			t.Error(err)
@@ -229,7 +231,7 @@ func TestStdoutStaysWhatItIs(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, buf[:n], err)
 		}
 	}
-	if events.Journaled(io.Discard) {
+	if output.Journaled(io.Discard) {
 		t.Error("what is no file cannot be the journal's")
 	}
 }

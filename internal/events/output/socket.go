@@ -1,4 +1,4 @@
-package events
+package output
 
 import (
 	"bytes"
@@ -10,25 +10,24 @@ import (
 )
 
 const (
-	// patience is how long a receiver that has gone is waited for; syslogd is
-	// back from a restart within it. After that each batch of records tries once.
-	patience = 10 * time.Second
+	// reconnectWindow is how long to keep trying a receiver that went away: long enough for syslogd to
+	// restart. After that each batch of records tries once.
+	reconnectWindow = 10 * time.Second
 	// retryPause is between two attempts within that time.
 	retryPause = 100 * time.Millisecond
-	// stuckTime is how long one record waits for a receiver that does not read.
-	// Then there may be another one at the same path.
-	stuckTime = 10 * time.Second
+	// sendTimeout is how long one record waits for a receiver that does not read. By then
+	// another one may listen at the same path.
+	sendTimeout = 10 * time.Second
 )
 
-// socketSink sends records to whoever listens at a unix socket: journald,
-// syslogd. It connects when there is something to send, and anew when that
-// fails: the receiver may be restarted at any time. The socket is connected also
-// where it is a datagram socket: only then the system says when a full one has room again.
+// socketSink sends records to the receiver at a unix socket: journald or syslogd. It connects when there
+// is something to send, and again when sending fails: the receiver may be restarted at any time. Datagram
+// sockets are connected, too: only then does the system report when a full one has room again.
 type socketSink struct {
 	path     string
-	networks []string // unixgram, unix: what kind the socket may be of
+	networks []string // kinds to try: unixgram, unix
 	send     func(conn *net.UnixConn, record []byte) error
-	down     time.Time // since when nobody can be reached; zero: somebody is
+	down     time.Time // since when the receiver cannot be reached; zero: it can
 
 	mu     sync.Mutex
 	conn   *net.UnixConn // nil: not connected
@@ -39,7 +38,7 @@ func newSocketSink(path string, send func(*net.UnixConn, []byte) error, networks
 	return &socketSink{path: path, networks: networks, send: send, closed: make(chan struct{})}
 }
 
-// reach connects, unless it is done already.
+// reach connects, unless there is a connection.
 func (s *socketSink) reach() error {
 	_, err := s.connect()
 	return err
@@ -56,7 +55,7 @@ func (s *socketSink) write(buf []byte, ends []int) (int, error) {
 	return len(ends), nil
 }
 
-// deliver sends one record, if need be over a new connection.
+// deliver sends one record, over a new connection if necessary.
 func (s *socketSink) deliver(record []byte) error {
 	for {
 		err := s.attempt(record)
@@ -69,7 +68,7 @@ func (s *socketSink) deliver(record []byte) error {
 		if s.down.IsZero() {
 			s.down, pause = time.Now(), 0 // it may be back already
 		}
-		if time.Since(s.down) > patience {
+		if time.Since(s.down) > reconnectWindow {
 			return err
 		}
 		select {
@@ -85,7 +84,7 @@ func (s *socketSink) attempt(record []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(stuckTime)); err != nil {
+	if err := conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return err
 	}
 	return s.send(conn, record)
@@ -109,7 +108,7 @@ func (s *socketSink) connect() (*net.UnixConn, error) {
 			return s.conn, nil
 		}
 		s.conn = nil
-		if !errors.Is(err, syscall.EPROTOTYPE) { // it is of another kind
+		if !errors.Is(err, syscall.EPROTOTYPE) { // the socket is of another kind
 			break
 		}
 	}
@@ -137,8 +136,8 @@ func (s *socketSink) close() error {
 	return nil
 }
 
-// sendLines sends each line of a record: a datagram each, or lines as they are
-// where only a stream socket listens.
+// sendLines sends each line of a record as a datagram of its own; over a stream
+// socket, the lines as they are.
 func sendLines(conn *net.UnixConn, record []byte) error {
 	if conn.RemoteAddr().Network() == "unix" {
 		_, err := conn.Write(record)

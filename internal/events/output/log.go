@@ -1,29 +1,31 @@
-package events
+// Package output writes the records of internal/events to files, stdout, the journal and syslog. It never
+// makes mail wait: what cannot be written is dropped, counted and reported.
+package output
 
 import (
 	"errors"
 	"io"
 	"log/slog"
 	"sync"
+
+	"dkimd/internal/events"
 )
 
 // Config says how and where records are written.
 type Config struct {
-	Format string // json (also when empty), text, exim
-	// Outputs are stdout, stderr, the absolute path of a file, journal, syslog,
-	// syslog-rfc5424, and these two with :/PATH of a socket; none: stdout.
-	Outputs []string
+	Format  events.Format // empty: json
+	Outputs []string      // as Parse reads them; none: stdout
 	// Stdout and Stderr are what those words mean; nil: records are discarded.
 	Stdout, Stderr io.Writer
 	Journal        string       // journald's socket; empty: /run/systemd/journal/socket
-	Logger         *slog.Logger // is told of lost records; nil: nobody is
+	Logger         *slog.Logger // reports lost records; nil: not reported
 }
 
 // Log is the stream of records. It is safe for concurrent use.
 type Log struct{ streams []*stream }
 
-// Open opens the outputs and starts to write. Close must be called. A file must
-// be there to be written; whoever listens at a socket may come and go.
+// Open opens the outputs and starts to write. Close must be called. A file that cannot be opened is an
+// error; the receiver at a socket may come and go.
 func Open(cfg Config) (*Log, error) {
 	if len(cfg.Outputs) == 0 {
 		cfg.Outputs = []string{"stdout"}
@@ -49,9 +51,9 @@ func Open(cfg Config) (*Log, error) {
 	}
 	l := &Log{}
 	for i, out := range sinks {
-		if socket, ok := out.(*socketSink); ok {
-			if err := socket.reach(); err != nil {
-				cfg.Logger.Warn("nobody takes log records there yet", "output", targets[i].name, "error", err)
+		if receiver, ok := out.(*socketSink); ok {
+			if err := receiver.reach(); err != nil {
+				cfg.Logger.Warn("log receiver not reachable yet, will keep trying", "output", targets[i].String(), "error", err)
 			}
 		}
 		l.streams = append(l.streams, startStream(targets[i], out, cfg))
@@ -60,8 +62,8 @@ func Open(cfg Config) (*Log, error) {
 }
 
 // Write queues the record of one message for each output and keeps nothing of
-// e. It never waits for one: what does not fit into a queue is lost and counted.
-func (l *Log) Write(e *Event) {
+// e. It never waits for an output: what does not fit into its queue is dropped and counted.
+func (l *Log) Write(e *events.Event) {
 	for _, s := range l.streams {
 		s.record(e)
 	}
@@ -78,7 +80,7 @@ func (l *Log) Reopen() error {
 }
 
 // Close writes what is queued, for 2 seconds at most, and closes the outputs.
-// Records that are written later are lost.
+// Records written later are dropped and counted.
 func (l *Log) Close() error {
 	errs := make([]error, len(l.streams))
 	var all sync.WaitGroup

@@ -1,4 +1,4 @@
-package events_test
+package output_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"dkimd/internal/events"
+	"dkimd/internal/events/output"
 	"dkimd/internal/logtest"
 )
 
@@ -23,7 +23,7 @@ func TestStuckLoggerHoldsNobodyUp(t *testing.T) {
 			<-release
 			return len(p), nil
 		}), nil))
-		l, err := events.Open(events.Config{Logger: stuck, Stdout: writerFunc(func([]byte) (int, error) { return 0, syscall.ENOSPC })})
+		l, err := output.Open(output.Config{Logger: stuck, Stdout: writerFunc(func([]byte) (int, error) { return 0, syscall.ENOSPC })})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestLossesAreReportedOnceAMinuteAndWhenOver(t *testing.T) {
 		log := &logtest.Lines{}
 		var full atomic.Bool
 		full.Store(true)
-		l, err := events.Open(events.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
+		l, err := output.Open(output.Config{Logger: log.Logger(), Stdout: writerFunc(func(p []byte) (int, error) {
 			if full.Load() {
 				return 0, syscall.ENOSPC
 			}
@@ -69,7 +69,7 @@ func TestLossesAreReportedOnceAMinuteAndWhenOver(t *testing.T) {
 		synctest.Wait()
 		const lost = `level=ERROR msg="log records are lost" output=stdout lost=%d lost_total=%d error="no space left on device"` + "\n"
 		want := fmt.Sprintf(lost, 1, 1) + fmt.Sprintf(lost, 60, 61) + fmt.Sprintf(lost, 60, 121) +
-			"level=WARN msg=\"log records are written again\" output=stdout lost_total=150\n"
+			"level=WARN msg=\"log output recovered\" output=stdout lost_total=150\n"
 		if got := log.String(); got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
