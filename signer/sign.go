@@ -43,11 +43,11 @@ type Signed struct {
 // Signature names one signature: d=, s= and a=.
 type Signature struct{ Domain, Selector, Algorithm string }
 
-// Begin, Write and Finish are RFC 6376 section 5, in its order. Section 5.3, what the MTA makes of a
-// message on its way, is what the warnings are about; 5.6, where the fields go, is the front door's.
-//
 // Begin decides who signs a message whose header is complete. The Signing is nil
 // if nobody does, and the Reason then says why. The header is not needed any more after that.
+//
+// Begin, Write and Finish are RFC 6376 section 5, in its order. Section 5.3, what mail servers make
+// of a message on its way, is what the warnings are about; 5.6, where the fields go, is the front door's.
 func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Header, from message.Originator) (*Signing, Reason) {
 	if what := h.Exceeded(); what != "" {
 		return nil, Reason{Limit, "the header is over the limit of " + what}
