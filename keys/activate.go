@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 )
 
 // ErrNotServed says that the record of a key that was to be activated was not found in DNS.
@@ -26,10 +29,11 @@ type Activation struct {
 
 // Activated is a key that signs once dkimd has reloaded.
 type Activated struct {
-	Domain, Selector string
-	Path             string      // SELECTOR.pem
-	Check            CheckResult // what DNS said; of Force: nothing
-	Excluded         bool        // the domain's domain.toml selects other keys: it does not sign
+	Domain   domain.Name
+	Selector string
+	Path     string      // SELECTOR.pem
+	Check    CheckResult // what DNS said; of Force: nothing
+	Excluded bool        // the domain's domain.toml selects other keys: it does not sign
 }
 
 // String tells what was done, in one line.
@@ -88,9 +92,9 @@ func (d *Domain) waiting(selector string) (*Key, error) {
 		}
 		return nil, fmt.Errorf("%s: several keys wait, name the selector of one: %s", d.Name, names(d.Pending))
 	}
-	name, reason := selectorName(selector, d.Name, asPublished)
-	if reason != "" {
-		return nil, fmt.Errorf("selector %q: %s", selector, reason)
+	name, err := dkim.ParseSelector(selector, d.Name, dkim.AsPublished)
+	if err != nil {
+		return nil, fmt.Errorf("selector %q: %w", selector, err)
 	}
 	is := func(k *Key) bool { return k.Selector == name }
 	if i := slices.IndexFunc(d.Pending, is); i >= 0 {

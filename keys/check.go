@@ -137,7 +137,7 @@ func (r CheckResult) String() string {
 
 // Check asks DNS for the record of a key and compares.
 func Check(ctx context.Context, lookup Lookup, key *Key) CheckResult {
-	r := CheckResult{Key: key, Record: Record{Name: DNSName(key.Domain, key.Selector)}}
+	r := CheckResult{Key: key, Record: Record{Name: dkim.RecordName(key.Selector, key.Domain)}}
 	private, err := key.Load(ctx)
 	if err != nil {
 		r.Err = err

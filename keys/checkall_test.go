@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/resolver"
 	"dkimd/keys"
 )
@@ -47,7 +48,7 @@ func TestCheckAllKeepsOrderAndBounds(t *testing.T) {
 	dns := &crowdedDNS{}
 	seen := 0
 	err := keys.CheckAll(t.Context(), dns, store.Domains(), 8, func(d *keys.Domain, results []keys.CheckResult) error {
-		if want := fmt.Sprintf("d%03d.example", seen); d.Name != want || len(results) != 1 || results[0].State != keys.Absent || results[0].Key.Domain != want {
+		if want := domain.Name(fmt.Sprintf("d%03d.example", seen)); d.Name != want || len(results) != 1 || results[0].State != keys.Absent || results[0].Key.Domain != want {
 			t.Errorf("%s %v; want %s absent", d.Name, results, want)
 		}
 		seen++

@@ -5,12 +5,13 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 )
 
 // Domain is one directory of keys. What a Store or Find hands out has been read and changes no more.
 type Domain struct {
-	Name    string // message.Domain form
+	Name    domain.Name
 	Path    string // its directory
 	Options Options
 	// Keys are those that sign, by selector. Some may turn out unusable; none is
@@ -31,7 +32,7 @@ type reading struct {
 	done atomic.Bool
 }
 
-func newDomain(name, path string) *Domain {
+func newDomain(name domain.Name, path string) *Domain {
 	return &Domain{Name: name, Path: path, reading: &reading{}}
 }
 
@@ -41,7 +42,7 @@ func (d *Domain) load(r *reader) *Domain {
 		r.readDomain(d)
 		d.reading.done.Store(true)
 		for _, f := range d.faults {
-			r.log.Warn("fault in the keys of a domain", "domain", d.Name, "fault", f.Error())
+			r.log.Warn("fault in the keys of a domain", "domain", string(d.Name), "fault", f.Error())
 		}
 	})
 	return d
@@ -69,4 +70,4 @@ func (d *Domain) Faults() fault.Faults {
 }
 
 // String is the domain's name.
-func (d *Domain) String() string { return d.Name }
+func (d *Domain) String() string { return string(d.Name) }

@@ -91,10 +91,10 @@ func TestFaults(t *testing.T) {
 		"a link to a directory": {
 			func(w *world) {
 				w.check(os.Rename(w.path("example.org"), w.path("example.com")))
-				w.check(os.Mkdir(w.path("elsewhere"), 0o750))
-				w.check(os.Rename(w.path("example.com"), w.path("elsewhere/example.com")))
-				w.check(os.Symlink(w.path("elsewhere/example.com"), w.path("example.org")))
-				w.check(os.Chmod(w.path("elsewhere/example.com"), 0o777))
+				w.check(os.Mkdir(w.path(".elsewhere"), 0o750))
+				w.check(os.Rename(w.path("example.com"), w.path(".elsewhere/example.com")))
+				w.check(os.Symlink(w.path(".elsewhere/example.com"), w.path("example.org")))
+				w.check(os.Chmod(w.path(".elsewhere/example.com"), 0o777))
 			},
 			"example.org: got mode 0777, with which everybody can exchange the keys in it; want a directory only its owner can write (hint: chmod go-w DIR/example.org)", usable,
 		},
@@ -258,13 +258,21 @@ func TestFaults(t *testing.T) {
 			func(w *world) { w.write("example.org/"+strings.Repeat("a123456.", 29)+"b.pem", rsaPEM()) },
 			"example.org/" + strings.Repeat("a123456.", 29) + "b.pem: got a file whose name is no selector: with the domain it is too long for a DNS name; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR (hint: rename it to the selector that its record in DNS has)", usable,
 		},
+		"a domain of one label": {
+			func(w *world) { w.write("localhost/s1.pem", rsaPEM()) },
+			"localhost: got a directory whose name cannot sign: it has one label only, and verifiers reject signatures of such a domain (RFC 6376 section 3.5); want a directory named after the domain (hint: rename or remove it)", usable,
+		},
+		"a public suffix": {
+			func(w *world) { w.write("co.uk/s1.pem", rsaPEM()) },
+			"co.uk: got a directory whose name cannot sign: it is a public suffix, and verifiers reject signatures of such a domain; want a directory named after the domain (hint: rename or remove it)", usable,
+		},
 		"no domain": {
 			func(w *world) { w.write("example..com/s1.pem", rsaPEM()) },
-			"example..com: got a directory whose name is no domain: it has an empty label; want a directory named after the domain (hint: rename or remove it)", usable,
+			"example..com: got a directory whose name cannot sign: it has an empty label; want a directory named after the domain (hint: rename or remove it)", usable,
 		},
 		"forged lines in a name": {
 			func(w *world) { w.write("a\nb\x1b[2J/s1.pem", rsaPEM()) },
-			`a\nb\x1b[2J: got a directory whose name is no domain: it has a character that no domain has; want a directory named after the domain (hint: rename or remove it)`, usable,
+			`a\nb\x1b[2J: got a directory whose name cannot sign: it has a character that no domain has; want a directory named after the domain (hint: rename or remove it)`, usable,
 		},
 		"two directories": {
 			func(w *world) { w.write("Example.ORG/s9.pem", rsaPEM()) },
@@ -310,7 +318,17 @@ func TestFaults(t *testing.T) {
 		"an identity elsewhere":   {toml("identity = \"@example.com\""), `example.org/domain.toml:1: identity: got "@example.com"; want "@example.org", or an address or domain below it (hint: i= has to lie within d= (RFC 6376 section 3.5))`, none},
 		"an identity without @":   {toml("identity = \"example.org\""), `example.org/domain.toml:1: identity: got "example.org"; want "@example.org", or an address or domain below it (hint: write "@example.org")`, none},
 		"an odd local part":       {toml("identity = \"a b@example.org\""), `example.org/domain.toml:1: identity: got "a b@example.org"; want "@example.org", or an address or domain below it (hint: a local part of printable ASCII without spaces)`, none},
-		"no From in headers":      {toml("headers = [\"Subject\"]"), `example.org/domain.toml:1: headers: got ["Subject"]; want a list with From in it (hint: From must be signed (RFC 6376 section 5.4))`, none},
+		"a long local part": {
+			toml("identity = \"" + strings.Repeat("x", 65) + "@example.org\""),
+			`example.org/domain.toml:1: identity: got "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." (77 bytes); want at most 64 octets before the @ (hint: no mail address has more (RFC 5321 section 4.5.3.1.1))`, none,
+		},
+		"a long field name": {
+			toml("headers = [\"From\", \"" + strings.Repeat("x", 101) + "\"]"),
+			`example.org/domain.toml:1: headers[2]: got "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..." (101 bytes); want the name of a header field, or the beginning of names and * (hint: such as "Subject" or "List-*")`, none,
+		},
+		"the longest field name": {toml("headers = [\"From\", \"" + strings.Repeat("x", 100) + "\"]"), "", usable},
+		"the longest local part": {toml("identity = \"" + strings.Repeat("x", 64) + "@example.org\""), "", usable},
+		"no From in headers":     {toml("headers = [\"Subject\"]"), `example.org/domain.toml:1: headers: got ["Subject"]; want a list with From in it (hint: From must be signed (RFC 6376 section 5.4))`, none},
 		"no field name": {toml("headers = [\"From\", \"a b\", \"*\"]"), `example.org/domain.toml:1: headers[2]: got "a b"; want the name of a header field, or the beginning of names and * (hint: such as "Subject" or "List-*")` + "\n" +
 			`example.org/domain.toml:1: headers[3]: got "*"; want the name of a header field, or the beginning of names and * (hint: such as "Subject" or "List-*")`, none},
 		"an empty login":    {toml("users = [\"\"]"), `example.org/domain.toml:1: users[1]: got ""; want a login`, none},

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 )
 
 // ErrNoKeys says that a domain has no directory of keys.
@@ -13,10 +16,10 @@ var ErrNoKeys = errors.New("no keys")
 // Find reads the directory of one domain, as Open reads them all, but its keys
 // are parsed only when they are loaded. The error says why there is no such
 // domain; ErrNoKeys when it has no directory.
-func Find(c Config, domain string) (*Domain, error) {
-	name, reason := domainName(domain)
-	if reason != "" {
-		return nil, fmt.Errorf("domain %q: %s", domain, reason)
+func Find(c Config, written string) (*Domain, error) {
+	name, err := dkim.ParseSDID(written)
+	if err != nil {
+		return nil, fmt.Errorf("domain %q: %w", written, err)
 	}
 	top, err := stat(c.Directory)
 	switch {
@@ -42,8 +45,8 @@ func Find(c Config, domain string) (*Domain, error) {
 
 // locate is the path of a domain's directory, however its name is written there;
 // where there is none, that at which it belongs.
-func locate(directory, domain string) (string, error) {
-	path := filepath.Join(directory, domain)
+func locate(directory string, sdid domain.Name) (string, error) {
+	path := filepath.Join(directory, string(sdid))
 	if _, err := stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return path, nil
 	}
@@ -60,7 +63,7 @@ func locate(directory, domain string) (string, error) {
 		return "", *unreadable(directory, err)
 	}
 	for _, name := range names {
-		if other, reason := domainName(name); !ignored(name) && reason == "" && other == domain {
+		if other, err := dkim.ParseSDID(name); !ignored(name) && err == nil && other == sdid {
 			return filepath.Join(directory, name), nil
 		}
 	}

@@ -14,6 +14,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 )
 
 // defaultRSABits is what RFC 8301 section 3.2 asks signers for.
@@ -31,11 +34,12 @@ type New struct {
 
 // Generated is a key that was made. It does not sign before it is activated.
 type Generated struct {
-	Domain, Selector string // as DNS has them
-	Path             string // of the file
-	Type             string
-	Bits             int
-	Record           Record // to be published
+	Domain   domain.Name
+	Selector string // as DNS has it
+	Path     string // of the file
+	Type     string
+	Bits     int
+	Record   Record // to be published
 }
 
 // String tells what was made, in one line.
@@ -76,9 +80,9 @@ func (n New) check() (Generated, error) {
 	if n.Directory == "" {
 		fail("directory: got none; want the directory of the keys")
 	}
-	domain, reason := domainName(n.Domain)
-	if reason != "" {
-		fail("domain: got %q; want a domain: %s", n.Domain, reason)
+	sdid, err := dkim.ParseSDID(n.Domain)
+	if err != nil {
+		fail("domain: got %q; want a domain: %w", n.Domain, err)
 	}
 	switch n.Type {
 	case "", RSA:
@@ -101,12 +105,12 @@ func (n New) check() (Generated, error) {
 	if selector == "" {
 		selector = n.defaultSelector()
 	}
-	if domain != "" {
-		if g.Selector, reason = selectorName(selector, domain, asSpecified); reason != "" {
-			fail("selector: got %q; want letters, digits, hyphens and dots (RFC 6376 section 3.1): %s", selector, reason)
+	if sdid != "" {
+		if g.Selector, err = dkim.ParseSelector(selector, sdid, dkim.AsSpecified); err != nil {
+			fail("selector: got %q; want letters, digits, hyphens and dots (RFC 6376 section 3.1): %w", selector, err)
 		}
 	}
-	g.Domain = domain
+	g.Domain = sdid
 	return g, errors.Join(faults...)
 }
 

@@ -39,7 +39,7 @@ func TestGeneratePublishActivate(t *testing.T) {
 			n.Directory, n.Now = w.path("new/keys"), date
 			g, err := keys.Generate(n)
 			w.check(err)
-			if want := filepath.Join(n.Directory, g.Domain, g.Selector+".pem.new"); g.Path != want {
+			if want := filepath.Join(n.Directory, string(g.Domain), g.Selector+".pem.new"); g.Path != want {
 				t.Errorf("path %s, want %s", g.Path, want)
 			}
 			r, err := resolver.New(resolver.Config{Servers: []string{server.Addr()}})
@@ -118,11 +118,13 @@ func TestGeneratedKeysHaveTheUsualExponent(t *testing.T) {
 func TestGenerateRefuses(t *testing.T) {
 	t.Parallel()
 	for want, n := range map[string]keys.New{
-		`domain: got ""; want a domain: it is empty`:                                    {},
-		`domain: got "a b"; want a domain: it has a character that no domain has`:       {Domain: "a b"},
-		`domain: got "../etc"; want a domain: it has an empty label`:                    {Domain: "../etc"},
-		`domain: got "a/b"; want a domain: it has a character that no domain has`:       {Domain: "a/b"},
-		`domain: got "-a.example"; want a domain: a label begins or ends with a hyphen`: {Domain: "-a.example"},
+		`domain: got ""; want a domain: it is empty`: {},
+		`domain: got "localhost"; want a domain: it has one label only, and verifiers reject signatures of such a domain (RFC 6376 section 3.5)`: {Domain: "localhost"},
+		`domain: got "co.uk"; want a domain: it is a public suffix, and verifiers reject signatures of such a domain`:                            {Domain: "co.uk"},
+		`domain: got "a b"; want a domain: it has a character that no domain has`:                                                                {Domain: "a b"},
+		`domain: got "../etc"; want a domain: it has an empty label`:                                                                             {Domain: "../etc"},
+		`domain: got "a/b"; want a domain: it has a character that no domain has`:                                                                {Domain: "a/b"},
+		`domain: got "-a.example"; want a domain: a label begins or ends with a hyphen`:                                                          {Domain: "-a.example"},
 		`selector: got "../s1"; want letters, digits, hyphens and dots (RFC 6376 section 3.1): it has an empty label`: {
 			Domain: "example.org", Selector: "../s1",
 		},

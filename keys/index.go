@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 
 	"golang.org/x/sys/unix"
@@ -27,12 +29,12 @@ func (s *Store) index(directory string, top fingerprint) {
 		s.fault(unreadable(directory, err))
 		return
 	}
-	s.named = make(map[string]*Domain, len(entries))
+	s.named = make(map[domain.Name]*Domain, len(entries))
 	s.domains = make([]*Domain, 0, len(entries))
 	for _, entry := range entries {
 		s.enter(directory, entry)
 	}
-	slices.SortFunc(s.domains, func(a, b *Domain) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.domains, func(a, b *Domain) int { return strings.Compare(string(a.Name), string(b.Name)) })
 }
 
 func (s *Store) fault(f *fault.Fault) { s.faults = append(s.faults, *f) }
@@ -58,7 +60,7 @@ func (s *Store) enter(directory string, entry fs.DirEntry) {
 		target, err = stat(path)
 		isDirectory = err != nil || target.directory()
 	}
-	name, reason := domainName(file)
+	name, reason := dkim.ParseSDID(file)
 	switch {
 	case !isDirectory && strings.HasSuffix(file, ".pem"):
 		home := filepath.Join(directory, "DOMAIN")
@@ -67,10 +69,10 @@ func (s *Store) enter(directory string, entry fs.DirEntry) {
 			Hint: "mkdir -m 0750 " + quote(home) + " && mv " + quote(path) + " " + quote(filepath.Join(home, file)),
 		})
 	case !isDirectory:
-	case reason != "" && err != nil:
+	case reason != nil && err != nil:
 		s.stray(unreadable(path, err))
-	case reason != "":
-		s.stray(&fault.Fault{Path: path, Got: "a directory whose name is no domain: " + reason, Want: "a directory named after the domain", Hint: "rename or remove it"})
+	case reason != nil:
+		s.stray(&fault.Fault{Path: path, Got: "a directory whose name cannot sign: " + reason.Error(), Want: "a directory named after the domain", Hint: "rename or remove it"})
 	default:
 		s.add(newDomain(name, path), file)
 	}
@@ -86,13 +88,13 @@ func (s *Store) add(d *Domain, directory string) {
 		return
 	}
 	kept, left := other, d
-	if directory == d.Name {
+	if directory == string(d.Name) {
 		kept, left = d, other
 		s.named[d.Name] = d
 		s.domains[slices.Index(s.domains, other)] = d
 	}
 	s.fault(&fault.Fault{
-		Path: left.Path, Got: "a second directory for " + d.Name, Want: "one directory a domain",
+		Path: left.Path, Got: "a second directory for " + string(d.Name), Want: "one directory a domain",
 		Hint: "mv -n " + quote(left.Path) + "/* " + quote(kept.Path) + "/ && rmdir " + quote(left.Path),
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 )
 
@@ -17,8 +18,8 @@ const pendingSuffix = ".pem.new"
 // Key is one key file. It is read by the first message that needs it, and stays
 // parsed as long as it is in use; see parsed. Store's background checks it meanwhile.
 type Key struct {
-	Domain   string // message.Domain form
-	Selector string // the same
+	Domain   domain.Name
+	Selector string // in the form of a domain.Name
 	Path     string
 
 	reader  *reader
@@ -52,14 +53,14 @@ type flight struct {
 	outcome *outcome // once done is closed
 }
 
-func newKey(domain, selector, path string, seen fingerprint, r *reader) *Key {
-	k := &Key{Domain: domain, Selector: selector, Path: path, reader: r}
+func newKey(sdid domain.Name, selector, path string, seen fingerprint, r *reader) *Key {
+	k := &Key{Domain: sdid, Selector: selector, Path: path, reader: r}
 	k.outcome.Store(&outcome{file: seen})
 	return k
 }
 
 // String is DOMAIN/SELECTOR.
-func (k *Key) String() string { return k.Domain + "/" + k.Selector }
+func (k *Key) String() string { return string(k.Domain) + "/" + k.Selector }
 
 // Pending reports whether the key waits to be activated: it does not sign.
 func (k *Key) Pending() bool { return strings.HasSuffix(k.Path, pendingSuffix) }
@@ -180,7 +181,7 @@ func (k *Key) drop() {
 func (k *Key) refuse(file fingerprint, fault *fault.Fault) *outcome {
 	o := &outcome{file: file, checked: true, fault: fault}
 	k.outcome.Store(o)
-	k.reader.log.Warn("key cannot be used", "domain", k.Domain, "selector", k.Selector, "fault", fault.Error())
+	k.reader.log.Warn("key cannot be used", "domain", string(k.Domain), "selector", k.Selector, "fault", fault.Error())
 	return o
 }
 

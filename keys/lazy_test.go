@@ -11,6 +11,7 @@ import (
 	"testing"
 	"weak"
 
+	"dkimd/internal/domain"
 	"dkimd/keys"
 )
 
@@ -26,7 +27,7 @@ func TestParsedKeysAreBounded(t *testing.T) {
 	s, _ := keys.Open(keys.Config{Directory: w.dir, MaxParsed: limit})
 	defer s.Close()
 	w.check(s.Wait(within(t)))
-	key := func(i int) *keys.Key { return s.Lookup(fmt.Sprintf("d%02d.example", i)).Keys[0] }
+	key := func(i int) *keys.Key { return s.Lookup(domain.Name(fmt.Sprintf("d%02d.example", i))).Keys[0] }
 	favourite, err := key(0).Load(within(t))
 	w.check(err)
 	w.check(os.Remove(key(0).Path))
@@ -78,9 +79,9 @@ func TestDroppedKeyIsReadAgain(t *testing.T) {
 	s, _ := keys.Open(keys.Config{Directory: w.dir, MaxParsed: 1})
 	defer s.Close()
 	w.check(s.Wait(within(t)))
-	load := func(domain string) (*keys.Private, error) { return s.Lookup(domain).Keys[0].Load(within(t)) }
-	for _, domain := range []string{"a.example", "b.example", "c.example"} {
-		_, err := load(domain)
+	load := func(name domain.Name) (*keys.Private, error) { return s.Lookup(name).Keys[0].Load(within(t)) }
+	for _, name := range []domain.Name{"a.example", "b.example", "c.example"} {
+		_, err := load(name)
 		w.check(err)
 	}
 	w.check(os.Remove(gone))

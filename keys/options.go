@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
-	"dkimd/internal/message"
 	"dkimd/internal/tomlfile"
 )
 
@@ -18,6 +18,9 @@ const optionsFile = "domain.toml"
 
 // maxExpiry keeps x= within what any clock reads.
 const maxExpiry = 10 * 366 * 24 * time.Hour
+
+// maxLocalPart is the longest local part of an address (RFC 5321 section 4.5.3.1.1).
+const maxLocalPart = 64
 
 // Options are what a domain.toml says. The zero value is that of a domain without one.
 type Options struct {
@@ -70,31 +73,31 @@ func (d *Domain) knows(selector string) (hint string, known bool) {
 	case slices.ContainsFunc(d.Keys, is):
 		return "", true
 	case slices.ContainsFunc(d.Pending, is):
-		return "dkimd key activate " + d.Name + " " + selector, false
+		return "dkimd key activate " + string(d.Name) + " " + selector, false
 	}
-	return "dkimd key generate " + d.Name + " --selector " + selector, false
+	return "dkimd key generate " + string(d.Name) + " --selector " + selector, false
 }
 
-func identity(root *tomlfile.Table, domain string) string {
+func identity(root *tomlfile.Table, sdid domain.Name) string {
 	id := root.String("identity", "")
 	if id == "" {
 		return ""
 	}
-	want := `"@` + domain + `", or an address or domain below it`
-	local, at, found := strings.Cut(id, "@")
-	if i := strings.LastIndexByte(id, '@'); found {
-		local, at = id[:i], id[i+1:]
-	}
-	name, reason := domainName(at)
+	want := `"@` + string(sdid) + `", or an address or domain below it`
+	at := strings.LastIndexByte(id, '@')
+	local := id[:max(at, 0)]
+	name, err := domain.Parse(id[at+1:])
 	switch {
-	case !found:
-		root.Fault("identity", want, `write "@`+domain+`"`)
-	case reason != "" || !message.Within(name, domain):
+	case at < 0:
+		root.Fault("identity", want, `write "@`+string(sdid)+`"`)
+	case err != nil || !name.Within(sdid):
 		root.Fault("identity", want, "i= has to lie within d= (RFC 6376 section 3.5)")
 	case strings.ContainsFunc(local, func(r rune) bool { return r <= ' ' || r > '~' }):
 		root.Fault("identity", want, "a local part of printable ASCII without spaces")
+	case len(local) > maxLocalPart:
+		root.Fault("identity", "at most "+strconv.Itoa(maxLocalPart)+" octets before the @", "no mail address has more (RFC 5321 section 4.5.3.1.1)")
 	default:
-		return local + "@" + name
+		return local + "@" + string(name)
 	}
 	return ""
 }
@@ -104,11 +107,10 @@ func headers(root *tomlfile.Table) []string {
 	from := false
 	for i, name := range names {
 		from = from || strings.EqualFold(name, "From")
-		stem := strings.TrimSuffix(name, "*")
 		again := func(other string) bool { return strings.EqualFold(name, other) }
+		_, _, ok := dkim.ParsePattern(name)
 		switch becomes := dkim.Unstable(name); {
-		// RFC 5322 section 2.2; * is allowed in names, but nobody has one there.
-		case stem == "" || strings.ContainsFunc(stem, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == ';' || r == '*' }):
+		case !ok:
 			root.FaultItem("headers", i, "the name of a header field, or the beginning of names and *", `such as "Subject" or "List-*"`)
 		case slices.ContainsFunc(names[:i], again):
 			root.FaultItem("headers", i, "each field once", "remove one of the two")
@@ -122,15 +124,15 @@ func headers(root *tomlfile.Table) []string {
 	return names
 }
 
-func selectors(root *tomlfile.Table, domain string) []string {
+func selectors(root *tomlfile.Table, sdid domain.Name) []string {
 	names := root.Strings("selectors", nil)
 	if names != nil && len(names) == 0 {
 		root.Fault("selectors", "at least one selector", "leave selectors out and every key signs")
 	}
 	for i, written := range names {
-		name, reason := selectorName(written, domain, asPublished)
-		if reason != "" {
-			root.FaultItem("selectors", i, "a selector", reason)
+		name, err := dkim.ParseSelector(written, sdid, dkim.AsPublished)
+		if err != nil {
+			root.FaultItem("selectors", i, "a selector", err.Error())
 		}
 		names[i] = name
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/openssl"
 )
@@ -52,7 +54,7 @@ func (r *reader) engage(k *Key, p *Private) {
 	engaged := p.engage(r.open, func(err error) {
 		r.meter.EngineFailed()
 		r.log.Error("engine failed: crypto/rsa signs with this key from now on",
-			"engine", engineLibcrypto, "domain", k.Domain, "selector", k.Selector, "error", err.Error())
+			"engine", engineLibcrypto, "domain", string(k.Domain), "selector", k.Selector, "error", err.Error())
 	})
 	if engaged {
 		p.Engine = engineLibcrypto
@@ -131,10 +133,10 @@ func (r *reader) readDirectory(d *Domain, dir *directory) {
 // readKey is the key of one file, from the previous store if the file is the same.
 func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 	path := filepath.Join(d.Path, file)
-	selector, reason := selectorName(written, d.Name, asPublished)
-	if reason != "" {
+	selector, err := dkim.ParseSelector(written, d.Name, dkim.AsPublished)
+	if err != nil {
 		d.faults = append(d.faults, fault.Fault{
-			Path: path, Got: "a file whose name is no selector: " + reason, Want: "SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR",
+			Path: path, Got: "a file whose name is no selector: " + err.Error(), Want: "SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR",
 			Hint: "rename it to the selector that its record in DNS has",
 		})
 		return nil
@@ -155,11 +157,11 @@ func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 }
 
 // key is the signing key at a path, or nil if the store has none, or none yet.
-func (s *Store) key(domain, path string) *Key {
-	if s == nil || s.named[domain] == nil || !s.named[domain].reading.done.Load() {
+func (s *Store) key(name domain.Name, path string) *Key {
+	if s == nil || s.named[name] == nil || !s.named[name].reading.done.Load() {
 		return nil
 	}
-	keys := s.named[domain].Keys
+	keys := s.named[name].Keys
 	i := slices.IndexFunc(keys, func(k *Key) bool { return k.Path == path })
 	if i < 0 {
 		return nil

@@ -8,6 +8,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 )
 
 // maxString is the length of the longest character-string of a TXT record (RFC 1035 section 3.3).
@@ -20,8 +23,8 @@ type Record struct {
 }
 
 // NewRecord is the record of a public key, an *rsa.PublicKey or ed25519.PublicKey.
-func NewRecord(domain, selector string, public crypto.PublicKey) (Record, error) {
-	r := Record{Name: DNSName(domain, selector)}
+func NewRecord(sdid domain.Name, selector string, public crypto.PublicKey) (Record, error) {
+	r := Record{Name: dkim.RecordName(selector, sdid)}
 	switch key := public.(type) {
 	case *rsa.PublicKey:
 		// RFC 6376 section 3.6.1 asks for an RSAPublicKey, its examples and everybody

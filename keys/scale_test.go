@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/keys"
 )
 
@@ -35,14 +36,14 @@ func manyDomains(tb testing.TB, count int) string {
 			pem = fmt.Sprintf("%s%d", pem, i)
 			check(os.WriteFile(pem, []byte(rsaPEM()), 0o600))
 		}
-		domain := filepath.Join(dir, nthDomain(i))
+		domain := filepath.Join(dir, string(nthDomain(i)))
 		check(os.Mkdir(domain, 0o750))
 		check(os.Link(pem, filepath.Join(domain, "s1.pem")))
 	}
 	return dir
 }
 
-func nthDomain(i int) string { return fmt.Sprintf("customer-%06d.example.net", i) }
+func nthDomain(i int) domain.Name { return domain.Name(fmt.Sprintf("customer-%06d.example.net", i)) }
 
 // A reload reads what the store before it has not, and nothing else. Times are
 // logged: a slow disk must not fail the test.

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 )
 
@@ -61,10 +62,10 @@ func (unmetered) EngineFailed() {}
 // a domain's own directory is read by the background or the first message that asks
 // for it. The methods may be called from any goroutine.
 type Store struct {
-	domains []*Domain          // all, by name
-	named   map[string]*Domain // the same
-	faults  fault.Faults       // that belong to no domain
-	strays  int                // how many of them are of files and directories that do not either
+	domains []*Domain               // all, by name
+	named   map[domain.Name]*Domain // the same
+	faults  fault.Faults            // that belong to no domain
+	strays  int                     // how many of them are of files and directories that do not either
 	reader  *reader
 
 	opened  time.Time
@@ -143,7 +144,7 @@ func (s *Store) describe(k *Key, p *Private) {
 		s.reader.log.Error("signing with private key failed", "domain", k.Domain, "selector", k.Selector, "error", err.Error())
 		return
 	}
-	s.reader.log.Info("rsa", "engine", p.Engine, "domain", k.Domain, "selector", k.Selector, "bits", p.Bits,
+	s.reader.log.Info("rsa", "engine", p.Engine, "domain", string(k.Domain), "selector", k.Selector, "bits", p.Bits,
 		"sign", fmt.Sprintf("%.2fms", took.Seconds()*1000))
 }
 
@@ -161,26 +162,26 @@ func (s *Store) finish() {
 
 // Lookup is the domain whose keys sign for this one: its own directory, else that
 // of the nearest domain above it whose options say subdomains; nil if there is none.
-// The name is in message.Domain form. A domain whose keys are all unusable is found too.
+// A domain whose keys are all unusable is found too.
 // The first call for a domain may read its directory and its domain.toml.
-func (s *Store) Lookup(domain string) *Domain {
-	if d := s.signing(domain); d != nil {
+func (s *Store) Lookup(name domain.Name) *Domain {
+	if d := s.signing(name); d != nil {
 		return d
 	}
 	for {
-		_, parent, below := strings.Cut(domain, ".")
+		_, parent, below := strings.Cut(string(name), ".")
 		if !below {
 			return nil
 		}
-		if d := s.signing(parent); d != nil && d.Options.Subdomains {
+		name = domain.Name(parent)
+		if d := s.signing(name); d != nil && d.Options.Subdomains {
 			return d
 		}
-		domain = parent
 	}
 }
 
 // signing is the domain of that name if it has a .pem.
-func (s *Store) signing(name string) *Domain {
+func (s *Store) signing(name domain.Name) *Domain {
 	if d := s.named[name]; d != nil && d.load(s.reader).signs {
 		return d
 	}

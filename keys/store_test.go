@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/keys"
 )
@@ -31,7 +32,7 @@ func TestLookup(t *testing.T) {
 	if len(faults) != 0 {
 		t.Error(faults.Err())
 	}
-	for domain, want := range map[string]string{
+	for name, want := range map[domain.Name]domain.Name{
 		"example.org":           "example.org",
 		"mail.example.org":      "example.org",
 		"b.mail.example.org":    "example.org",
@@ -51,17 +52,17 @@ func TestLookup(t *testing.T) {
 		"":                      "",
 		".":                     "",
 	} {
-		got := ""
-		if d := s.Lookup(domain); d != nil {
+		got := domain.Name("")
+		if d := s.Lookup(name); d != nil {
 			got = d.Name
 		}
 		if got != want {
-			t.Errorf("Lookup(%q): %q, want %q", domain, got, want)
+			t.Errorf("Lookup(%q): %q, want %q", name, got, want)
 		}
 	}
 	var names []string
 	for _, d := range s.Domains() {
-		names = append(names, d.Name)
+		names = append(names, string(d.Name))
 	}
 	if got := strings.Join(names, " "); got != "_tcp.example a.own.example.org example.com example.org new.example.org own.example.org waiting.example xn--bcher-kva.example xn--fsq.example" {
 		t.Errorf("Domains: %s", got)
@@ -76,9 +77,9 @@ func TestReloadReusesUnchangedKeys(t *testing.T) {
 	}
 	w.check(os.Chmod(w.path("faulty.example/s1.pem"), 0o644))
 	first, _ := w.open()
-	load := func(s *keys.Store, domain string) *keys.Private {
+	load := func(s *keys.Store, name string) *keys.Private {
 		t.Helper()
-		d := s.Lookup(domain + ".example")
+		d := s.Lookup(domain.Name(name + ".example"))
 		if d == nil {
 			return nil
 		}
@@ -87,7 +88,8 @@ func TestReloadReusesUnchangedKeys(t *testing.T) {
 	}
 	before := map[string]*keys.Private{}
 	for _, d := range first.Domains() {
-		before[strings.TrimSuffix(d.Name, ".example")] = load(first, strings.TrimSuffix(d.Name, ".example"))
+		name := strings.TrimSuffix(string(d.Name), ".example")
+		before[name] = load(first, name)
 	}
 	w.write("rewritten.example/s1.pem", rsaPEM())
 	now := time.Now().Add(time.Second)
@@ -137,7 +139,7 @@ func TestLoadAfterClose(t *testing.T) {
 		t.Errorf("Wait: %v", err)
 	}
 	for i := range 200 {
-		if _, err := s.Lookup(fmt.Sprintf("d%d.example", i)).Keys[0].Load(within(t)); err != nil {
+		if _, err := s.Lookup(domain.Name(fmt.Sprintf("d%d.example", i))).Keys[0].Load(within(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -155,7 +157,7 @@ func TestLoadFromManyMessages(t *testing.T) {
 	var readers sync.WaitGroup
 	for i := range 2 * domains {
 		readers.Go(func() {
-			d := s.Lookup(fmt.Sprintf("d%d.example", i%domains))
+			d := s.Lookup(domain.Name(fmt.Sprintf("d%d.example", i%domains)))
 			first, err := d.Keys[0].Load(t.Context())
 			again, _ := d.Keys[0].Load(t.Context())
 			if err != nil || first != again {

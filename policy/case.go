@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
 	"dkimd/verifier"
@@ -22,7 +23,7 @@ type Case struct {
 	unread bool
 }
 
-func (c *Case) add(f *file, sender string, onlyEnvelope bool, m *Message) {
+func (c *Case) add(f *file, sender domain.Name, onlyEnvelope bool, m *Message) {
 	added := claim{file: f, sender: sender, envelope: onlyEnvelope}
 	if len(c.claims) >= maxClaims {
 		if c.excess == nil || f.stops && f.mode == modeEnforce && len(c.excess) == 1 {
@@ -30,8 +31,8 @@ func (c *Case) add(f *file, sender string, onlyEnvelope bool, m *Message) {
 		}
 		return
 	}
-	if validName(sender) {
-		added.organization = message.Organizational(sender)
+	if sender.Lookable() {
+		added.organization = sender.Organizational()
 	}
 	for i := range c.claims {
 		// The same file for another domain: its conditions on the message are tested already.
@@ -46,7 +47,7 @@ func (c *Case) add(f *file, sender string, onlyEnvelope bool, m *Message) {
 	c.claims = append(c.claims, added)
 }
 
-func (c *Case) has(f *file, sender string) bool {
+func (c *Case) has(f *file, sender domain.Name) bool {
 	for i := range c.claims {
 		if c.claims[i].file == f && c.claims[i].sender == sender {
 			return true
@@ -58,12 +59,12 @@ func (c *Case) has(f *file, sender string) bool {
 // Signers are the domains whose signatures the rules ask for, each once: the
 // verifier looks at those first when there are more than it verifies. A signer
 // written *.example.com is not among them.
-func (c *Case) Signers() []string {
-	var list []string
+func (c *Case) Signers() []domain.Name {
+	var list []domain.Name
 	for i := range c.claims {
-		for _, domain := range c.claims[i].file.signers {
-			if !slices.Contains(list, domain) {
-				list = append(list, domain)
+		for _, signer := range c.claims[i].file.signers {
+			if !slices.Contains(list, signer) {
+				list = append(list, signer)
 			}
 		}
 		if sender := c.claims[i].sender; c.claims[i].file.aligned && sender != "" && !slices.Contains(list, sender) {
@@ -134,13 +135,13 @@ func (c *Case) Fault() Verdict {
 // claim is one file judging one sender domain of a message.
 type claim struct {
 	file         *file
-	rules        []*rule // those whose conditions on the message hold
-	sender       string  // empty: From has no domain
-	organization string
+	rules        []*rule     // those whose conditions on the message hold
+	sender       domain.Name // empty: From has no domain
+	organization domain.Name
 	envelope     bool // found only in MAIL FROM
 }
 
 // decision is one of the claim's file, accepting so far.
 func (c *claim) decision(rule string) Decision {
-	return Decision{Sender: c.sender, File: c.file.name, Rule: rule, Mode: c.file.mode}
+	return Decision{Sender: string(c.sender), File: c.file.name, Rule: rule, Mode: c.file.mode}
 }

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
-	"dkimd/internal/message"
 	"dkimd/internal/safetext"
 )
 
@@ -29,9 +29,9 @@ const (
 // be read, DefaultBroken reports true.
 func Load(dir string) (*Rules, fault.Faults) {
 	l := loader{
-		rules:  &Rules{files: map[string]*file{}},
+		rules:  &Rules{files: map[domain.Name]*file{}},
 		shared: map[[sha256.Size]byte]*program{},
-		paths:  map[string]string{},
+		paths:  map[domain.Name]string{},
 	}
 	if dir == "" {
 		return l.rules, nil
@@ -68,7 +68,7 @@ type loader struct {
 	rules  *Rules
 	faults fault.Faults
 	shared map[[sha256.Size]byte]*program // by content: hosters give most domains the same rules
-	paths  map[string]string              // by domain
+	paths  map[domain.Name]string
 	count  int
 }
 
@@ -128,30 +128,30 @@ func (l *loader) load(dir, name string) {
 		l.rules.tests = append(l.rules.tests, path)
 		return
 	}
-	domain, hint := domainOfFile(name)
+	sender, hint := domainOfFile(name)
 	if hint != "" {
 		l.fault(path, safetext.Quote(name), "the name of a domain and .toml, or "+defaultName, hint)
 		return
 	}
-	if first, twice := l.paths[domain]; twice {
-		l.fault(path, "a second file for "+domain, "one file for each domain", "join it with "+filepath.Base(first))
-		l.rules.files[domain] = deferring(name, domain, l.rules.files[domain].subdomains || l.subdomains(path))
+	if first, twice := l.paths[sender]; twice {
+		l.fault(path, "a second file for "+string(sender), "one file for each domain", "join it with "+filepath.Base(first))
+		l.rules.files[sender] = deferring(name, sender, l.rules.files[sender].subdomains || l.subdomains(path))
 		return
 	}
-	l.paths[domain] = path
+	l.paths[sender] = path
 	data, err := readFile(path)
 	if err != nil {
 		l.unreadableFile(path, err)
-		l.rules.files[domain] = deferring(name, domain, false)
+		l.rules.files[sender] = deferring(name, sender, false)
 		return
 	}
 	p := l.compile(path, data)
 	if len(p.faults) > 0 {
-		l.rules.files[domain] = deferring(name, domain, claimsSubdomains(p, data))
+		l.rules.files[sender] = deferring(name, sender, claimsSubdomains(p, data))
 		return
 	}
-	l.rules.files[domain] = &file{name: name, domain: domain, program: p}
-	if domain == "default" {
+	l.rules.files[sender] = &file{name: name, domain: sender, program: p}
+	if sender == "default" {
 		l.rules.warnings = append(l.rules.warnings, fault.Fault{
 			Path: path, Got: "rules for a domain named default", Want: defaultName + " for the mail no other file claims", Hint: "rename it",
 		})
@@ -216,10 +216,10 @@ func (l *loader) subdomains(path string) bool {
 	return err == nil && claimsSubdomains(compileFile(data, false), data)
 }
 
-// domainOfFile is the domain a file name stands for, in message.Domain's form.
-func domainOfFile(name string) (domain, hint string) {
-	stem := name[:len(name)-len(".toml")]
-	domain = message.Domain(stem)
+// domainOfFile is the domain a file name stands for.
+func domainOfFile(file string) (name domain.Name, hint string) {
+	stem := file[:len(file)-len(".toml")]
+	name, err := domain.ParseLax(stem)
 	switch {
 	case strings.HasPrefix(stem, "*."):
 		return "", "name it " + stem[len("*."):] + ".toml and write subdomains = true in it"
@@ -227,10 +227,10 @@ func domainOfFile(name string) (domain, hint string) {
 		return "", "rules are for whole domains: leave out what stands before and with the @"
 	case strings.HasPrefix(stem, "_"):
 		return "", "names with _ in front are reserved; the rules for all other mail are in " + defaultName
-	case !validName(domain) || strings.HasSuffix(stem, "."):
+	case err != nil || strings.HasSuffix(stem, "."):
 		return "", "rename or remove it"
 	}
-	return domain, ""
+	return name, ""
 }
 
 // readFile reads a regular file. A pipe or device is opened without waiting for

@@ -4,51 +4,29 @@ import (
 	"iter"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/safetext"
 )
 
-// maxName is the length of the longest domain name (RFC 1035 section 2.3.4).
-const maxName = 253
-
-// validName reports whether a domain, in message.Domain's form, can be looked
-// up in the DNS. Underscores are let through: real names contain them.
-func validName(domain string) bool {
-	if domain == "" || len(domain) > maxName {
-		return false
-	}
-	for label := range strings.SplitSeq(domain, ".") {
-		if label == "" || len(label) > 63 {
-			return false
-		}
-		for i := range len(label) {
-			c := label[i]
-			if ('a' > c || c > 'z') && ('0' > c || c > '9') && c != '-' && c != '_' {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // upwards walks from a domain to its top-level domain. Of a name too long for
 // the DNS only the end can be anything a file names: a hostile name of a
 // megabyte costs no more than the longest real one.
-func upwards(domain string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		if over := len(domain) - maxName; over > 0 {
-			dot := strings.IndexByte(domain[over-1:], '.')
+func upwards(name domain.Name) iter.Seq[domain.Name] {
+	return func(yield func(domain.Name) bool) {
+		rest := string(name)
+		if over := len(rest) - domain.MaxLength; over > 0 {
+			dot := strings.IndexByte(rest[over-1:], '.')
 			if dot < 0 {
 				return
 			}
-			domain = domain[over+dot:]
+			rest = rest[over+dot:]
 		}
-		for domain != "" {
-			if !yield(domain) {
+		for rest != "" {
+			if !yield(domain.Name(rest)) {
 				return
 			}
-			_, rest, _ := strings.Cut(domain, ".")
-			domain = rest
+			_, rest, _ = strings.Cut(rest, ".")
 		}
 	}
 }
@@ -62,31 +40,32 @@ const (
 )
 
 // domainSet is a list of domains and *.domains; nil: there is no such list.
-type domainSet map[string]reach
+type domainSet map[domain.Name]reach
 
 // add reads one entry of a list. A hint says what is wrong with it.
 func (s domainSet) add(entry string) (hint string) {
-	name, covers := entry, itself
-	if rest, ok := strings.CutPrefix(entry, "*."); ok {
-		name, covers = rest, below
+	covers := itself
+	written, ok := strings.CutPrefix(entry, "*.")
+	if ok {
+		covers = below
 	}
-	name = message.Domain(name)
+	name, err := domain.ParseLax(written)
 	switch {
 	case strings.HasPrefix(entry, "@"):
 		return "leave out the @"
 	case strings.Contains(entry, "@"):
 		return "a signature is made by a domain, not by an address: write " + safetext.Quote(entry[strings.LastIndexByte(entry, '@')+1:])
-	case !validName(name):
+	case err != nil:
 		return `write it like "example.com", or "*.example.com" for every domain below it`
 	}
 	s[name] |= covers
 	return ""
 }
 
-func (s domainSet) has(domain string) bool {
-	for name := range upwards(domain) {
+func (s domainSet) has(of domain.Name) bool {
+	for name := range upwards(of) {
 		covers := s[name]
-		if covers&itself != 0 && len(name) == len(domain) || covers&below != 0 && len(name) < len(domain) {
+		if covers&itself != 0 && len(name) == len(of) || covers&below != 0 && len(name) < len(of) {
 			return true
 		}
 	}
@@ -103,38 +82,38 @@ type recipientSet struct {
 // with or without the @. A hint says what is wrong with it.
 func (s *recipientSet) add(pattern string) (hint string) {
 	const like = `write it like "user@example.com", "@example.com" or "@*.example.com"`
-	local, domain := "", pattern
+	local, host := "", pattern
 	if at := strings.LastIndexByte(pattern, '@'); at >= 0 {
-		local, domain = pattern[:at], pattern[at+1:]
+		local, host = pattern[:at], pattern[at+1:]
 	}
 	if local == "" {
-		if s.domains.add(domain) != "" {
+		if s.domains.add(host) != "" {
 			return like
 		}
 		return ""
 	}
-	domain = message.Domain(domain)
-	if !validName(domain) || strings.ContainsAny(local, " \t\r\n*") {
+	name, err := domain.ParseLax(host)
+	if err != nil || strings.ContainsAny(local, " \t\r\n*") {
 		return like
 	}
-	s.addresses[strings.ToLower(local)+"@"+domain] = struct{}{}
+	s.addresses[strings.ToLower(local)+"@"+string(name)] = struct{}{}
 	return ""
 }
 
 // has compares local parts in any case: RFC 5321 section 2.4 leaves their case
 // to the receiving host, and that is who runs dkimd.
 func (s *recipientSet) has(address string) bool {
-	domain := message.DomainOf(address)
-	if domain == "" {
+	host := message.DomainOf(address)
+	if host == "" {
 		return false
 	}
-	if s.domains.has(domain) {
+	if s.domains.has(host) {
 		return true
 	}
 	if len(s.addresses) == 0 {
 		return false
 	}
 	local := address[:strings.LastIndexByte(address, '@')]
-	_, found := s.addresses[strings.ToLower(local)+"@"+domain]
+	_, found := s.addresses[strings.ToLower(local)+"@"+string(host)]
 	return found
 }

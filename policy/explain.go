@@ -142,7 +142,7 @@ func (w *world) counted(r *rule, c *claim) string {
 	var counted, left []string
 	for i := range w.signatures {
 		s := &w.signatures[i]
-		text := s.domain + " " + s.status.String()
+		text := string(s.domain) + " " + s.status.String()
 		if why := r.selection.leavesOut(s, c); why != "" {
 			left = append(left, text+" does not count: "+why)
 		} else {
@@ -164,7 +164,7 @@ func (sel *selection) leavesOut(s *signature, c *claim) string {
 	case sel.counts(s, c):
 		return ""
 	case sel.aligned != verifier.AlignNone && s.alignment(c) < sel.aligned:
-		return "it is not aligned with " + c.sender
+		return "it is not aligned with " + string(c.sender)
 	case sel.signers != nil && !sel.signers.has(s.domain):
 		return "it is none of signers"
 	case sel.notSigners != nil && sel.notSigners.has(s.domain):

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
@@ -39,11 +40,11 @@ type program struct {
 	subdomains bool
 	mode       string
 	rules      []*rule
-	plain      bool     // no rule has a condition on the message
-	stops      bool     // a rule can keep a message from its recipients
-	published  bool     // a rule asks for the published policy
-	aligned    bool     // a rule counts the signatures aligned with the sender
-	signers    []string // domains that rules name, each once
+	plain      bool          // no rule has a condition on the message
+	stops      bool          // a rule can keep a message from its recipients
+	published  bool          // a rule asks for the published policy
+	aligned    bool          // a rule counts the signatures aligned with the sender
+	signers    []domain.Name // domains that rules name, each once
 
 	faults, warnings fault.Faults // without their path
 }
@@ -51,8 +52,8 @@ type program struct {
 // file is a program under the name of a domain.
 type file struct {
 	*program
-	name   string // gmail.com.toml
-	domain string // empty: _default.toml
+	name   string      // gmail.com.toml
+	domain domain.Name // empty: _default.toml
 }
 
 // compileFile reads the content of a rules file.
@@ -99,9 +100,9 @@ func (p *program) add(r *rule) {
 		return
 	}
 	p.aligned = p.aligned || r.selection.signers == nil && r.selection.aligned != verifier.AlignNone
-	for domain, covers := range r.selection.signers {
-		if covers&itself != 0 && !slices.Contains(p.signers, domain) {
-			p.signers = append(p.signers, domain)
+	for signer, covers := range r.selection.signers {
+		if covers&itself != 0 && !slices.Contains(p.signers, signer) {
+			p.signers = append(p.signers, signer)
 		}
 	}
 }
@@ -110,12 +111,12 @@ func (p *program) add(r *rule) {
 // operator wanted with this mail, so it has to come again. It claims the domain
 // wherever it is found. Subdomains it claims only where the file could be read
 // that far: a broken com.toml must not defer every .com.
-func deferring(name, domain string, subdomains bool) *file {
-	where := safetext.Domain(domain)
-	if domain == "" {
+func deferring(name string, sender domain.Name, subdomains bool) *file {
+	where := safetext.Domain(string(sender))
+	if sender == "" {
 		where = "this mail"
 	}
-	return &file{name: name, domain: domain, program: &program{
+	return &file{name: name, domain: sender, program: &program{
 		claims: fromHeader | envelope, subdomains: subdomains, mode: modeEnforce, plain: true, stops: true,
 		rules: []*rule{{
 			name: ruleBroken, action: TempFail,

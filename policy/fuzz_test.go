@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
 	"dkimd/policy"
@@ -87,12 +88,12 @@ func FuzzJudge(f *testing.F) {
 		report.Published = verifier.Published(fields % 6)
 		passes, temporary := false, false
 		for _, r := range report.Results {
-			if message.Domain(r.Domain) == "gmail.com" {
+			if domain.Fold(r.Domain) == "gmail.com" {
 				passes = passes || r.Status == verifier.Pass
 				temporary = temporary || r.Status == verifier.TempError && !r.Testing
 			}
 		}
-		m := policy.Message{From: message.Originator{Fields: int(fields), Readable: readable, Claimed: []string{"evil.example", "gmail.com"}}, Sender: sender}
+		m := policy.Message{From: message.Originator{Fields: int(fields), Readable: readable, Claimed: []domain.Name{"evil.example", "gmail.com"}}, Sender: sender}
 		v := rules.Select(m).Judge(&report)
 		want := policy.Reject
 		switch {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/policy"
 	"dkimd/verifier"
@@ -240,13 +241,13 @@ func TestActionsInOrderOfStrictness(t *testing.T) {
 func TestRepliesAreSanitised(t *testing.T) {
 	t.Parallel()
 	rules := load(t, map[string]string{"_default.toml": enforced("[[rule]]\naction='reject'\n")})
-	for _, domain := range []string{"a\r\n250 ok", "x%sn.example", strings.Repeat("a.", 5000) + "com", "é.example", "a b"} {
+	for _, hostile := range []domain.Name{"a\r\n250 ok", "x%sn.example", domain.Name(strings.Repeat("a.", 5000)) + "com", "é.example", "a b"} {
 		w := gmail()
-		w.msg.From.Claimed = []string{domain}
+		w.msg.From.Claimed = []domain.Name{hostile}
 		v := w.judge(rules)
 		reply := v.Reply.String()
 		if v.Action != policy.Reject || len(reply) > 510 || strings.ContainsFunc(reply, func(r rune) bool { return r < ' ' || r > '~' || r == '%' }) {
-			t.Errorf("%q: %q", domain, reply)
+			t.Errorf("%q: %q", hostile, reply)
 		}
 	}
 }

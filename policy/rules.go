@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
@@ -21,8 +22,8 @@ import (
 // Rules is every rules file of a directory, compiled. It never changes after
 // Load, so any number of goroutines may use it. A nil *Rules has no files.
 type Rules struct {
-	files         map[string]*file // by domain, in message.Domain's form
-	fallback      *file            // _default.toml; nil: there is none
+	files         map[domain.Name]*file
+	fallback      *file // _default.toml; nil: there is none
 	defaultBroken bool
 	stops         bool // a file in enforce mode can keep a message from its recipients
 	warnings      fault.Faults
@@ -65,9 +66,9 @@ func (r *Rules) Warnings() []fault.Fault {
 // find is the nearest file that claims a domain: its own, or that of the nearest
 // parent with subdomains = true. A file that does not claim this kind of sender
 // hides none above it.
-func (r *Rules) find(domain string, where identity) *file {
-	for name := range upwards(domain) {
-		if f := r.files[name]; f != nil && f.claims&where != 0 && (f.subdomains || len(name) == len(domain)) {
+func (r *Rules) find(sender domain.Name, where identity) *file {
+	for name := range upwards(sender) {
+		if f := r.files[name]; f != nil && f.claims&where != 0 && (f.subdomains || len(name) == len(sender)) {
 			return f
 		}
 	}
@@ -83,31 +84,31 @@ func (r *Rules) Select(m Message) *Case {
 		return c
 	}
 	c.unread = m.From.Incomplete && r.stops
-	for _, domain := range m.From.Claimed {
-		switch f := r.find(domain, fromHeader); {
+	for _, author := range m.From.Claimed {
+		switch f := r.find(author, fromHeader); {
 		case f != nil:
-			c.add(f, domain, false, &m)
+			c.add(f, author, false, &m)
 		case r.fallback != nil:
 			// Also beside a domain that has a file: else a forger would only have to
 			// name one whose rules accept, as MAIL FROM or as another author.
-			c.add(r.fallback, domain, false, &m)
+			c.add(r.fallback, author, false, &m)
 		}
 	}
-	for _, domain := range m.From.Instead {
-		if f := r.find(domain, fromHeader); f != nil {
-			c.add(f, domain, false, &m)
+	for _, sender := range m.From.Instead {
+		if f := r.find(sender, fromHeader); f != nil {
+			c.add(f, sender, false, &m)
 		}
 	}
-	judgeEnvelope := func(domain string) {
-		if f := r.find(domain, envelope); f != nil && !c.has(f, domain) {
-			c.add(f, domain, true, &m)
+	judgeEnvelope := func(sender domain.Name) {
+		if f := r.find(sender, envelope); f != nil && !c.has(f, sender) {
+			c.add(f, sender, true, &m)
 		}
 	}
-	if domain := message.DomainOf(m.Sender); strings.Count(m.Sender, "@") < 2 && (domain == "" || validName(domain)) {
-		judgeEnvelope(domain)
+	if sender := message.DomainOf(m.Sender); strings.Count(m.Sender, "@") < 2 && (sender == "" || sender.Lookable()) {
+		judgeEnvelope(sender)
 	} else {
-		for _, domain := range message.SenderDomains(m.Sender) {
-			judgeEnvelope(domain)
+		for _, sender := range message.SenderDomains(m.Sender) {
+			judgeEnvelope(sender)
 		}
 	}
 	if r.fallback != nil && len(m.From.Claimed) == 0 {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/policy"
 	"dkimd/verifier"
@@ -46,7 +47,7 @@ func TestSelect(t *testing.T) {
 	}{
 		"From":                                  {from("a@from.example"), "", "from.example<from.example"},
 		"sender is From by default":             {from("a@plain.example"), "", "plain.example<plain.example"},
-		"no From, but Sender":                   {message.Originator{Instead: []string{"either.example", "envelope.example", "other.example"}}, "a@either.example", "either.example<either.example _default<"},
+		"no From, but Sender":                   {message.Originator{Instead: []domain.Name{"either.example", "envelope.example", "other.example"}}, "a@either.example", "either.example<either.example _default<"},
 		"MAIL FROM with a comment":              {from("a@other.example"), "a@either.example(x)", "_default<other.example either.example<either.example"},
 		"MAIL FROM with a name":                 {from("a@other.example"), "A <a@either.example> ", "_default<other.example either.example<either.example"},
 		"MAIL FROM without an end":              {from("a@other.example"), "<a@either.example", "_default<other.example either.example<either.example"},
@@ -71,11 +72,11 @@ func TestSelect(t *testing.T) {
 		"exact, other kind of sender":           {from("a@bounce.tree.example"), "", "tree.example<bounce.tree.example"},
 		"exact, this kind of sender":            {from("a@other.example"), "a@bounce.tree.example", "_default<other.example bounce.tree.example<bounce.tree.example"},
 		"two domains under one file":            {from("a@tree.example"), "b@x.tree.example", "tree.example<tree.example tree.example<x.tree.example"},
-		"U-label":                               {from("a@" + message.Domain("Bücher.example")), "", "xn--bcher-kva.example<xn--bcher-kva.example"},
+		"U-label":                               {from("a@" + string(domain.Fold("Bücher.example"))), "", "xn--bcher-kva.example<xn--bcher-kva.example"},
 		"no From":                               {message.Originator{}, "", "_default<"},
 		"no From, MAIL FROM claimed: both":      {message.Originator{}, "a@either.example", "either.example<either.example _default<"},
 		"unreadable From":                       {message.Originator{Fields: 1}, "", "_default<"},
-		"unreadable From with a domain":         {message.Originator{Fields: 1, Claimed: []string{"from.example"}}, "", "from.example<from.example"},
+		"unreadable From with a domain":         {message.Originator{Fields: 1, Claimed: []domain.Name{"from.example"}}, "", "from.example<from.example"},
 		"null sender":                           {from("a@from.example"), "", "from.example<from.example"},
 		"MAIL FROM without a domain":            {from("a@from.example"), "postmaster", "from.example<from.example"},
 		"a name too long for the DNS":           {from("a@" + long + "tree.example"), "", "tree.example<" + long + "tree.example"},
@@ -241,11 +242,11 @@ func TestSigners(t *testing.T) {
 	})
 	tests := map[string]struct {
 		m         policy.Message
-		want      []string
+		want      []domain.Name
 		published bool
 	}{
-		"named":     {policy.Message{From: from("a@named.example")}, []string{"esp.example", "named.example"}, false},
-		"aligned":   {policy.Message{From: from("a@x.aligned.example"), Sender: "a@aligned.example"}, []string{"aligned.example", "x.aligned.example"}, false},
+		"named":     {policy.Message{From: from("a@named.example")}, []domain.Name{"esp.example", "named.example"}, false},
+		"aligned":   {policy.Message{From: from("a@x.aligned.example"), Sender: "a@aligned.example"}, []domain.Name{"aligned.example", "x.aligned.example"}, false},
 		"nothing":   {policy.Message{From: from("a@nothing.example")}, nil, false},
 		"published": {policy.Message{From: from("a@dmarc.example")}, nil, true},
 		"no file":   {policy.Message{From: from("a@other.example")}, nil, false},

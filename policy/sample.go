@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/internal/safetext"
@@ -39,12 +40,12 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 		m.From.Fields = 1
 	}
 	for _, address := range s.From {
-		domain := message.DomainOf(address)
-		if !validName(domain) {
+		author := message.DomainOf(address)
+		if !author.Lookable() {
 			return m, nil, fault.Fault{Key: "from", Got: safetext.Quote(address), Want: "an address like alice@example.com"}
 		}
-		m.From.Addresses = append(m.From.Addresses, message.Address{Local: address[:strings.LastIndexByte(address, '@')], Domain: domain})
-		m.From.Claimed = append(m.From.Claimed, domain)
+		m.From.Addresses = append(m.From.Addresses, message.Address{Local: address[:strings.LastIndexByte(address, '@')], Domain: author})
+		m.From.Claimed = append(m.From.Claimed, author)
 	}
 	report := &verifier.Report{}
 	for _, text := range s.Signatures {
@@ -79,10 +80,11 @@ func readSignature(text string) (verifier.Result, string) {
 	if len(words) < 2 {
 		return verifier.Result{}, "first the domain, then the result"
 	}
-	r := verifier.Result{Domain: message.Domain(words[0]), Algorithm: "rsa-sha256", KeyBits: 2048, Timestamp: -1, Expiration: -1, BodyLength: -1}
-	if !validName(r.Domain) {
-		return r, strconv.Quote(words[0]) + " is no domain"
+	sdid, err := domain.ParseLax(words[0])
+	if err != nil {
+		return verifier.Result{}, strconv.Quote(words[0]) + " is no domain"
 	}
+	r := verifier.Result{Domain: string(sdid), Algorithm: "rsa-sha256", KeyBits: 2048, Timestamp: -1, Expiration: -1, BodyLength: -1}
 	for _, status := range []verifier.Status{verifier.Pass, verifier.Fail, verifier.Policy, verifier.Neutral, verifier.TempError, verifier.PermError} {
 		if status.String() == words[1] {
 			r.Status = status

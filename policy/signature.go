@@ -4,17 +4,17 @@ import (
 	"slices"
 	"strings"
 
-	"dkimd/internal/message"
+	"dkimd/internal/domain"
 	"dkimd/verifier"
 )
 
 // signature is what the rules see of one result.
 type signature struct {
 	status       verifier.Status
-	domain       string // d= in message.Domain's form
-	organization string // its organizational domain
-	algorithm    string // lower case
-	bits         int    // 0: the key was never seen
+	domain       domain.Name // d=
+	organization domain.Name // its organizational domain
+	algorithm    string      // lower case
+	bits         int         // 0: the key was never seen
 	testing      bool
 }
 
@@ -55,10 +55,10 @@ func signaturesOf(results []verifier.Result) []signature {
 			continue
 		}
 		// A d= that could not be read as a domain may hold anything.
-		domain := message.Domain(r.Domain)
-		s := signature{status: r.Status, domain: domain, algorithm: strings.ToLower(r.Algorithm), bits: r.KeyBits, testing: r.Testing}
-		if validName(domain) {
-			s.organization = message.Organizational(domain)
+		sdid, err := domain.ParseLax(r.Domain)
+		s := signature{status: r.Status, domain: sdid, algorithm: strings.ToLower(r.Algorithm), bits: r.KeyBits, testing: r.Testing}
+		if err == nil {
+			s.organization = sdid.Organizational()
 		}
 		list = append(list, s)
 	}

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"strconv"
 	"strings"
 
+	"dkimd/internal/message"
 	"dkimd/internal/safetext"
 )
 
@@ -25,6 +27,8 @@ func parseTag(s string) (tag Tag, hint string) {
 		return tag, "printable ASCII only, on one line"
 	case strings.Contains(name, " "):
 		return tag, "no space before the colon" // RFC 5322 section 3.6.8
+	case !message.IsFieldName(name) || len(name) > message.MaxFieldName:
+		return tag, "a field name has at most " + strconv.Itoa(message.MaxFieldName) + " characters and no semicolon"
 	case structural(name):
 		return tag, name + " is a field that other software relies on: choose a name of your own, such as X-DKIM-Policy"
 	}

@@ -62,8 +62,8 @@ func (r *Rules) RunTest(path string) (int, fault.Faults) {
 func domainOfTest(path string) string {
 	name := filepath.Base(path)
 	if stem, ok := strings.CutSuffix(strings.ToLower(name), testSuffix); ok {
-		if domain, hint := domainOfFile(stem + ".toml"); hint == "" {
-			return domain
+		if name, hint := domainOfFile(stem + ".toml"); hint == "" {
+			return string(name)
 		}
 	}
 	return "example.com"

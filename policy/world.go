@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/smtpreply"
 	"dkimd/verifier"
 )
@@ -22,7 +23,7 @@ type world struct {
 }
 
 // passing is the domain of a signature that passes, for default replies.
-type passing struct{ domain, organization string }
+type passing struct{ domain, organization domain.Name }
 
 func newWorld(c *Case, report *verifier.Report) *world {
 	w := &world{signatures: signaturesOf(report.Results), multiple: c.from.Fields > 1}
@@ -179,7 +180,7 @@ func (w *world) decision(c *claim, decided ruling) Decision {
 }
 
 func (w *world) circumstances(c *claim) circumstances {
-	told := circumstances{sender: c.sender, envelope: c.envelope, multiple: w.multiple, signed: w.signed, passes: len(w.passes) > 0}
+	told := circumstances{sender: string(c.sender), envelope: c.envelope, multiple: w.multiple, signed: w.signed, passes: len(w.passes) > 0}
 	for _, p := range w.passes {
 		if !w.multiple && c.sender != "" && (p.domain == c.sender || p.organization != "" && p.organization == c.organization) {
 			told.aligned = true

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/policy"
@@ -41,9 +42,9 @@ func enforced(rules string) string { return "mode = \"enforce\"\n" + rules }
 func from(addresses ...string) message.Originator {
 	o := message.Originator{Fields: 1, Readable: len(addresses) > 0}
 	for _, a := range addresses {
-		local, domain, _ := strings.Cut(a, "@")
-		o.Addresses = append(o.Addresses, message.Address{Local: local, Domain: domain})
-		o.Claimed = append(o.Claimed, domain)
+		local, host, _ := strings.Cut(a, "@")
+		o.Addresses = append(o.Addresses, message.Address{Local: local, Domain: domain.Name(host)})
+		o.Claimed = append(o.Claimed, domain.Name(host))
 	}
 	return o
 }

@@ -1,11 +1,11 @@
 package signer_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
 	"dkimd/keys"
-	"dkimd/signer"
 )
 
 // RFC 6376 section 3.5: i= is within d=. The keys package refuses other files;
@@ -18,50 +18,22 @@ func TestIdentityStaysWithinTheDomain(t *testing.T) {
 		strings.Repeat("x", 64) + "@example.org": true, strings.Repeat("x", 65) + "@example.org": false,
 	} {
 		w := newWorld(t)
-		store, faults := keys.Open(keys.Config{Directory: w.dir})
-		if err := faults.Err(); err != nil {
-			t.Fatal(err)
-		}
-		defer store.Close()
-		w.config.Keys = func(name string) *keys.Domain {
-			d := store.Lookup(name)
-			if d == nil {
-				return nil
-			}
-			options := d.Options
-			options.Identity = identity
-			return &keys.Domain{Name: d.Name, Options: options, Keys: d.Keys}
-		}
-		s, err := signer.New(w.config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _, err = w.sign(s)
+		w.write("example.org", "domain.toml", "identity = "+strconv.Quote(identity))
+		_, _, err := w.sign(w.signer())
 		if (err == nil) != signs {
 			t.Errorf("identity %q: %v", identity, err)
 		}
 	}
 }
 
-// RFC 6376 section 3.5: d=, s= and i= hold A-labels, also where a keys.Domain is filled in by hand.
+// RFC 6376 section 3.5: d=, s= and i= hold A-labels, however directory, file and domain.toml are written.
 func TestNamesAreWrittenInALabels(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	store, faults := keys.Open(keys.Config{Directory: w.dir})
-	if err := faults.Err(); err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	d := store.Lookup("example.org")
-	d.Keys[0].Selector = "schl\u00fcssel"
-	w.config.Keys = func(string) *keys.Domain {
-		return &keys.Domain{Name: "b\u00fccher.example", Options: keys.Options{Identity: "joe@mail.b\u00fccher.example"}, Keys: d.Keys}
-	}
-	s, err := signer.New(w.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, _, err := w.sign(s)
+	w.key("b\u00fccher.example", "schl\u00fcssel", keys.Ed25519)
+	w.write("b\u00fccher.example", "domain.toml", `identity = "joe@mail.b\u00fccher.example"`)
+	withField(w, "From", "joe@xn--bcher-kva.example")
+	signed, _, err := w.sign(w.signer())
 	if err != nil {
 		t.Fatal(err)
 	}

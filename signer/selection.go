@@ -9,9 +9,6 @@ import (
 	"dkimd/internal/message"
 )
 
-// longName is what a field name may have to be signed: names cannot be folded.
-const longName = 200
-
 var errTooManyNames = errors.New("too many names in h=")
 
 // selection says which fields of a header are signed.
@@ -53,9 +50,9 @@ func newSelection(headers, oversign []string) (*selection, error) {
 		headers = append([]string{"From"}, headers...)
 	}
 	for _, written := range headers {
-		name, prefix := strings.CutSuffix(written, "*")
-		if !dkim.IsFieldName(name) || len(name) > longName || strings.Contains(name, "*") {
-			faults = append(faults, fmt.Errorf("%q is no field name of %d octets at most, nor the beginning of one and *", written, longName))
+		name, prefix, ok := dkim.ParsePattern(written)
+		if !ok {
+			faults = append(faults, fmt.Errorf("%q is no field name of %d octets at most, nor the beginning of one and *", written, message.MaxFieldName))
 			continue
 		}
 		if prefix {
@@ -66,8 +63,8 @@ func newSelection(headers, oversign []string) (*selection, error) {
 		s.add(name, 0)
 	}
 	for _, name := range oversign {
-		if !dkim.IsFieldName(name) || len(name) > longName || strings.Contains(name, "*") {
-			faults = append(faults, fmt.Errorf("%q is no field name of %d octets at most that could be oversigned", name, longName))
+		if _, prefix, ok := dkim.ParsePattern(name); !ok || prefix {
+			faults = append(faults, fmt.Errorf("%q is no field name of %d octets at most that could be oversigned", name, message.MaxFieldName))
 			continue
 		}
 		s.add(name, 1)
@@ -117,12 +114,12 @@ func (s *selection) names(h *message.Header, visit func(message.Field)) ([]strin
 	counts := make([]int, len(s.patterns))
 	var wilds map[string]*wild
 	order := make([][]*wild, len(s.patterns)) // of each prefix
-	var scratch [longName]byte
+	var scratch [message.MaxFieldName]byte
 	total := 0
 	for _, f := range h.Fields() {
 		raw := f.Raw()
 		name := raw[:len(raw)-len(f.Value())-1]
-		if len(name) > longName {
+		if len(name) > message.MaxFieldName {
 			continue
 		}
 		lower := lowerCase(scratch[:0], name)
@@ -178,7 +175,7 @@ func (s *selection) prefixOf(lower []byte) int {
 	for _, i := range s.prefixes {
 		prefix := s.patterns[i].name
 		if len(lower) >= len(prefix) && strings.EqualFold(string(lower[:len(prefix)]), prefix) {
-			if name := string(lower); dkim.IsFieldName(name) && !unstable(name) {
+			if name := string(lower); message.IsFieldName(name) && !unstable(name) {
 				return i
 			}
 		}

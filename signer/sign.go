@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/safetext"
 	"dkimd/keys"
@@ -57,17 +58,17 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 	if reason.Code != "" {
 		return nil, reason
 	}
-	domain, reason := s.primary(env, author)
+	main, reason := s.primary(env, author)
 	if reason.Code != "" {
 		return nil, reason
 	}
 	// 5.2 Select a Private Key and Corresponding Selector Information: those of each domain's profile.
 	w := &Signing{signer: s}
-	w.signatories, w.required = s.signatories(domain)
+	w.signatories, w.required = s.signatories(main)
 	if len(w.signatories) == 0 {
-		text := "no key for " + safetext.Domain(author) + ": neither it nor a domain above it that signs for its subdomains has one"
-		if s.fallback != "" {
-			text += ", nor has " + s.fallback + ", which signs for all others"
+		text := "no key for " + safetext.Domain(string(author)) + ": neither it nor a domain above it that signs for its subdomains has one"
+		if s.config.FallbackDomain != "" {
+			text += ", nor has " + string(s.config.FallbackDomain) + ", which signs for all others"
 		}
 		return nil, Reason{NoKey, text}
 	}
@@ -82,12 +83,12 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 
 // signatories are the domains that sign a message: the one in whose name it is sent, where that has
 // keys, and those that sign every message. The first required ones must give a signature.
-func (s *Signer) signatories(domain *keys.Domain) (list []*signatory, required int) {
-	if domain != nil {
-		list = append(list, &signatory{profile: s.profile(domain)})
+func (s *Signer) signatories(main *keys.Domain) (list []*signatory, required int) {
+	if main != nil {
+		list = append(list, &signatory{profile: s.profile(main)})
 		required = 1
 	}
-	for _, name := range s.also {
+	for _, name := range s.config.AlsoDomains {
 		d := s.config.Keys(name)
 		if d == nil || slices.ContainsFunc(list, func(p *signatory) bool { return p.domain.Name == d.Name }) {
 			continue
@@ -102,7 +103,7 @@ func (s *Signer) signatories(domain *keys.Domain) (list []*signatory, required i
 
 // author is the domain in whose name a message is sent: that of From or, where
 // From has several addresses, that of Sender (RFC 5322 section 3.6.2).
-func (s *Signer) author(h *message.Header, from message.Originator) (string, Reason) {
+func (s *Signer) author(h *message.Header, from message.Originator) (domain.Name, Reason) {
 	switch {
 	case from.Fields > 1:
 		return "", Reason{MultipleFrom, "the header has " + strconv.Itoa(from.Fields) + " From fields"}
@@ -128,18 +129,18 @@ func (s *Signer) author(h *message.Header, from message.Originator) (string, Rea
 
 // primary is the directory that signs for the author, or for want of it the
 // fallback; nil if there is none. The reason is that this login must not use it.
-func (s *Signer) primary(env *message.Envelope, author string) (*keys.Domain, Reason) {
-	domain := s.config.Keys(author)
-	if domain == nil && s.fallback != "" {
-		domain = s.config.Keys(s.fallback)
+func (s *Signer) primary(env *message.Envelope, author domain.Name) (*keys.Domain, Reason) {
+	d := s.config.Keys(author)
+	if d == nil && s.config.FallbackDomain != "" {
+		d = s.config.Keys(s.config.FallbackDomain)
 	}
 	if s.config.UserMatch != MatchDomain || !env.Authenticated() || message.DomainOf(env.AuthUser) == author {
-		return domain, Reason{}
+		return d, Reason{}
 	}
-	if domain != nil && env.AuthUser != "" && slices.Contains(domain.Options.Users, env.AuthUser) {
-		return domain, Reason{}
+	if d != nil && env.AuthUser != "" && slices.Contains(d.Options.Users, env.AuthUser) {
+		return d, Reason{}
 	}
-	return nil, Reason{UserMismatch, "the login " + safetext.Quote(env.AuthUser) + " may not send as " + safetext.Domain(author) +
+	return nil, Reason{UserMismatch, "the login " + safetext.Quote(env.AuthUser) + " may not send as " + safetext.Domain(string(author)) +
 		": its domain is another, and no list of users has it"}
 }
 
@@ -199,7 +200,7 @@ func (w *Signing) Finish(ctx context.Context) (Signed, error) {
 // signAs adds the signatures of one domain. The error is that of its last key that failed.
 func (w *Signing) signAs(ctx context.Context, p *signatory, now time.Time, bodyHash [32]byte, signed *Signed) error {
 	if p.err != nil {
-		signed.Warnings = append(signed.Warnings, "domain "+p.domain.Name+" cannot sign: "+p.err.Error())
+		signed.Warnings = append(signed.Warnings, "domain "+string(p.domain.Name)+" cannot sign: "+p.err.Error())
 		return p.err
 	}
 	timestamp, expiration := now.Unix(), int64(0)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/keys"
 )
 
@@ -27,10 +28,10 @@ const (
 
 // Config says how messages are signed. Only Keys is required.
 type Config struct {
-	// Keys finds the directory that signs for a domain in message.Domain() form, or
+	// Keys finds the directory that signs for a domain, or
 	// nil. It is asked for each message, and no message waits for another's domain in it; what it
 	// returns must not change.
-	Keys func(domain string) *keys.Domain
+	Keys func(domain.Name) *keys.Domain
 	// HeaderCanon and BodyCanon are the c= of every signature (RFC 6376 section 3.4).
 	HeaderCanon, BodyCanon dkim.Canonicalization
 	// Headers are the fields that are signed as often as they occur, in the order
@@ -44,9 +45,9 @@ type Config struct {
 	// Expiry is x= minus t= (RFC 6376 section 3.5), in whole seconds. 0: no x=.
 	Expiry time.Duration
 	// FallbackDomain signs what no other directory signs for. Empty: nothing.
-	FallbackDomain string
+	FallbackDomain domain.Name
 	// AlsoDomains sign every message, too.
-	AlsoDomains []string
+	AlsoDomains []domain.Name
 	UserMatch   UserMatch
 	// Now is the clock for t=. Nil: time.Now.
 	Now func() time.Time
@@ -71,8 +72,6 @@ func DefaultOversign() []string {
 type Signer struct {
 	config   Config
 	headers  *selection
-	fallback string
-	also     []string
 	now      func() time.Time
 	log      *slog.Logger
 	profiles sync.Map // *keys.Domain -> *profile, made when a domain first signs
@@ -106,18 +105,6 @@ func New(c Config) (*Signer, error) {
 	if c.Expiry < 0 || c.Expiry > 0 && c.Expiry < time.Second {
 		faults = append(faults, fmt.Errorf("signer: Expiry is %v; want 0, or a second at least", c.Expiry))
 	}
-	if c.FallbackDomain != "" {
-		if s.fallback, err = dkim.ParseName(c.FallbackDomain); err != nil {
-			faults = append(faults, fmt.Errorf("signer: FallbackDomain %q: %w", c.FallbackDomain, err))
-		}
-	}
-	for _, written := range c.AlsoDomains {
-		name, err := dkim.ParseName(written)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("signer: AlsoDomains: %q: %w", written, err))
-		}
-		s.also = append(s.also, name)
-	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
@@ -144,46 +131,23 @@ type profile struct {
 
 func (s *Signer) newProfile(d *keys.Domain) *profile {
 	p := &profile{domain: d, selection: s.headers, expiry: s.config.Expiry}
-	name, err := dkim.ParseName(d.Name)
-	if err != nil {
-		p.err = fmt.Errorf("domain: %w", err)
-		return p
-	}
-	if !strings.Contains(name, ".") { // RFC 6376 section 3.5: no verifier need take it for a domain
-		p.err = fmt.Errorf("domain %s has one label only", name)
-		return p
-	}
 	if d.Options.Expiry != nil {
 		p.expiry = *d.Options.Expiry
 	}
 	if d.Options.Headers != nil {
 		// The domain's list stands alone: what it leaves out is not oversigned either.
-		if p.selection, err = newSelection(d.Options.Headers, nil); err != nil {
-			p.err = err
+		if p.selection, p.err = newSelection(d.Options.Headers, nil); p.err != nil {
 			return p
 		}
 		p.selection.oversignListed(s.config.Oversign)
 	}
-	identity, err := identityTag(d.Options.Identity, name)
-	if err != nil {
-		p.err = err
-		return p
-	}
 	for _, key := range d.Keys {
-		selector, err := dkim.ParseName(key.Selector)
-		if err != nil {
-			p.err = fmt.Errorf("selector: %w", err)
-			continue
-		}
 		p.templates = append(p.templates, &template{
-			key: key, domain: name, selector: selector, identity: identity,
+			key: key, domain: string(d.Name), selector: key.Selector, identity: identityTag(d.Options.Identity),
 			canon: s.config.HeaderCanon.String() + "/" + s.config.BodyCanon.String(),
 		})
 	}
-	switch {
-	case len(p.templates) > 0:
-		p.err = nil
-	case p.err == nil:
+	if len(p.templates) == 0 {
 		p.err = errors.New("no key signs for it")
 		if faults := d.Faults(); len(faults) > 0 {
 			p.err = faults.Err()
@@ -192,25 +156,11 @@ func (s *Signer) newProfile(d *keys.Domain) *profile {
 	return p
 }
 
-// maxLocalPart is that of RFC 5321 section 4.5.3.1.1.
-const maxLocalPart = 64
-
-// identityTag is an i= as it stands in the field, or nothing. The local part is
-// encoded; the domain must be d= or below (RFC 6376 section 3.5).
-func identityTag(identity, domain string) (string, error) {
-	if identity == "" {
-		return "", nil
-	}
+// identityTag is i= as it stands in the field: its local part is encoded (RFC 6376 section 3.5).
+func identityTag(identity string) string {
 	at := strings.LastIndexByte(identity, '@')
 	if at < 0 {
-		return "", fmt.Errorf("identity %q: want @%s, or an address or domain below it", identity, domain)
+		return ""
 	}
-	name, err := dkim.ParseName(identity[at+1:])
-	if err != nil || name != domain && !strings.HasSuffix(name, "."+domain) {
-		return "", fmt.Errorf("identity %q: want @%s, or an address or domain below it", identity, domain)
-	}
-	if at > maxLocalPart {
-		return "", fmt.Errorf("identity %q: want %d octets at most before the @", identity, maxLocalPart)
-	}
-	return dkim.EncodeQuotedPrintable(identity[:at]) + "@" + name, nil
+	return dkim.EncodeQuotedPrintable(identity[:at]) + identity[at:]
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/keys"
 	"dkimd/signer"
@@ -51,25 +52,30 @@ func TestWhoSigns(t *testing.T) {
 			w.key("a.example.org", "x", keys.RSA)
 			withField(w, "From", "joe@a.example.org")
 		}, "a.example.org/x"},
+		// No signature of such a domain can pass: its mail goes out as it is.
+		"keys for a domain of one label": {func(w *world) {
+			w.key("localhost", "s1", keys.Ed25519)
+			withField(w, "From", "root@localhost")
+		}, "no_key"},
 		"no key":                         {func(w *world) { withField(w, "From", "joe@example.com") }, "no_key"},
-		"the fallback domain":            {func(w *world) { w.config.FallbackDomain = "Example.ORG"; withField(w, "From", "joe@example.com") }, "example.org/s1"},
+		"the fallback domain":            {func(w *world) { w.config.FallbackDomain = "example.org"; withField(w, "From", "joe@example.com") }, "example.org/s1"},
 		"the fallback domain has no key": {func(w *world) { w.config.FallbackDomain = "example.net"; withField(w, "From", "joe@example.com") }, "no_key"},
 		"also domains": {func(w *world) {
-			w.config.AlsoDomains = []string{"host.example"}
+			w.config.AlsoDomains = []domain.Name{"host.example"}
 			w.key("host.example", "p", keys.Ed25519)
 		}, "example.org/s1 host.example/p"},
-		"an also domain that signs already": {func(w *world) { w.config.AlsoDomains = []string{"example.org"} }, "example.org/s1"},
+		"an also domain that signs already": {func(w *world) { w.config.AlsoDomains = []domain.Name{"example.org"} }, "example.org/s1"},
 		"the same also domain twice": {func(w *world) {
-			w.config.AlsoDomains = []string{"host.example", "host.example"}
+			w.config.AlsoDomains = []domain.Name{"host.example", "host.example"}
 			w.key("host.example", "p", keys.RSA)
 		}, "example.org/s1 host.example/p"},
-		"an also domain without key": {func(w *world) { w.config.AlsoDomains = []string{"host.example"} }, "example.org/s1"},
+		"an also domain without key": {func(w *world) { w.config.AlsoDomains = []domain.Name{"host.example"} }, "example.org/s1"},
 		"also domains where nothing else signs": {func(w *world) {
-			w.config.AlsoDomains = []string{"example.org"}
+			w.config.AlsoDomains = []domain.Name{"example.org"}
 			withField(w, "From", "joe@example.com")
 		}, "example.org/s1"},
 		"an also domain in fault": {func(w *world) {
-			w.config.AlsoDomains = []string{"host.example"}
+			w.config.AlsoDomains = []domain.Name{"host.example"}
 			w.write("host.example", "p.pem", "rubbish")
 		}, "example.org/s1"},
 		"selectors": {func(w *world) {
@@ -106,7 +112,7 @@ func TestWhoSigns(t *testing.T) {
 		"no usable key":                  {func(w *world) { w.write("example.org", "s1.pem", "rubbish") }, "key_unusable"},
 		"no usable key, but an also domain": {func(w *world) {
 			w.write("example.org", "s1.pem", "rubbish")
-			w.config.AlsoDomains = []string{"host.example"}
+			w.config.AlsoDomains = []domain.Name{"host.example"}
 			w.key("host.example", "p", keys.RSA)
 		}, "key_unusable"},
 		"a broken domain.toml":               {func(w *world) { w.write("example.org", "domain.toml", "identity = 3") }, "key_unusable"},
@@ -315,9 +321,8 @@ func TestNewNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	_, err := signer.New(signer.Config{
 		Headers: []string{"Sub ject", "X:", "a*b", "\u00e4"}, Oversign: []string{"List-*"}, Expiry: -1,
-		FallbackDomain: "example.org.", AlsoDomains: []string{"a;b"},
 	})
-	for _, want := range []string{"Keys", "Sub ject", `"X:"`, `"a*b"`, "Headers", `"List-*"`, "Expiry", "FallbackDomain", "AlsoDomains"} {
+	for _, want := range []string{"Keys", "Sub ject", `"X:"`, `"a*b"`, "Headers", `"List-*"`, "Expiry"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing about %s in %v", want, err)
 		}
@@ -342,7 +347,7 @@ func TestWarnings(t *testing.T) {
 		"8-bit in a signed field":       {func(w *world) { withField(w, "Subject", "\u00e4") }, []string{"field has 8-bit"}},
 		"a key left out":                {func(w *world) { w.write("example.org", "s0.pem", "rubbish") }, []string{"key example.org/s0"}},
 		"an also domain left out": {func(w *world) {
-			w.config.AlsoDomains = []string{"host.example"}
+			w.config.AlsoDomains = []domain.Name{"host.example"}
 			w.write("host.example", "p.pem", "rubbish")
 			w.write("host.example", "domain.toml", "x")
 		}, []string{"host.example"}},

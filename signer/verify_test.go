@@ -168,7 +168,7 @@ func FuzzSignThenVerify(f *testing.F) {
 	f.Add(" \t x\x00", "Subject", []byte("\r\r\n \n"), uint16(300))
 	f.Add("b=x; b=", "DKIM-Signature", []byte(""), uint16(40))
 	f.Fuzz(func(t *testing.T, subject, name string, body []byte, flip uint16) {
-		if !dkim.IsFieldName(name) || strings.EqualFold(name, "From") || strings.EqualFold(name, "Sender") {
+		if !message.IsFieldName(name) || strings.EqualFold(name, "From") || strings.EqualFold(name, "Sender") {
 			return
 		}
 		h := &message.Header{}

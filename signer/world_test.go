@@ -140,7 +140,7 @@ func (w *world) mustSign() signer.Signed {
 		if err != nil {
 			w.tb.Errorf("%+v: %v\n%s", signed.Signatures[i], err, value)
 		}
-		if got := (signer.Signature{Domain: s.Domain, Selector: s.Selector, Algorithm: s.Algorithm}); got != signed.Signatures[i] {
+		if got := (signer.Signature{Domain: string(s.Domain), Selector: s.Selector, Algorithm: s.Algorithm}); got != signed.Signatures[i] {
 			w.tb.Errorf("the field says %+v, the list %+v", got, signed.Signatures[i])
 		}
 		checkLayout(w.tb, value)

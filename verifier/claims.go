@@ -7,7 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"dkimd/internal/message"
+	"dkimd/internal/domain"
 )
 
 // ClaimsAuthserv reports whether the value of an Authentication-Results field
@@ -177,7 +177,7 @@ func isControl(c rune, size int) bool {
 // claims looks at what stands in front of the first result.
 func (r reading) claims(value []byte, our *ourName) bool {
 	text, whole := r.plain(value, true)
-	if strings.EqualFold(strings.Trim(text, " ."), our.id) {
+	if strings.EqualFold(strings.Trim(text, " ."), string(our.id)) {
 		return true
 	}
 	// As written first: the space after a dot at the end of a name may be what
@@ -295,7 +295,7 @@ const (
 // ourName is what words of a field are compared with. Most readings find the same
 // words, and a word in U-labels is compared once.
 type ourName struct {
-	id     string
+	id     domain.Name
 	others map[string]bool // words in U-labels that are not our name
 }
 
@@ -321,7 +321,7 @@ func (o *ourName) isAnyOf(words []string) bool {
 
 // hostName brings a name into the form for comparison: case, trailing dots,
 // U-labels (RFC 8601 section 5).
-func hostName(s string) string { return message.Domain(strings.Trim(s, ".")) }
+func hostName(s string) domain.Name { return domain.Fold(strings.Trim(s, ".")) }
 
 // hasDKIM reports whether the field has a result of the method dkim, or results
 // that cannot be read.

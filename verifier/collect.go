@@ -5,9 +5,8 @@ import (
 	"strings"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
-
-	"golang.org/x/net/publicsuffix"
 )
 
 // collect makes a Result of every DKIM-Signature field, and a signature of each that is looked at
@@ -74,14 +73,14 @@ func (w *Verification) choose(req Request) []*signature {
 // inOrder puts the signatures that matter first. A stranger chooses how many there
 // are and how many domains From names: each is looked at once.
 func inOrder(worth []*signature, req Request) []*signature {
-	prefer := make(map[string]bool, len(req.Prefer))
+	prefer := make(map[domain.Name]bool, len(req.Prefer))
 	for _, d := range req.Prefer {
-		prefer[message.Domain(d)] = true
+		prefer[d] = true
 	}
-	authors := make(map[string]bool, 2*len(req.From.Claimed)) // domains, and their organizational ones
+	authors := make(map[domain.Name]bool, 2*len(req.From.Claimed)) // domains, and their organizational ones
 	for _, d := range req.From.Claimed {
 		authors[d] = true
-		if org := message.Organizational(d); org != "" {
+		if org := d.Organizational(); org != "" {
 			authors[org] = true
 		}
 	}
@@ -91,7 +90,7 @@ func inOrder(worth []*signature, req Request) []*signature {
 		switch d := s.Domain; {
 		case prefer[d]:
 			rank = 0
-		case authors[d], authors[message.Organizational(d)]:
+		case authors[d], authors[d.Organizational()]:
 			rank = 1
 		}
 		ranked[rank] = append(ranked[rank], s)
@@ -116,7 +115,7 @@ func tooLarge(exceeded string) error {
 // describe fills in what a signature says of itself, as far as it can be read.
 func describe(sig *dkim.Signature, from message.Originator) Result {
 	return Result{
-		Domain:           printable(sig.Domain, maxNameLength),
+		Domain:           printable(string(sig.Domain), maxNameLength),
 		Selector:         printable(sig.Selector, maxNameLength),
 		Algorithm:        printable(sig.Algorithm, 64),
 		Canonicalization: sig.HeaderCanon.String() + "/" + sig.BodyCanon.String(),
@@ -131,15 +130,15 @@ func describe(sig *dkim.Signature, from message.Originator) Result {
 
 // alignment compares d= with the author's domain. With several From fields, or
 // several domains in one, nothing is aligned (RFC 7489 section 6.6.1).
-func alignment(domain string, from message.Originator) Alignment {
+func alignment(sdid domain.Name, from message.Originator) Alignment {
 	if from.Fields != 1 || len(from.Claimed) != 1 {
 		return AlignNone
 	}
 	switch author := from.Claimed[0]; {
-	case domain == "":
-	case domain == author:
+	case sdid == "":
+	case sdid == author:
 		return AlignStrict
-	case message.Aligned(domain, author):
+	case sdid.Aligned(author):
 		return AlignRelaxed
 	}
 	return AlignNone
@@ -155,8 +154,8 @@ func invalid(sig *dkim.Signature, err error) error {
 	}
 	// Whoever runs a registry may sign for it, but nobody below it is meant. The
 	// list's private section (a hoster's domains) may sign as it likes.
-	if suffix, icann := publicsuffix.PublicSuffix(sig.Domain); icann && suffix == sig.Domain {
-		return because(ErrPublicSuffix, "d=%s is a public suffix", printable(sig.Domain, maxNameLength))
+	if sig.Domain.IsPublicSuffix() {
+		return because(ErrPublicSuffix, "d=%s is a public suffix", printable(string(sig.Domain), maxNameLength))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/domain"
 	"dkimd/verifier"
 )
 
@@ -47,7 +48,7 @@ func TestVerifyOrderUnderTheLimit(t *testing.T) {
 		w.add(fmt.Sprintf("z%d.example", i))
 	}
 	w.config.MaxSignatures = 3
-	w.request.Prefer = []string{"Z4.example", "absent.example"}
+	w.request.Prefer = []domain.Name{"z4.example", "absent.example"}
 	report := w.verify(t)
 	want := []string{
 		"z9.example pass", "z8.example neutral", "z7.example neutral", "z6.example neutral", "z5.example neutral",

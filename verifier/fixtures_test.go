@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 	"dkimd/internal/resolver/dnstest"
@@ -20,10 +21,10 @@ import (
 // with what DNS holds (zone-file lines; "; SERVFAIL name", "; REFUSED name" and
 // "; TIMEOUT name" for names that cannot be resolved), and NAME.want.json.
 type wanted struct {
-	Now       time.Time    `json:"now"`
-	Prefer    []string     `json:"prefer,omitempty"`
-	Published string       `json:"published,omitempty"` // asked for if not empty
-	Results   []wantResult `json:"results"`
+	Now       time.Time     `json:"now"`
+	Prefer    []domain.Name `json:"prefer,omitempty"`
+	Published string        `json:"published,omitempty"` // asked for if not empty
+	Results   []wantResult  `json:"results"`
 }
 
 type wantResult struct {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 )
@@ -120,7 +121,7 @@ func (v *Verifier) refuse(key *dkim.KeyRecord, err error, sig *dkim.Signature) e
 	return nil
 }
 
-func identityDomain(sig *dkim.Signature) string {
+func identityDomain(sig *dkim.Signature) domain.Name {
 	return message.DomainOf(sig.Identity)
 }
 

@@ -34,7 +34,7 @@ type lookup struct {
 var errPanicked error = &resolver.Failure{Cause: resolver.ErrPanic}
 
 // keyName is where a signature's key is published (RFC 6376 section 3.6.2.1).
-func keyName(sig *dkim.Signature) string { return sig.Selector + "._domainkey." + sig.Domain }
+func keyName(sig *dkim.Signature) string { return dkim.RecordName(sig.Selector, sig.Domain) }
 
 // lookupFor shares one lookup among signatures of the same key.
 func (w *Verification) lookupFor(name string) *lookup {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 
@@ -14,8 +15,8 @@ import (
 type discovery struct {
 	task
 	ask       Resolver
-	domain    string // the From domain
-	org       string // its organizational domain; empty: itself or none
+	domain    domain.Name // the From domain
+	org       domain.Name // its organizational domain; empty: itself or none
 	published Published
 }
 
@@ -25,7 +26,7 @@ func (v *Verifier) discover(from message.Originator) *discovery {
 		return nil
 	}
 	d := &discovery{ask: v.cfg.Resolver, domain: from.Claimed[0], published: PublishedTempError}
-	if org := message.Organizational(d.domain); org != d.domain {
+	if org := d.domain.Organizational(); org != d.domain {
 		d.org = org
 	}
 	return d
@@ -54,12 +55,12 @@ func (d *discovery) fromDNS(ctx context.Context) {
 // search asks at the From domain and, if there is no record, at its
 // organizational domain.
 func (d *discovery) search(txt func(name string) (resolver.Answer, error)) Published {
-	for _, domain := range []string{d.domain, d.org} {
-		name := "_dmarc." + domain
-		if !lookable(domain) || len(name) > maxNameLength {
+	for _, at := range []domain.Name{d.domain, d.org} {
+		name := "_dmarc." + at
+		if !at.Lookable() || !name.Lookable() {
 			continue
 		}
-		answer, err := txt(name)
+		answer, err := txt(string(name))
 		switch {
 		case absent(err):
 			continue
@@ -70,7 +71,7 @@ func (d *discovery) search(txt func(name string) (resolver.Answer, error)) Publi
 		case 0:
 			continue
 		case 1:
-			return policyOf(records[0], domain != d.domain)
+			return policyOf(records[0], at != d.domain)
 		default:
 			return PublishedAbsent // RFC 7489 section 6.6.3 step 5: several records are none
 		}
@@ -127,22 +128,4 @@ func policyOf(txt string, inherited bool) Published {
 	case dmarc.PolicyNone:
 	}
 	return PublishedNone
-}
-
-// lookable reports whether a name taken from a message can be asked for.
-func lookable(domain string) bool {
-	if domain == "" || len(domain) > maxNameLength {
-		return false
-	}
-	for label := range strings.SplitSeq(domain, ".") {
-		if label == "" || len(label) > 63 {
-			return false
-		}
-		for _, c := range []byte(label) {
-			if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -74,7 +74,7 @@ type Result struct {
 	Status Status
 	Err    error // nil for a pass; otherwise wraps one of the sentinels of this package
 
-	Domain           string // d=, as message.Domain() writes it; empty where it could not be read
+	Domain           string // d= in the form of a domain.Name; empty where it could not be read
 	Selector         string // s=
 	Algorithm        string // a=, lower case
 	Canonicalization string // "relaxed/simple": header, then body

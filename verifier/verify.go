@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 )
 
@@ -17,7 +18,7 @@ type Request struct {
 	Header *message.Header // read only during Begin
 	From   message.Originator
 	// Prefer are the d= domains that policy asks for: verified before all others.
-	Prefer []string
+	Prefer []domain.Name
 	// Published asks for the DMARC policy of the From domain.
 	Published bool
 	// Exceeded names the limit the message went past: every signature is then

@@ -98,7 +98,7 @@ func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*k
 	table.Fit("", "", "waits", keys.Unreachable.String())
 	for _, d := range domains {
 		for _, k := range slices.Concat(d.Keys, d.Pending) {
-			table.Fit(d.Name, k.Selector)
+			table.Fit(string(d.Name), k.Selector)
 		}
 	}
 	err := keys.CheckAll(ctx, lookup, domains, checkParallel, func(d *keys.Domain, results []keys.CheckResult) error {
@@ -110,7 +110,7 @@ func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*k
 			if r.State == keys.Published {
 				words = ""
 			}
-			if err := table.Row(d.Name, r.Key.Selector, roleOf(r.Key), r.State.String(), words); err != nil {
+			if err := table.Row(string(d.Name), r.Key.Selector, roleOf(r.Key), r.State.String(), words); err != nil {
 				return err
 			}
 		}

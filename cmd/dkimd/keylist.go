@@ -55,10 +55,10 @@ func listKeys(ctx context.Context, std stdio, directory, domain string) error {
 					f.Path = "" // it has a column of its own
 					text = f.Error()
 				}
-				rows = append(rows, []string{d.Name, k.Selector, "-", "-", "fault", k.Path, text})
+				rows = append(rows, []string{string(d.Name), k.Selector, "-", "-", "fault", k.Path, text})
 				continue
 			}
-			rows = append(rows, []string{d.Name, k.Selector, private.Type, strconv.Itoa(private.Bits), roleOf(k), k.Path})
+			rows = append(rows, []string{string(d.Name), k.Selector, private.Type, strconv.Itoa(private.Bits), roleOf(k), k.Path})
 		}
 		own := d.Faults()
 		for _, f := range own {
@@ -71,9 +71,9 @@ func listKeys(ctx context.Context, std stdio, directory, domain string) error {
 		switch {
 		case len(all) > 0:
 		case len(own) > 0: // there may be keys: nobody can know
-			rows = append(rows, []string{d.Name, "-", "-", "-", "fault", d.Path, "see above"})
+			rows = append(rows, []string{string(d.Name), "-", "-", "-", "fault", d.Path, "see above"})
 		default:
-			rows = append(rows, []string{d.Name, "-", "-", "-", "no key", d.Path})
+			rows = append(rows, []string{string(d.Name), "-", "-", "-", "no key", d.Path})
 		}
 	}
 	if len(rows) == 0 {

@@ -92,9 +92,9 @@ func showKeys(ctx context.Context, std stdio, directory, domain, selector, form 
 	case !found && len(faults) > 0:
 		return errQuiet
 	case !found && selector != "":
-		return userError{fmt.Errorf("%s has no key with selector %q", d.Name, selector), "dkimd key list " + d.Name}
+		return userError{fmt.Errorf("%s has no key with selector %q", d.Name, selector), "dkimd key list " + string(d.Name)}
 	case !found:
-		return userError{fmt.Errorf("%s has no key", d.Name), "dkimd key generate " + d.Name}
+		return userError{fmt.Errorf("%s has no key", d.Name), "dkimd key generate " + string(d.Name)}
 	}
 	if form == formAll && shown {
 		_, err = fmt.Fprintf(std.out, history, d.Name, d.Name)

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"dkimd/internal/config"
+	"dkimd/internal/domain"
 	"dkimd/internal/events"
-	"dkimd/internal/message"
 	"dkimd/internal/terminal"
 	"dkimd/internal/tomlfile"
 
@@ -82,7 +82,7 @@ func (q *logQuery) read(now time.Time) error {
 	if q.top < 1 {
 		return usageError(fmt.Errorf("--top: got %d; want at least 1", q.top), "log --help")
 	}
-	q.domain = message.Domain(q.domain)
+	q.domain = string(domain.Fold(q.domain))
 	return nil
 }
 
@@ -104,7 +104,7 @@ func (q *logQuery) wants(e *events.Event) bool {
 		return false
 	case q.id != "" && !e.About(q.id):
 		return false
-	case q.domain != "" && !e.Names(q.domain):
+	case q.domain != "" && !e.Names(domain.Name(q.domain)):
 		return false
 	}
 	return true

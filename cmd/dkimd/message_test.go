@@ -35,7 +35,7 @@ func newDesk(t *testing.T) desk {
 	if err := server.SetZone(g.Record.String()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.Activate(t.Context(), keys.Activation{Directory: directory, Domain: g.Domain, Force: true}); err != nil {
+	if _, err := keys.Activate(t.Context(), keys.Activation{Directory: directory, Domain: string(g.Domain), Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	d := desk{t, filepath.Join(dir, "dkimd.toml"), server}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/internal/terminal"
@@ -100,7 +101,7 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	m.From = message.ReadFrom(header)
 	m.List = m.List || len(header.All("List-Id")) > 0
 	if !bounce && len(m.From.Addresses) > 0 {
-		m.Sender = m.From.Addresses[0].Local + "@" + m.From.Addresses[0].Domain
+		m.Sender = m.From.Addresses[0].Local + "@" + string(m.From.Addresses[0].Domain)
 	}
 	report, err = verified(cmd.Context(), c, header, read.Body, rules.Select(m), m.From)
 	return m, report, rules, err
@@ -138,7 +139,11 @@ func verified(ctx context.Context, c *config.Config, header *message.Header, bod
 }
 
 func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, list []policy.Explanation, v policy.Verdict) error {
-	from := cmp.Or(terminal.Safe(strings.Join(m.From.Claimed, ", ")), "no domain")
+	var authors []string
+	for _, name := range m.From.Claimed {
+		authors = append(authors, string(name))
+	}
+	from := cmp.Or(terminal.Safe(strings.Join(authors, ", ")), "no domain")
 	if m.From.Fields > 1 { // then no signature counts
 		from += fmt.Sprintf(", in %d fields", m.From.Fields)
 	}
@@ -180,8 +185,8 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 		fmt.Fprintln(w)
 	}
 	left := unclaimed(m, list)
-	for _, domain := range left {
-		fmt.Fprintf(w, "\n%s: no file claims it\n", terminal.Safe(domain))
+	for _, name := range left {
+		fmt.Fprintf(w, "\n%s: no file claims it\n", terminal.Safe(string(name)))
 	}
 	if len(list) == 0 && len(left) == 0 {
 		fmt.Fprint(w, "\nno file judges mail that names no domain\n")
@@ -197,12 +202,12 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 }
 
 // unclaimed are the sender domains that no file judges.
-func unclaimed(m policy.Message, list []policy.Explanation) []string {
+func unclaimed(m policy.Message, list []policy.Explanation) []domain.Name {
 	domains := slices.Clone(m.From.Claimed)
 	if envelope := message.DomainOf(m.Sender); envelope != "" && !slices.Contains(domains, envelope) {
 		domains = append(domains, envelope)
 	}
-	return slices.DeleteFunc(domains, func(domain string) bool {
-		return slices.ContainsFunc(list, func(e policy.Explanation) bool { return e.Decision.Sender == domain })
+	return slices.DeleteFunc(domains, func(name domain.Name) bool {
+		return slices.ContainsFunc(list, func(e policy.Explanation) bool { return e.Decision.Sender == string(name) })
 	})
 }

@@ -108,7 +108,7 @@ func (p *probe) read(address, file string, std stdio) error {
 	p.mail.Sender = bare(p.from)
 	if p.from == "" {
 		if authors := message.ReadFrom(m.Header()).Addresses; len(authors) > 0 {
-			p.mail.Sender = authors[0].Local + "@" + authors[0].Domain
+			p.mail.Sender = authors[0].Local + "@" + string(authors[0].Domain)
 		}
 	}
 	for _, to := range p.recipients {

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/milter/client"
 	"dkimd/keys"
@@ -199,7 +200,7 @@ func (c *corpus) sign(ctx context.Context, raw []byte, d deed) ([]byte, error) {
 	config := signer.Config{Keys: c.store.Lookup, HeaderCanon: dkim.Relaxed, BodyCanon: dkim.Relaxed}
 	if d == verifyThree {
 		for i := range 3 {
-			config.AlsoDomains = append(config.AlsoDomains, rsaDomain(i))
+			config.AlsoDomains = append(config.AlsoDomains, domain.Name(rsaDomain(i)))
 		}
 	}
 	s, err := signer.New(config)

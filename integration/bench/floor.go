@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/milter"
 	"dkimd/internal/pipeline"
@@ -51,11 +52,11 @@ func (w *world) crypt(ctx context.Context, r row) (time.Duration, error) {
 	signs, edSigns, verifies := r.Deed.signatures()
 	digest := sha256.Sum256([]byte("x"))
 	total := perCall(func() { sha256.Sum256(w.bytes[:r.Size]) })
-	for domain, n := range map[string]int{rsaDomain(0): signs, edDomain: edSigns} {
+	for name, n := range map[domain.Name]int{domain.Name(rsaDomain(0)): signs, edDomain: edSigns} {
 		if n == 0 {
 			continue
 		}
-		private, err := w.corpus.store.Lookup(domain).Keys[0].Load(ctx)
+		private, err := w.corpus.store.Lookup(name).Keys[0].Load(ctx)
 		if err != nil {
 			return 0, err
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/resolver/dnstest"
 )
 
@@ -148,7 +149,7 @@ func (w *world) close() {
 
 // verifyRSA verifies a signature with crypto/rsa, as every verification does.
 func (w *world) verifyRSA(digest []byte) error {
-	private, err := w.corpus.store.Lookup(rsaDomain(0)).Keys[0].Load(context.Background())
+	private, err := w.corpus.store.Lookup(domain.Name(rsaDomain(0))).Keys[0].Load(context.Background())
 	if err != nil {
 		return err
 	}

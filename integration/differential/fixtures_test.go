@@ -78,7 +78,7 @@ func lookUp(t *testing.T, raw []byte, zone string) map[string][]string {
 	h, _ := split(raw)
 	for _, f := range h.All(dkim.SignatureField) {
 		s, _ := dkim.ParseSignature(f)
-		name := s.Selector + "._domainkey." + s.Domain
+		name := dkim.RecordName(s.Selector, s.Domain)
 		answer, err := dns.TXT(t.Context(), name)
 		switch {
 		case err == nil:

@@ -22,7 +22,7 @@ const (
 	label    = `[A-Za-z0-9_-]{1,63}`
 	uLabel   = `(?:[A-Za-z0-9_-]|[^\x00-\x7f\p{Z}\p{C}\p{M}\p{Lu}]){1,63}`
 	selector = label + `(?:\.` + label + `)*`
-	domain   = `(?:` + label + `(?:\.` + label + `)+|` + uLabel + `(?:\.` + uLabel + `)+)`
+	dName    = `(?:` + label + `(?:\.` + label + `)+|` + uLabel + `(?:\.` + uLabel + `)+)`
 	word     = `[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?`
 	hdrName  = `[!-9<-~]+`
 	qp       = `(?:=[0-9A-Fa-f]{2}|[!-:<>-~]|` + `[ \t]|\r\n[ \t])`
@@ -42,9 +42,9 @@ var (
 		"b":  whole(base64s),
 		"bh": whole(base64s),
 		"c":  whole(`(?i)(?:simple|relaxed)(?:/(?:simple|relaxed))?`),
-		"d":  whole(domain),
+		"d":  whole(dName),
 		"h":  whole(hdrName + `(?:` + fws + `:` + fws + hdrName + `)*`),
-		"i":  whole(qp + `*@` + domain),
+		"i":  whole(qp + `*@` + dName),
 		"l":  whole(`[0-9]{1,76}`),
 		"q":  whole(method + `(?:` + fws + `:` + fws + method + `)*`),
 		"s":  whole(`(?:` + selector + `|` + uLabel + `(?:\.` + uLabel + `)*)`),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/signer"
 )
 
@@ -32,7 +33,7 @@ func TestWhatDkimdSignsVerifies(t *testing.T) {
 				configs++
 				r := newSource(fmt.Sprint("dkimd ", configs))
 				s := newSigning(t, signer.Config{
-					HeaderCanon: header, BodyCanon: body, Headers: o.headers, Oversign: o.oversign, Expiry: o.expiry, AlsoDomains: []string{"also.example.net"},
+					HeaderCanon: header, BodyCanon: body, Headers: o.headers, Oversign: o.oversign, Expiry: o.expiry, AlsoDomains: []domain.Name{"also.example.net"},
 				}, map[string]string{
 					"example.org": "", "also.example.net": "",
 					"sub.example.com": "identity = \"Joe=b=x@a.sub.example.com\"\n", "xn--bcher-kva.example": "identity = \"@xn--bcher-kva.example\"\n",

@@ -12,6 +12,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/signer"
 
 	"github.com/google/go-cmp/cmp"
@@ -103,7 +104,7 @@ listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
 			Directory: dir, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
 			DaemonNames: []string{"MSA"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
-			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []string{"esp.example", "_x.example"}, SendUnsigned: true,
+			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,
 		},
 		Verify: config.Verify{
 			Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}, StripOnlyDKIM: true, MaxSignatures: 100,

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"dkimd/internal/dkim"
-	"dkimd/internal/message"
+	"dkimd/internal/domain"
 	"dkimd/internal/tomlfile"
 )
 
@@ -17,39 +17,49 @@ const maxFields = 200
 // readHostname reads a host's name; empty is allowed.
 func readHostname(t *tomlfile.Table, key, def string) string {
 	s := t.String(key, def)
-	name := message.Domain(s)
-	if s != "" && !isHostname(name) {
+	if s != "" && !isHostname(s) {
 		t.Fault(key, "a host name such as mx.example.org", "")
 		return def
 	}
-	return name
+	return string(domain.Fold(s))
 }
 
-// readDomain reads a domain; empty is allowed.
-func readDomain(t *tomlfile.Table, key, def string) string {
-	s := t.String(key, def)
-	name := message.Domain(s)
-	if s != "" && !isDomain(name) {
-		t.Fault(key, "a domain such as example.org", "")
+// isHostname follows RFC 1123 section 2.1: letters, digits and inner hyphens.
+func isHostname(s string) bool {
+	name, err := domain.Parse(s)
+	return err == nil && !strings.Contains(string(name), "_")
+}
+
+const wantDomain = "a domain such as example.org"
+
+// readDomain reads a domain that is to sign; empty is allowed.
+func readDomain(t *tomlfile.Table, key string, def domain.Name) domain.Name {
+	s := t.String(key, string(def))
+	if s == "" {
+		return ""
+	}
+	name, err := dkim.ParseSDID(s)
+	if err != nil {
+		t.Fault(key, wantDomain, err.Error())
 		return def
 	}
 	return name
 }
 
-func readDomains(t *tomlfile.Table, key string, def []string) []string {
-	domains := []string{}
-	for i, s := range t.Strings(key, def) {
-		name := message.Domain(s)
+func readDomains(t *tomlfile.Table, key string, _ []domain.Name) []domain.Name {
+	names := []domain.Name{}
+	for i, s := range t.Strings(key, nil) {
+		name, err := dkim.ParseSDID(s)
 		switch {
-		case !isDomain(name):
-			t.FaultItem(key, i, "a domain such as example.org", "")
-		case slices.Contains(domains, name):
+		case err != nil:
+			t.FaultItem(key, i, wantDomain, err.Error())
+		case slices.Contains(names, name):
 			t.FaultItem(key, i, "each domain once", "remove one of the two")
 		default:
-			domains = append(domains, name)
+			names = append(names, name)
 		}
 	}
-	return domains
+	return names
 }
 
 func readDaemonNames(t *tomlfile.Table, key string, def []string) []string {
@@ -85,8 +95,9 @@ func readNames(t *tomlfile.Table, key string, def []string) []string {
 		return def
 	}
 	for i, name := range names {
+		_, _, ok := dkim.ParsePattern(name)
 		switch {
-		case !isFieldName(strings.TrimSuffix(name, "*")):
+		case !ok:
 			t.FaultItem(key, i, "a field name", `write it like "Subject" or "List-*", without a colon`)
 		case slices.ContainsFunc(names[:i], func(other string) bool { return strings.EqualFold(name, other) }):
 			t.FaultItem(key, i, "each field once", "remove one of the two")
@@ -104,40 +115,4 @@ func covers(names []string, name string) bool {
 		}
 		return strings.EqualFold(name, pattern)
 	})
-}
-
-// isFieldName follows RFC 5322 section 3.6.8; ; and * would not survive in h= or in our own lists.
-func isFieldName(s string) bool {
-	if s == "" || len(s) > 76 {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == ':' || c == ';' || c == '*' {
-			return false
-		}
-	}
-	return true
-}
-
-// isHostname follows RFC 1123 section 2.1: letters, digits and inner hyphens.
-func isHostname(s string) bool { return isDomain(s) && !strings.Contains(s, "_") }
-
-// isDomain lets underscores through, which names in DNS may have. A last label
-// of digits alone is that of an IPv4 address (RFC 1123 section 2.1).
-func isDomain(s string) bool {
-	if _, err := strconv.Atoi(s[strings.LastIndexByte(s, '.')+1:]); err == nil || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := range len(label) {
-			c := label[i] | 0x20
-			if (c < 'a' || c > 'z') && (label[i] < '0' || label[i] > '9') && label[i] != '-' && label[i] != '_' {
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/socket"
 	"dkimd/signer"
 )
@@ -122,8 +123,8 @@ type Sign struct {
 	Headers          []string
 	Oversign         []string // all of them in Headers
 	Expiry           time.Duration
-	FallbackDomain   string // in message.Domain form, or empty
-	AlsoDomains      []string
+	FallbackDomain   domain.Name // or empty
+	AlsoDomains      []domain.Name
 	SendUnsigned     bool // on_error: mail that could not be signed is not deferred
 }
 
@@ -175,7 +176,7 @@ func (s *Sign) keys() []key {
 			"expiry", wholeSeconds(duration(&s.Expiry, 0, 0, maxExpiry)),
 			"How long a signature is valid: x= minus t=, in whole seconds. \"0\": it does not expire.",
 		},
-		{"fallback_domain", domain(&s.FallbackDomain), "Signs mail of ours whose From domain has no key."},
+		{"fallback_domain", sdid(&s.FallbackDomain), "Signs mail of ours whose From domain has no key."},
 		{
 			"also_domains", list(&s.AlsoDomains, readDomains),
 			"Sign mail of ours as these domains too, for example a provider's own.",

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/tomlfile"
 )
 
@@ -113,8 +114,8 @@ func choice[T comparable](at *T, words ...word[T]) value {
 }
 
 // list is a list of strings; read checks them.
-func list(at *[]string, read func(t *tomlfile.Table, key string, def []string) []string, def ...string) value {
-	return field[[]string]{at, append([]string{}, def...), "list", read, tomlList}
+func list[S ~string](at *[]S, read func(t *tomlfile.Table, key string, def []S) []S, def ...S) value {
+	return field[[]S]{at, append([]S{}, def...), "list", read, tomlList[S]}
 }
 
 func addresses(at *[]string, def ...string) value { return list(at, readListen, def...) }
@@ -131,10 +132,10 @@ func networks(at *[]netip.Prefix, def ...netip.Prefix) value {
 	}}
 }
 
-func tomlList(items []string) string {
+func tomlList[S ~string](items []S) string {
 	quoted := make([]string, len(items))
 	for i, item := range items {
-		quoted[i] = strconv.Quote(item)
+		quoted[i] = strconv.Quote(string(item))
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
@@ -144,9 +145,13 @@ func text(at *string, def, kind string, read func(t *tomlfile.Table, key, def st
 }
 
 func host(at *string) value                  { return text(at, "", "host name", readHostname) }
-func domain(at *string) value                { return text(at, "", "domain", readDomain) }
 func group(at *string) value                 { return text(at, "", "group", readGroup) }
 func directory(at *string, def string) value { return text(at, def, "directory", readDirectory) }
+
+// sdid is a domain that is to sign; empty: none.
+func sdid(at *domain.Name) value {
+	return field[domain.Name]{at, "", "domain", readDomain, func(n domain.Name) string { return strconv.Quote(string(n)) }}
+}
 
 // readDirectory wants a directory that is configured to be there; the default
 // one need not be. Where the fault is known the path is empty, so that nobody

@@ -83,8 +83,8 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 			case !r.Serves():
 				if missing++; missing <= maxWatchWarnings {
 					w.log.Warn("DNS does not publish a key that signs: what it signs fails at all receivers",
-						"domain", r.Key.Domain, "selector", r.Key.Selector, "state", r.State.String(), "what", r.Words(),
-						"hint", "dkimd key show "+r.Key.Domain+" "+r.Key.Selector)
+						"domain", string(r.Key.Domain), "selector", r.Key.Selector, "state", r.State.String(), "what", r.Words(),
+						"hint", "dkimd key show "+string(r.Key.Domain)+" "+r.Key.Selector)
 				}
 			}
 			count++

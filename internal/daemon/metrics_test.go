@@ -267,7 +267,7 @@ func TestReadinessWithAStrayKey(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ stray, warning string }{
 		"a key":       {"keys/k1.pem", "k1.pem: got a key that belongs to no domain"},
-		"a directory": {"keys/example..org/k1.pem", "example..org: got a directory whose name is no domain"},
+		"a directory": {"keys/example..org/k1.pem", "example..org: got a directory whose name cannot sign"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

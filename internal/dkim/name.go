@@ -1,72 +1,72 @@
 package dkim
 
 import (
-	"fmt"
+	"errors"
 	"strings"
 
-	"golang.org/x/net/idna"
-
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 )
 
-// maxName is the length of a domain name in presentation form (RFC 1035 section 2.3.4).
-const maxName = 253
+// namespace is between selector and domain in the name of a key record (RFC 6376 section 3.6.2.1).
+const namespace = "._domainkey."
 
-// maxULabels is the longest name that is looked at: no name of maxName octets is
-// longer in U-labels, and making A-labels costs the square of the length.
-const maxULabels = 512
+// RecordName is where the key record of a selector is published, without a dot at its end.
+func RecordName(selector string, sdid domain.Name) string { return selector + namespace + string(sdid) }
 
-// ParseName checks a domain or selector and returns it in message.Domain()
-// form: labels of letters, digits, hyphens and underscores, 1 to 63 octets
-// each, no dot at the end (RFC 6376 section 3.5 has none), at most 253 octets.
-// U-labels become A-labels (RFC 8616 section 3) if they are valid as they
-// stand; nothing is mapped away or deleted. A single label is a name:
-// whether it is a public suffix is for the verifier to say. The error is ErrSyntax.
-func ParseName(s string) (string, error) {
-	if len(s) > maxULabels {
-		return "", fmt.Errorf("%w: name is over %d octets", ErrSyntax, maxULabels)
+// Why a name is no SDID, or no selector, although it is a name.
+var (
+	errOneLabel     = errors.New("it has one label only, and verifiers reject signatures of such a domain (RFC 6376 section 3.5)")
+	errPublicSuffix = errors.New("it is a public suffix, and verifiers reject signatures of such a domain")
+	errNoRoom       = errors.New("it leaves no room for a selector in a DNS name")
+	errTooLong      = errors.New("with the domain it is too long for a DNS name")
+	errUnderscore   = errors.New("it has an underscore")
+)
+
+// ParseSDID reads the name of a domain that is to sign mail, as an administrator writes it. Whether
+// a domain can sign at all is decided here and nowhere else. The error is the reason alone.
+func ParseSDID(s string) (domain.Name, error) {
+	name, err := domain.Parse(s)
+	switch {
+	case err != nil:
+		return "", err
+	case !strings.Contains(string(name), "."):
+		return "", errOneLabel // d= is a sub-domain, a dot, and more of them
+	case name.IsPublicSuffix():
+		return "", errPublicSuffix
+	case len(RecordName("s", name)) > domain.MaxLength:
+		return "", errNoRoom
 	}
-	for i := range len(s) {
-		if s[i] < 0x80 {
-			continue
-		}
-		// Not MapForLookup, which would delete a soft hyphen, say.
-		strict := idna.New(idna.ValidateForRegistration(), idna.StrictDomainName(false), idna.CheckHyphens(false))
-		ascii, err := strict.ToASCII(string(appendLower(nil, []byte(s))))
-		if err != nil {
-			return "", fmt.Errorf("%w: invalid internationalized name", ErrSyntax)
-		}
-		s = ascii
-		break
-	}
-	if s == "" || len(s) > maxName {
-		return "", fmt.Errorf("%w: name is empty or over %d octets", ErrSyntax, maxName)
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 {
-			return "", fmt.Errorf("%w: label is empty or over 63 octets", ErrSyntax)
-		}
-		for i := range len(label) {
-			if !isNameByte(label[i]) {
-				return "", fmt.Errorf("%w: name holds a character that is not allowed", ErrSyntax)
-			}
-		}
-	}
-	return message.Domain(s), nil
+	return name, nil
 }
 
-func isNameByte(c byte) bool {
-	letter := c | 0x20
-	return 'a' <= letter && letter <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+// Grammar is how strictly a selector is read.
+type Grammar uint8
+
+// The grammars of a selector.
+const (
+	// AsPublished takes underscores too: keys with such selectors are published, and every verifier we know accepts them.
+	AsPublished Grammar = iota
+	AsSpecified         // one or more sub-domains (RFC 6376 section 3.1)
+)
+
+// ParseSelector reads a selector for a domain, as an administrator writes it. The error is the reason alone.
+func ParseSelector(s string, sdid domain.Name, g Grammar) (string, error) {
+	name, err := domain.ParseLabels(s)
+	switch {
+	case err != nil:
+		return "", err
+	case g == AsSpecified && strings.Contains(string(name), "_"):
+		return "", errUnderscore
+	case len(RecordName(string(name), sdid)) > domain.MaxLength:
+		return "", errTooLong
+	}
+	return string(name), nil
 }
 
-// IsFieldName reports whether a name can stand in h=: hdr-name of RFC 6376 section 2.10 (field-name of RFC 5322
-// section 3.6.8), visible ASCII but for the colon; a semicolon would end the tag.
-func IsFieldName(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == ':' || s[i] == ';' {
-			return false
-		}
-	}
-	return s != ""
+// ParsePattern reads an entry in a list of fields to sign: the name of a field, or the beginning of names and *.
+func ParsePattern(s string) (name string, prefix, ok bool) {
+	// RFC 5322 section 2.2 allows * in names, but nobody has one there.
+	name, prefix = strings.CutSuffix(s, "*")
+	return name, prefix, message.IsFieldName(name) && len(name) <= message.MaxFieldName && !strings.Contains(name, "*")
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 )
 
@@ -18,8 +19,8 @@ const (
 // is the sender's word; Identity and Copied may hold any byte.
 type Signature struct {
 	Algorithm   string           // a=, lower case
-	Domain      string           // d=, in message.Domain() form
-	Selector    string           // s=, in message.Domain() form
+	Domain      domain.Name      // d=
+	Selector    string           // s=, in the form of a domain.Name
 	Identity    string           // i=, decoded; "@" and Domain where it is absent
 	HeaderCanon Canonicalization // c=
 	BodyCanon   Canonicalization
@@ -80,14 +81,14 @@ func (p *parser) parse() {
 	if d, ok := p.require("d"); ok {
 		s.Domain = p.name("d", d)
 		// RFC 6376 section 3.5: domain-name = sub-domain 1*("." sub-domain).
-		if s.Domain != "" && !strings.Contains(s.Domain, ".") {
+		if s.Domain != "" && !strings.Contains(string(s.Domain), ".") {
 			p.note(fmt.Errorf("%w: d= has one label only", ErrSyntax))
 		}
 	}
 	if v, ok := p.require("s"); ok {
-		s.Selector = p.name("s", v)
+		s.Selector = string(p.name("s", v))
 	}
-	if len(s.Selector)+len("._domainkey.")+len(s.Domain) > maxName {
+	if len(s.Selector)+len(namespace)+len(s.Domain) > domain.MaxLength {
 		p.note(fmt.Errorf("%w: s= and d= are too long together", ErrSyntax))
 	}
 	p.algorithm()
@@ -106,10 +107,10 @@ func (p *parser) parse() {
 	s.Copied, _ = p.tags.Lookup("z")
 }
 
-func (p *parser) name(tag, value string) string {
-	name, err := ParseName(value)
+func (p *parser) name(tag, value string) domain.Name {
+	name, err := domain.ParseExact(value)
 	if err != nil {
-		p.note(fmt.Errorf("%s=: %w", tag, err))
+		p.note(fmt.Errorf("%w: %s=: %w", ErrSyntax, tag, err))
 	}
 	return name
 }
@@ -147,7 +148,7 @@ func (p *parser) identity() {
 	s := p.sig
 	value, ok := p.tags.Lookup("i")
 	if !ok {
-		s.Identity = "@" + s.Domain
+		s.Identity = "@" + string(s.Domain)
 		return
 	}
 	at := strings.LastIndexByte(value, '@')
@@ -159,8 +160,8 @@ func (p *parser) identity() {
 	local, err := DecodeQuotedPrintable(value[:at])
 	p.note(err)
 	s.Identity = local + value[at:]
-	domain := p.name("i", value[at+1:])
-	if domain != "" && s.Domain != "" && !message.Within(domain, s.Domain) {
+	name := p.name("i", value[at+1:])
+	if name != "" && s.Domain != "" && !name.Within(s.Domain) {
 		p.note(ErrDomainMismatch)
 	}
 }
@@ -180,7 +181,7 @@ func (p *parser) headers() {
 	names := make([]string, 0, count)
 	for name := range strings.SplitSeq(value, ":") {
 		name = trimSpace(name)
-		if !IsFieldName(name) {
+		if !message.IsFieldName(name) {
 			p.note(fmt.Errorf("%w: h= holds what is no field name", ErrSyntax))
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 )
 
@@ -223,16 +224,16 @@ func FuzzParseSignature(f *testing.F) {
 			t.Fatal("no signature")
 		}
 		s.HeaderHash(headerOf("From: a", "To: b"))
-		for _, name := range []string{s.Domain, s.Selector} {
-			if again, err := dkim.ParseName(name); name != "" && (err != nil || again != name) {
+		for _, name := range []string{string(s.Domain), s.Selector} {
+			if again, err := domain.ParseExact(name); name != "" && (err != nil || string(again) != name) {
 				t.Errorf("name %q from %q is none: %q, %v", name, value, again, err)
 			}
 		}
 		if err != nil {
 			return
 		}
-		_, domain, found := strings.Cut(s.Identity[strings.LastIndexByte(s.Identity, '@'):], "@")
-		if domain, err = dkim.ParseName(domain); !found || err != nil || !message.Within(domain, s.Domain) {
+		_, host, found := strings.Cut(s.Identity[strings.LastIndexByte(s.Identity, '@'):], "@")
+		if name, err := domain.ParseExact(host); !found || err != nil || !name.Within(s.Domain) {
 			t.Errorf("i= %q passes for d= %q", s.Identity, s.Domain)
 		}
 		if len(s.Headers) > dkim.MaxNames || len(s.Value) == 0 || !slices.ContainsFunc(s.Headers, func(n string) bool { return strings.EqualFold(n, "from") }) {

@@ -108,7 +108,7 @@ func TestVectors(t *testing.T) {
 			}
 			for _, f := range fields {
 				s, _ := dkim.ParseSignature(f)
-				record := zone[s.Selector+"._domainkey."+s.Domain]
+				record := zone[s.Selector+"._domainkey."+string(s.Domain)]
 				if err := check(h, body, f, record); err != nil {
 					t.Errorf("%s: %v", s.Algorithm, err)
 				}

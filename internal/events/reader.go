@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"dkimd/internal/domain"
 )
 
 // maxRecord is the longest line that is read as a record. None that is written is longer.
@@ -99,11 +101,10 @@ func (e *Event) About(id string) bool {
 	return id != "" && (e.ID == id || e.MessageID == id || e.MessageID == "<"+id+">")
 }
 
-// Names reports whether the message has to do with a domain, in message.Domain
-// form: in From or MAIL FROM, or as that of a signature.
-func (e *Event) Names(domain string) bool {
-	return domainOf(e.Sender) == domain ||
-		slices.ContainsFunc(e.From, func(address string) bool { return domainOf(address) == domain }) ||
-		slices.ContainsFunc(e.Signatures, func(s Signature) bool { return s.Domain == domain }) ||
-		slices.ContainsFunc(e.Signed, func(s Signed) bool { return s.Domain == domain })
+// Names reports whether the message has to do with a domain: in From or MAIL FROM, or as that of a signature.
+func (e *Event) Names(name domain.Name) bool {
+	return domainOf(e.Sender) == string(name) ||
+		slices.ContainsFunc(e.From, func(address string) bool { return domainOf(address) == string(name) }) ||
+		slices.ContainsFunc(e.Signatures, func(s Signature) bool { return s.Domain == string(name) }) ||
+		slices.ContainsFunc(e.Signed, func(s Signed) bool { return s.Domain == string(name) })
 }

@@ -105,4 +105,4 @@ func (s *Summary) Add(e *Event) {
 	}
 }
 
-func domainOf(address string) string { return message.DomainOf(address) }
+func domainOf(address string) string { return string(message.DomainOf(address)) }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
@@ -106,7 +107,7 @@ func report(req *request, a answer) string {
 	return "RSPAMD/1.3 0 EX_OK\r\n" + metric + strings.ReplaceAll(text, "\n", "\r\n") + "\r\n"
 }
 
-// isFieldName follows RFC 5322 section 3.6.8.
+// isFieldName reports whether a field of that name can be added: rules files are read with the same limit.
 func isFieldName(name string) bool {
-	return name != "" && len(name) <= 100 && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' })
+	return message.IsFieldName(name) && len(name) <= message.MaxFieldName
 }

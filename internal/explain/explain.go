@@ -54,7 +54,7 @@ func Explain(m Message) []Explanation {
 
 func explain(m Message, index int) Explanation {
 	sig, err := dkim.ParseSignature(m.Header.Fields()[index])
-	e := Explanation{Domain: visible(sig.Domain), Selector: visible(sig.Selector)}
+	e := Explanation{Domain: visible(string(sig.Domain)), Selector: visible(sig.Selector)}
 	if err != nil {
 		e.say("the DKIM-Signature field itself is at fault: " + visible(err.Error()))
 	}
@@ -105,7 +105,7 @@ func quote(s string) string { return `"` + visible(s) + `"` }
 
 // fetch gets the keys of a signature, and says what is wrong where there is none.
 func (e *Explanation) fetch(sig *dkim.Signature, lookup func(string) ([]string, error)) []*dkim.KeyRecord {
-	name := sig.Selector + "._domainkey." + sig.Domain
+	name := dkim.RecordName(sig.Selector, sig.Domain)
 	records, err := lookup(name)
 	if err != nil {
 		e.say("the key at " + visible(name) + " cannot be had: " + visible(err.Error()))

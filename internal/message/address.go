@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"dkimd/internal/domain"
 )
 
 // Bounds of address parsing: what lies past them makes a field unreadable.
@@ -13,7 +15,10 @@ const (
 )
 
 // Address is one mailbox of an address list.
-type Address struct{ Local, Domain string } // Domain as Domain gives it
+type Address struct {
+	Local  string
+	Domain domain.Name // or an address literal
+}
 
 // Originator is what the From fields of a header say (RFC 5322 section 3.6.2).
 type Originator struct {
@@ -26,17 +31,17 @@ type Originator struct {
 	// @domain found in it, in encoded words (RFC 2047) and between characters that
 	// do not show too. A mail program shows what it makes of a broken field, and a
 	// forger chooses how it is broken.
-	Claimed []string
+	Claimed []domain.Name
 	// Instead is the same of the Sender fields, where From names no domain at all:
 	// some mail programs show Sender then.
-	Instead []string
+	Instead []domain.Name
 	// Incomplete: Claimed or Instead may lack domains, because there was more than
 	// anybody writes and more than is read.
 	Incomplete bool
 }
 
 // Domain is the author's domain where there is exactly one, else empty.
-func (o Originator) Domain() string {
+func (o Originator) Domain() domain.Name {
 	if o.Fields != 1 || !o.Readable || len(o.Claimed) != 1 || o.Incomplete {
 		return ""
 	}
@@ -46,7 +51,7 @@ func (o Originator) Domain() string {
 // ReadFrom reads all From fields of a header, and Sender where they name nobody.
 func ReadFrom(h *Header) Originator {
 	o := Originator{Readable: true, Incomplete: h.lateFrom.lost}
-	names := domainList{seen: map[string]bool{}}
+	names := domainList{seen: map[domain.Name]bool{}}
 	for _, f := range h.fields {
 		if !f.Is("From") {
 			continue
@@ -73,31 +78,40 @@ func ReadFrom(h *Header) Originator {
 	return o
 }
 
+// DomainOf is the domain of an SMTP address, or empty where there is none.
+func DomainOf(address string) domain.Name {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return ""
+	}
+	return domain.Fold(address[at+1:])
+}
+
 // SenderDomains is what MAIL FROM names, however it is written: Sendmail hands an
 // address over as the client wrote it, with a name and comments.
-func SenderDomains(address string) []string {
-	names := domainList{seen: map[string]bool{}}
+func SenderDomains(address string) []domain.Name {
+	names := domainList{seen: map[domain.Name]bool{}}
 	names.read([]byte(address))
 	return names.list
 }
 
 // domainList is the distinct domains that fields name, at most maxClaimed.
 type domainList struct {
-	list []string
-	seen map[string]bool
+	list []domain.Name
+	seen map[domain.Name]bool
 	full bool
 }
 
 // add reports false when there is no room for the domain.
-func (l *domainList) add(domain string) bool {
+func (l *domainList) add(name domain.Name) bool {
 	switch {
-	case domain == "" || l.seen[domain]:
+	case name == "" || l.seen[name]:
 	case len(l.list) >= maxClaimed:
 		l.full = true
 		return false
 	default:
-		l.seen[domain] = true
-		l.list = append(l.list, domain)
+		l.seen[name] = true
+		l.list = append(l.list, name)
 	}
 	return true
 }
@@ -231,12 +245,12 @@ func (r *addressReader) angle() {
 // address reads "@" domain behind a local part and keeps the address.
 func (r *addressReader) address(local []token) {
 	r.next()
-	var domain strings.Builder
+	var written strings.Builder
 	want := tokenWord
 	for {
 		t := r.token
-		if t.kind == tokenLiteral && domain.Len() == 0 {
-			domain.WriteString(t.text)
+		if t.kind == tokenLiteral && written.Len() == 0 {
+			written.WriteString(t.text)
 			r.next()
 			want = '.'
 			break
@@ -244,7 +258,7 @@ func (r *addressReader) address(local []token) {
 		if t.kind != want {
 			break
 		}
-		domain.WriteString(t.text)
+		written.WriteString(t.text)
 		r.next()
 		if want == tokenWord {
 			want = '.'
@@ -252,8 +266,8 @@ func (r *addressReader) address(local []token) {
 			want = tokenWord
 		}
 	}
-	name := Domain(domain.String())
-	if len(local) == 0 || name == "" || want == tokenWord || !isName(name) && !isLiteral(name) {
+	name, err := domain.ParseLax(written.String())
+	if len(local) == 0 || name == "" || want == tokenWord || err != nil && !isLiteral(name) {
 		r.well = false
 	}
 	if r.token.kind == '@' {
@@ -274,8 +288,8 @@ func (r *addressReader) address(local []token) {
 
 // isLiteral reports whether an address literal is one (RFC 5321 section 4.1.3),
 // and hides nothing else.
-func isLiteral(domain string) bool {
-	inner, ok := strings.CutPrefix(domain, "[")
+func isLiteral(name domain.Name) bool {
+	inner, ok := strings.CutPrefix(string(name), "[")
 	inner, closed := strings.CutSuffix(inner, "]")
 	_, err := netip.ParseAddr(strings.TrimPrefix(inner, "ipv6:"))
 	return ok && closed && err == nil

@@ -39,6 +39,20 @@ func (f Field) Is(name string) bool {
 	return len(own) == len(name) && strings.EqualFold(string(own), name)
 }
 
+// MaxFieldName is the longest field name that a configuration may hold: a name cannot be folded.
+const MaxFieldName = 100
+
+// IsFieldName reports whether a name is one of RFC 5322 section 3.6.8, visible ASCII but for the colon,
+// that can also stand in a list of tags (RFC 6376 section 2.10, hdr-name): a semicolon would end the tag.
+func IsFieldName(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == ':' || s[i] == ';' {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // NewField builds a field from a name and a value that still has whatever
 // white space stood after the colon. Line ends of any kind become CRLF.
 func NewField(name, value string) Field {

@@ -7,13 +7,15 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"dkimd/internal/domain"
 )
 
 // looseDomains tells claim of whatever follows an "@" in a field that is not well
 // formed, until it reports false. The field is read with comments and quoted strings
 // taken out, as plain bytes, and as it shows; and in all ways with its encoded
 // words decoded.
-func looseDomains(value []byte, claim func(domain string) bool) {
+func looseDomains(value []byte, claim func(domain.Name) bool) {
 	texts := [][]byte{value}
 	if decoded := decodeWords(value); decoded != nil {
 		texts = append(texts, decoded)
@@ -24,11 +26,8 @@ func looseDomains(value []byte, claim func(domain string) bool) {
 			return true
 		}
 		seen[name] = true
-		d := Domain(name)
-		if d = strings.Trim(d[:namePrefix(d)], "."); !strings.Contains(d, ".") {
-			return true
-		}
-		return claim(d)
+		d := domain.Fold(name).Prefix()
+		return !strings.Contains(string(d), ".") || claim(d)
 	}
 	for _, text := range texts {
 		if !looseNames(lexer{text: text}, found) || !looseNames(lexer{text: text, plain: true}, found) {
@@ -42,23 +41,23 @@ func looseDomains(value []byte, claim func(domain string) bool) {
 
 // looseNames tells found of the words and dots behind each "@", until it reports false.
 func looseNames(l lexer, found func(name string) bool) bool {
-	joined := func(domain string, t token) bool {
-		return domain == "" || !t.spaced || !l.plain && (t.kind == '.' || strings.HasSuffix(domain, "."))
+	joined := func(name string, t token) bool {
+		return name == "" || !t.spaced || !l.plain && (t.kind == '.' || strings.HasSuffix(name, "."))
 	}
-	var domain strings.Builder
+	var name strings.Builder
 	open := false
 	for t := l.scan(); ; t = l.scan() {
-		if open && (t.kind == tokenWord || t.kind == '.') && joined(domain.String(), t) {
-			domain.WriteString(t.text)
+		if open && (t.kind == tokenWord || t.kind == '.') && joined(name.String(), t) {
+			name.WriteString(t.text)
 			continue
 		}
-		if open && l.plain && domain.Len() == 0 && !t.spaced && isOpening(t) {
+		if open && l.plain && name.Len() == 0 && !t.spaced && isOpening(t) {
 			continue // user@"example.org", user@<example.org>
 		}
-		if open && !found(domain.String()) {
+		if open && !found(name.String()) {
 			return false
 		}
-		domain.Reset()
+		name.Reset()
 		open = t.kind == '@'
 		if t.kind == tokenEnd {
 			return true

@@ -7,6 +7,7 @@ import (
 
 	gomilter "github.com/emersion/go-milter"
 
+	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
@@ -68,7 +69,7 @@ func (s *session) edit(m *gomilter.Modifier, o pipeline.Outcome) {
 		return
 	}
 	for _, add := range slices.Backward(o.Add) {
-		if !isFieldName(add.Name) || strings.ContainsAny(add.Name, " \t") {
+		if !message.IsFieldName(add.Name) {
 			s.logger().Error("a field with an impossible name was not added", "field", add.Name)
 			continue
 		}

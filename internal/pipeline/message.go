@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
 	"dkimd/policy"
@@ -60,7 +61,7 @@ func (p *Pipeline) Begin(env *message.Envelope) *Message {
 	m := &Message{p: p, env: env, started: p.Now()}
 	m.authservID = p.Hostname
 	if m.authservID == "" {
-		m.authservID = message.Domain(env.MTA)
+		m.authservID = string(domain.Fold(env.MTA))
 	}
 	if m.authservID == "" {
 		m.authservID = p.HostnameFallback

@@ -54,7 +54,7 @@ func (m *Message) write(out *Outcome, rec *record) {
 		e.MessageID = strings.TrimSpace(string(ids[0].Value()))
 	}
 	for _, a := range m.from.Addresses[:min(len(m.from.Addresses), maxFrom)] {
-		e.From = append(e.From, a.Local+"@"+a.Domain)
+		e.From = append(e.From, a.Local+"@"+string(a.Domain))
 	}
 	for _, s := range rec.signed {
 		e.Signed = append(e.Signed, events.Signed{Domain: s.Domain, Selector: s.Selector, Algorithm: s.Algorithm})

@@ -205,7 +205,7 @@ func (r *reply) follow(msg []byte, used []record) error {
 		if err != nil || end != alias.end {
 			return ErrMalformed
 		}
-		if r.target, err = canonical(target); err != nil {
+		if r.target, err = keyOf(target); err != nil {
 			return ErrMalformed
 		}
 	}

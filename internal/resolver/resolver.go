@@ -16,6 +16,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"dkimd/internal/domain"
 )
 
 // What a lookup comes to when it brings no record. Compare with errors.Is.
@@ -200,7 +202,7 @@ func New(config Config) (*Resolver, error) {
 // then still says who answered. Many waiters for one name make one query; the
 // end of ctx ends the waiting of this caller only.
 func (r *Resolver) TXT(ctx context.Context, name string) (Answer, error) {
-	key, err := canonical(name)
+	key, err := keyOf(name)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -221,7 +223,7 @@ func (r *Resolver) TXT(ctx context.Context, name string) (Answer, error) {
 //
 //nolint:revive // the order says: the answer of TXT, and whether there is one
 func (r *Resolver) Cached(name string) (a Answer, err error, ok bool) {
-	key, err := canonical(name)
+	key, err := keyOf(name)
 	if err != nil {
 		return Answer{}, err, true
 	}
@@ -257,3 +259,12 @@ func (r *Resolver) Close() error {
 
 // temporary is the failure of a lookup as callers see it.
 func temporary(cause error) error { return &Failure{cause} }
+
+// keyOf is a name as the cache knows it. What cannot be a selector and a domain is not worth a query.
+func keyOf(name string) (string, error) {
+	key, err := domain.ParseDNS(name)
+	if err != nil {
+		return "", ErrName
+	}
+	return string(key), nil
+}
