@@ -332,7 +332,7 @@ func TestFaults(t *testing.T) {
 		"no field name": {toml("headers = [\"From\", \"a b\", \"*\"]"), `example.org/domain.toml:1: headers[2]: got "a b"; want the name of a header field, or the beginning of names and * (hint: such as "Subject" or "List-*")` + "\n" +
 			`example.org/domain.toml:1: headers[3]: got "*"; want the name of a header field, or the beginning of names and * (hint: such as "Subject" or "List-*")`, none},
 		"an empty login":    {toml("users = [\"\"]"), `example.org/domain.toml:1: users[1]: got ""; want a login`, none},
-		"a wrong expiry":    {toml("expiry = \"soon\""), `example.org/domain.toml:1: expiry: got "soon"; want a duration from 0 to 3660d (hint: write a number with its unit: "30s", "5m", "12h", "7d")`, none},
+		"a wrong expiry":    {toml("expiry = \"soon\""), `example.org/domain.toml:1: expiry: got "soon"; want a duration from 0 to 3650d (hint: write a number with its unit: "30s", "5m", "12h", "7d")`, none},
 		"an unknown option": {toml("subdomain = true"), "example.org/domain.toml:1: subdomain: got an unknown key; want a known one (hint: did you mean subdomains?)", none},
 		"domain.toml is open": {func(w *world) {
 			toml("")(w)

@@ -16,8 +16,11 @@ import (
 // optionsFile is the name of the file with a domain's options.
 const optionsFile = "domain.toml"
 
-// maxExpiry keeps x= within what any clock reads.
-const maxExpiry = 10 * 366 * 24 * time.Hour
+// maxExpiry and maxFields are those of sign.expiry and sign.headers in dkimd.toml.
+const (
+	maxExpiry = 3650 * 24 * time.Hour
+	maxFields = 200
+)
 
 // maxLocalPart is the longest local part of an address (RFC 5321 section 4.5.3.1.1).
 const maxLocalPart = 64
@@ -104,6 +107,10 @@ func identity(root *tomlfile.Table, sdid domain.Name) string {
 
 func headers(root *tomlfile.Table) []string {
 	names := root.Strings("headers", nil)
+	if len(names) > maxFields {
+		root.Fault("headers", "at most "+strconv.Itoa(maxFields)+" field names", "")
+		return nil
+	}
 	from := false
 	for i, name := range names {
 		from = from || strings.EqualFold(name, "From")
