@@ -8,8 +8,8 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/events"
-	"dkimd/internal/terminal"
 	"dkimd/internal/events/output"
+	"dkimd/internal/terminal"
 
 	"github.com/spf13/cobra"
 )
