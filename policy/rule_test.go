@@ -199,10 +199,11 @@ func TestActions(t *testing.T) {
 		"tag only where all three agree":    {"[[rule]]\naction='tag'\ntag='X-A: one'\nresult='fail'\n[[rule]]\naction='tag'\ntag='X-B: two'\n[[rule]]\naction='tag'\ntag='X-C: three'\nresult='pass'\n", gmail(sig("gmail.com", temperror)), "accept [X-B: two]"},
 		"same action by other rules":        {hold + "result='pass'\n" + hold + "result='fail'\nname='f'\n" + hold, gmail(sig("gmail.com", temperror)), "quarantine by rule 1"},
 		"discard and quarantine differ":     {hold + "result='fail'\n" + drop, gmail(sig("gmail.com", temperror)), keyLookup},
-		"several authors, published: tags":  {"[[rule]]\naction='tag'\ntag='X-A: one'\npublished='reject'\n", gmail().publishing(verifier.PublishedUnasked), "accept [X-A: one]"},
-		"truncated recipients: no accept":   {accept + "recipients='mine.example'\n" + reject, gmail().but(func(m *policy.Message) { m.RecipientsTruncated = true }), strings.Replace(unsigned, "rule 1", "rule 2", 1)},
-		"both lookups failed":               {reject + "published='reject'\nwithout_spf=true\nnot_result='pass'\n", gmail(sig("gmail.com", temperror)).publishing(verifier.PublishedTempError), keyLookup},
-		"default reply, envelope":           {reject, gmail(sig("evil.example", pass)).but(func(m *policy.Message) { m.From = from("x@other.example") }), strings.Replace(unaligned, "author", "sender", 1)},
+		"published, unaskable: of equally strict rules the first": {"[[rule]]\nname='first'\naction='reject'\nreply='550 5.7.1 one'\npublished='none'\nwithout_spf=true\n[[rule]]\nname='second'\naction='reject'\nreply='550 5.7.1 two'\npublished='reject'\nwithout_spf=true\n", gmail().publishing(verifier.PublishedUnasked), "reject by first: 550 5.7.1 one"},
+		"several authors, published: tags":                        {"[[rule]]\naction='tag'\ntag='X-A: one'\npublished='reject'\n", gmail().publishing(verifier.PublishedUnasked), "accept [X-A: one]"},
+		"truncated recipients: no accept":                         {accept + "recipients='mine.example'\n" + reject, gmail().but(func(m *policy.Message) { m.RecipientsTruncated = true }), strings.Replace(unsigned, "rule 1", "rule 2", 1)},
+		"both lookups failed":                                     {reject + "published='reject'\nwithout_spf=true\nnot_result='pass'\n", gmail(sig("gmail.com", temperror)).publishing(verifier.PublishedTempError), keyLookup},
+		"default reply, envelope":                                 {reject, gmail(sig("evil.example", pass)).but(func(m *policy.Message) { m.From = from("x@other.example") }), strings.Replace(unaligned, "author", "sender", 1)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

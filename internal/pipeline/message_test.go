@@ -100,6 +100,31 @@ func TestForeignMailIsJudged(t *testing.T) {
 	}
 }
 
+// A rule that would accept for the sake of one recipient does not where dkimd
+// keeps only some of them: one that it does not know may need the next rule.
+func TestRecipientsPastTheLimitAcceptNothing(t *testing.T) {
+	t.Parallel()
+	for count, action := range map[int]policy.Action{message.MaxRecipients: policy.Accept, message.MaxRecipients + 1: policy.Reject} {
+		w := newWorld(t)
+		w.rules["example.org.toml"] = `
+			sender = "either"
+			mode = "enforce"
+			[[rule]]
+			recipients = "example.net"
+			action = "accept"
+			[[rule]]
+			action = "reject"`
+		m := from(outside)
+		// begin adds one more.
+		for range count - 1 {
+			m.env.AddRecipient("ann@example.net")
+		}
+		if out, e := w.run(w.pipeline(), m); out.Action != action {
+			t.Errorf("%d recipients: %v, want %v: %s", count, out.Action, action, text(e))
+		}
+	}
+}
+
 func (w *world) fail(err error) {
 	w.lookup = func(string) (resolver.Answer, error) { return resolver.Answer{}, err }
 }
