@@ -121,6 +121,7 @@ func describe(sig *dkim.Signature, from message.Originator) Result {
 		Canonicalization: sig.HeaderCanon.String() + "/" + sig.BodyCanon.String(),
 		Identity:         printable(sig.Identity, 320),
 		Headers:          sig.Headers,
+		Bits:             8 * len(sig.Value),
 		Timestamp:        sig.Timestamp,
 		Expiration:       sig.Expiration,
 		BodyLength:       sig.BodyLength,

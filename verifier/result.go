@@ -83,6 +83,7 @@ type Result struct {
 
 	Headers []string // h=, as written
 	KeyBits int      // size of the public key; 0: no key
+	Bits    int      // length of the signature (b=)
 	Testing bool     // the key says t=y (RFC 6376 section 3.6.1)
 
 	Timestamp  int64 // t=, seconds since 1970; -1: absent

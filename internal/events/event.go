@@ -74,7 +74,7 @@ type Signature struct {
 	// What only the format exim writes.
 	Code          Code   `json:"-"`
 	Identity      string `json:"-"` // i=; not written where it is empty or "@" and the domain
-	SignatureBits int    `json:"-"` // length of b=; 0: what the key makes
+	SignatureBits int    `json:"-"` // length of b=
 	Timestamp     int64  `json:"-"` // t=; below 1: absent
 	Expiration    int64  `json:"-"` // x=; below 1: absent
 	BodyLength    int64  `json:"-"` // l=; -1: absent

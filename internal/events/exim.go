@@ -2,7 +2,6 @@ package events
 
 import (
 	"strconv"
-	"strings"
 )
 
 // appendExim is the record as Exim's main log has it: a line for each
@@ -49,7 +48,7 @@ func (w *textWriter) eximSignature(s *Signature) {
 	w.buf = append(w.buf, " a="...)
 	w.tag(s.Algorithm, "err")
 	w.buf = append(w.buf, " b="...)
-	w.buf = strconv.AppendInt(w.buf, int64(signatureBits(s)), 10)
+	w.buf = strconv.AppendInt(w.buf, int64(s.SignatureBits), 10)
 	if s.Identity != "" && s.Identity != "@"+s.Domain {
 		w.pair("i=", s.Identity)
 	}
@@ -79,18 +78,6 @@ func (w *textWriter) eximNumber(tag string, n, least int64) {
 		w.buf = append(w.buf, tag...)
 		w.buf = strconv.AppendInt(w.buf, n, 10)
 	}
-}
-
-// signatureBits is what Exim prints as b=: the length of the signature, which
-// for RSA is that of the key and for Ed25519 always 512 (RFC 8032 section 5.1.6).
-func signatureBits(s *Signature) int {
-	switch {
-	case s.SignatureBits > 0:
-		return s.SignatureBits
-	case strings.HasPrefix(s.Algorithm, "ed25519"):
-		return 512
-	}
-	return s.KeyBits
 }
 
 // eximWords are Exim's own words for an outcome. Where Exim has none, because

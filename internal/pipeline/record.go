@@ -108,6 +108,7 @@ func signature(r verifier.Result) events.Signature {
 		Result:           r.Status.String(),
 		Reason:           r.Reason(),
 		KeyBits:          r.KeyBits,
+		SignatureBits:    r.Bits,
 		Testing:          r.Testing,
 		Aligned:          r.Aligned.String(),
 		Code:             code(r),
@@ -134,6 +135,8 @@ func code(r verifier.Result) events.Code {
 		return events.CodeKeyUnavailable
 	case is(verifier.ErrKeySize):
 		return events.CodeKeySize
+	case is(dkim.ErrKeyTooLong): // it is a verifier.ErrKeySyntax, too
+		return events.CodeKeyTooLong
 	case is(verifier.ErrKeySyntax, verifier.ErrKeyRevoked, verifier.ErrKeyMismatch):
 		return events.CodeKeySyntax
 	case is(dkim.ErrVersion):

@@ -108,7 +108,7 @@ func (w *world) pipeline() *pipeline.Pipeline {
 	w.sign.Keys = store.Lookup
 	c.Signer, err = signer.New(w.sign)
 	must(w.t, err)
-	c.Verifier, err = verifier.New(verifier.Config{Resolver: w, Timeout: time.Second, Logger: c.Logger})
+	c.Verifier, err = verifier.New(verifier.Config{Resolver: w, Timeout: time.Second, Now: c.Now, Logger: c.Logger})
 	must(w.t, err)
 	p, err := pipeline.New(c)
 	must(w.t, err)

@@ -16,12 +16,12 @@ func Sample() *events.Event {
 		Signatures: []events.Signature{
 			{
 				Domain: "gmail.com", Selector: "s1", Algorithm: "rsa-sha256", Canonicalization: "relaxed/relaxed", Result: "fail",
-				Reason: "body hash did not verify", KeyBits: 2048, Aligned: "strict", Code: events.CodeBodyHash,
+				Reason: "body hash did not verify", KeyBits: 2048, SignatureBits: 2048, Aligned: "strict", Code: events.CodeBodyHash,
 				Identity: "@gmail.com", Timestamp: 1700000000, Expiration: 1700600000, BodyLength: 5,
 			},
 			{
 				Domain: "esp.example", Selector: "k", Algorithm: "ed25519-sha256", Canonicalization: "relaxed/simple", Result: "pass",
-				KeyBits: 256, Testing: true, Aligned: "none", Identity: "u@m.esp.example", Timestamp: -1, Expiration: -1, BodyLength: -1,
+				KeyBits: 256, SignatureBits: 512, Testing: true, Aligned: "none", Identity: "u@m.esp.example", Timestamp: -1, Expiration: -1, BodyLength: -1,
 			},
 		},
 		Stripped: 1,
