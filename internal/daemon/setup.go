@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"dkimd/internal/config"
@@ -115,13 +114,13 @@ func OpenResolver(c *config.Config) (*resolver.Resolver, error) {
 // openResolver opens the resolver of a configuration; without servers in it, those of /etc/resolv.conf.
 func openResolver(c *config.Config, rc resolver.Config) (*resolver.Resolver, error) {
 	r, err := resolver.New(rc)
-	if err != nil {
+	if conf, ok := errors.AsType[*resolver.ResolvConfError](err); ok {
 		return nil, atKey(c, fault.Faults{{
-			Key: "dns.servers", Got: "nothing, and " + strings.TrimPrefix(err.Error(), "servers: "),
+			Key: "dns.servers", Got: "nothing, and " + conf.Err.Error(),
 			Want: "the address of a name server", Hint: `[dns] servers = ["127.0.0.1"]`,
 		}})
 	}
-	return r, nil
+	return r, err
 }
 
 // NewVerifier makes the verifier of a configuration.

@@ -27,6 +27,14 @@ type server struct {
 	silent  atomic.Int64 // until when it is asked last, on the cache's clock
 }
 
+// ResolvConfError says why resolv.conf, asked because the configuration names no
+// server, gives none.
+type ResolvConfError struct{ Err error }
+
+func (e *ResolvConfError) Error() string { return "servers: " + e.Err.Error() }
+
+func (e *ResolvConfError) Unwrap() error { return e.Err }
+
 // readServers makes the list from the configuration or, where that names none,
 // from resolv.conf.
 func readServers(config Config, logger *slog.Logger) ([]*server, error) {
@@ -49,7 +57,7 @@ func readServers(config Config, logger *slog.Logger) ([]*server, error) {
 	}
 	data, err := readFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("servers: %w", err)
+		return nil, &ResolvConfError{err}
 	}
 	unusable := 0
 	for line := range strings.SplitSeq(data, "\n") {
@@ -66,7 +74,7 @@ func readServers(config Config, logger *slog.Logger) ([]*server, error) {
 		servers = appendServer(servers, address)
 	}
 	if len(servers) == 0 && unusable > 0 {
-		return nil, fmt.Errorf("servers: %s has no nameserver line with an IP address", path)
+		return nil, &ResolvConfError{fmt.Errorf("%s has no nameserver line with an IP address", path)}
 	}
 	if len(servers) == 0 {
 		// resolv.conf(5): without a nameserver line the server is on this host.

@@ -72,8 +72,9 @@ func TestResolvConf(t *testing.T) {
 			}
 			r, err := New(Config{ResolvConf: path})
 			if test.want == nil {
-				if err == nil || !strings.Contains(err.Error(), "servers: ") || !strings.Contains(err.Error(), path) {
-					t.Errorf("got %v; want an error that names the key and the file", err)
+				conf, ok := errors.AsType[*ResolvConfError](err)
+				if !ok || !strings.HasPrefix(err.Error(), "servers: ") || !strings.HasPrefix(conf.Err.Error(), path+" has ") {
+					t.Errorf("got %v; want a ResolvConfError that names the key and the file", err)
 				}
 				return
 			}

@@ -26,9 +26,8 @@ func syntaxFault(data []byte) (fault.Fault, bool) {
 		return fault.Fault{Got: "something that is not TOML: " + err.Error(), Want: "TOML"}, true
 	}
 	line, column := decode.Position()
-	message := strings.TrimPrefix(decode.Error(), "toml: ")
 	f := fault.Fault{Line: line, Key: joinKey(decode.Key())}
-	if f.Key != "" && strings.Contains(message, "already") {
+	if f.Key != "" && strings.Contains(decode.Error(), "already") {
 		f.Got, f.Want = "it a second time", "every key and table once"
 		if path, first := firstOf(data, line); first > 0 {
 			f.Key = path
@@ -42,8 +41,20 @@ func syntaxFault(data []byte) (fault.Fault, bool) {
 	text := lineOf(data, line)
 	f.Got = safetext.Quote(strings.TrimSpace(text))
 	f.Want = "TOML"
-	f.Hint = syntaxHint(message, text, column)
+	f.Hint = syntaxHint(parserMessage(data, decode), text, column)
 	return f, true
+}
+
+// parserMessage is the parser's own words for a syntax error, or the decoder's for another one.
+func parserMessage(data []byte, decode error) string {
+	p := unstable.Parser{}
+	p.Reset(data)
+	for p.NextExpression() {
+	}
+	if syntax, ok := errors.AsType[*unstable.ParserError](p.Error()); ok {
+		return syntax.Message
+	}
+	return decode.Error()
 }
 
 func lineOf(data []byte, line int) string {
