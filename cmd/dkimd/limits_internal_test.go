@@ -75,14 +75,15 @@ func quoted(s string) string { return strconv.Quote(s) }
 func fieldNames() []limit {
 	return []limit{
 		ok(`"From"`), bad(`["To"]`), bad("[]"), bad(`["From", ""]`), bad(`["From", "*"]`), bad(`["From", "from"]`), bad(`["From", "A:"]`),
-		ok(`["From", "X-` + strings.Repeat("a", 74) + `"]`), ok(`["From", "X-` + strings.Repeat("a", 73) + `*"]`),
+		ok(`["From", "X-` + strings.Repeat("a", 98) + `"]`), bad(`["From", "X-` + strings.Repeat("a", 99) + `"]`),
+		ok(`["From", "X-` + strings.Repeat("a", 98) + `*"]`), bad(`["From", "X-` + strings.Repeat("a", 99) + `*"]`),
 		ok(names(199, "X-%d")), bad(names(200, "X-%d")), bad(`["From", "DKIM-Signature"]`), bad(`["From", "*x"]`),
 	}
 }
 
 func domainNames() []limit {
 	return []limit{
-		ok(`"b.example"`), ok(`"BÜCHER.example."`), bad(`"-a.example"`), bad(`"a-.example"`), bad(`"a..example"`),
+		ok(`"b.example"`), ok(`"BÜCHER.example."`), bad(`"localhost"`), bad(`"co.uk"`), bad(`"-a.example"`), bad(`"a-.example"`), bad(`"a..example"`),
 		bad(`"192.0.2.1"`), bad(`"[192.0.2.1]"`), bad(`"a b.example"`), bad(`"` + strings.Repeat("a", 64) + `.example"`),
 		ok(`"` + strings.Repeat("a", 63) + `.example"`), bad(quoted(long(254))),
 	}
@@ -168,7 +169,7 @@ func optionLimits() map[string][]limit {
 		"subdomains": flags(),
 		"identity": {
 			ok(`"@example.org"`), ok(`"a b@example.org"`[:2] + `b@sub.example.org"`), bad(`"@example.net"`), bad(`"example.org"`), bad(`"a b@example.org"`),
-			ok(`"` + strings.Repeat("a", 64) + `@example.org"`), bad(`"@"`),
+			ok(`"` + strings.Repeat("a", 64) + `@example.org"`), bad(`"` + strings.Repeat("a", 65) + `@example.org"`), bad(`"@"`),
 		},
 		"expiry":    {ok(`"0"`), ok(`"1s"`), ok(`"3650d"`), bad(`"3651d"`), bad(`"1500ms"`), bad(`"-1s"`), bad("5")},
 		"headers":   fieldNames(),
