@@ -130,8 +130,8 @@ func smtpServers(t *testing.T, f *harness.FreshRoot) []string {
 // serving waits until dkimd has been started this many times.
 func serving(t *testing.T, f *harness.FreshRoot, starts int) {
 	t.Helper()
-	harness.Eventually(t, harness.WaitLimit, "dkimd serves", func() bool {
-		return strings.Count(f.Read(t, "/var/log/dkimd.log"), "dkimd serves") == starts
+	harness.Eventually(t, harness.WaitLimit, "ready", func() bool {
+		return strings.Count(f.Read(t, "/var/log/dkimd.log"), "msg=ready") == starts
 	})
 }
 

@@ -85,7 +85,7 @@ template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dkimd.Stop(syscall.SIGKILL, 0) })
-	harness.Eventually(t, harness.WaitLimit, "dkimd serves", func() bool { return strings.Contains(dkimd.Log.String(), "dkimd serves") || dkimd.Ended() })
+	harness.Eventually(t, harness.WaitLimit, "ready", func() bool { return strings.Contains(dkimd.Log.String(), "msg=ready") || dkimd.Ended() })
 
 	show := func() {
 		harness.Run(t, nil, harness.Binary(t), "probe", "unix:"+l.path("milter"), l.path("message.eml"), "--client", "203.0.113.9")
@@ -164,7 +164,7 @@ func TestJournalHasFields(t *testing.T) {
 			got["journal"] = e
 		case e["_TRANSPORT"] == "syslog":
 			got["syslog"] = e
-		case strings.Contains(message, `msg="dkimd serves"`):
+		case strings.Contains(message, `msg=ready`):
 			got["stderr"] = e
 		}
 	}

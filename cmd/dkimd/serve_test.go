@@ -56,7 +56,7 @@ func TestServeTellsWhatCheckTells(t *testing.T) {
 	go func() {
 		ended <- run(ctx, []string{"serve", "--config", file("dkimd.toml")}, stdio{out: new(logtest.Lines), err: log})
 	}()
-	log.Wait(t, 1, `msg="dkimd serves"`)
+	log.Wait(t, 1, `msg=ready`)
 	log.Wait(t, 1, `msg="keys checked"`)
 	faults := 0
 	for line := range strings.Lines(told.String()) {

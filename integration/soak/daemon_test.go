@@ -125,7 +125,7 @@ func newWatcher() *watcher { return &watcher{reloads: make(chan bool, 16)} }
 
 // expectedErrors are the errors that dkimd rightly complains of in a soak.
 var expectedErrors = []string{
-	"reload refused", "log records are lost", "log file not reopened", "rules file out of use",
+	"reload refused", "log records are lost", "could not reopen the log file", "rules file unusable",
 }
 
 var (

@@ -72,7 +72,7 @@ func TestReminderOfARefusedReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(logtest.Lines)
 		signals, _ := attended(t, path, log, func(context.Context) error { return nil })
-		const reminder = "the configuration on disk is broken: the one before it is still in force.*dkimd.toml:1: hostnam"
+		const reminder = "the configuration on disk is broken: the previous one is still in force.*dkimd.toml:1: hostnam"
 		expect := func(want int, after time.Duration) {
 			t.Helper()
 			time.Sleep(after) //nolint:forbidigo // in a bubble
@@ -114,9 +114,9 @@ func TestDrainEnds(t *testing.T) {
 	}{
 		"nothing under way":    {0, nil, 0, `level=INFO msg=stopped`},
 		"a slow message":       {29 * time.Second, nil, 29 * time.Second, `level=INFO msg=stopped`},
-		"a message that hangs": {time.Hour, nil, 30 * time.Second, `level=WARN msg="messages under way were cut" error="context deadline exceeded"`},
-		"a second signal":      {time.Hour, []os.Signal{syscall.SIGTERM}, time.Second, `level=WARN msg="messages under way were cut" error="context canceled"`},
-		"an interrupt":         {time.Hour, []os.Signal{syscall.SIGINT}, time.Second, `level=WARN msg="messages under way were cut" error="context canceled"`},
+		"a message that hangs": {time.Hour, nil, 30 * time.Second, `level=WARN msg="connections closed before their messages ended" error="context deadline exceeded"`},
+		"a second signal":      {time.Hour, []os.Signal{syscall.SIGTERM}, time.Second, `level=WARN msg="connections closed before their messages ended" error="context canceled"`},
+		"an interrupt":         {time.Hour, []os.Signal{syscall.SIGINT}, time.Second, `level=WARN msg="connections closed before their messages ended" error="context canceled"`},
 		"a hangup":             {20 * time.Second, []os.Signal{syscall.SIGHUP, syscall.SIGHUP}, 20 * time.Second, `level=INFO msg=stopped`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) error {
 	defer runtime.KeepAlive(make([]byte, ballast))
 	d := newDaemon(o)
 	if err := hardenProcess(); err != nil {
-		d.log.Warn("keys may end up in a core dump", "error", err)
+		d.log.Warn("could not disable core dumps: private keys may leak into one", "error", err)
 	}
 	c, faults := config.Load(o.Config, o.Named)
 	if len(faults) > 0 {
@@ -87,7 +87,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer d.end()
-	d.log.Info("dkimd serves", "version", o.Version, "listen", slices.Concat(c.Milter.Listen, c.Exim.Listen), "pid", os.Getpid())
+	d.log.Info("ready", "version", o.Version, "listen", slices.Concat(c.Milter.Listen, c.Exim.Listen), "pid", os.Getpid())
 	d.notify(systemd.SdNotifyReady)
 	if o.Ready != nil {
 		o.Ready()
@@ -126,7 +126,7 @@ func (d *daemon) start(c *config.Config) (err error) {
 // enforce puts a setup in force, and tells what is wrong with it all the same.
 func (d *daemon) enforce(s *Setup) {
 	for _, f := range s.Broken { // keys.Store logs those of keys as it finds them
-		d.log.Error("rules file out of use: mail of its domain is deferred", "fault", f.Error())
+		d.log.Error("rules file unusable: mail of its domain is deferred", "fault", f.Error())
 	}
 	for _, w := range s.Rules.Warnings() {
 		d.log.Warn("rules file", "warning", w.Error())
@@ -198,7 +198,7 @@ func (d *daemon) stop(served <-chan error) error {
 	<-stopped
 	err = errors.Join(err, <-served)
 	if err != nil {
-		d.log.Warn("messages under way were cut", "error", err)
+		d.log.Warn("connections closed before their messages ended", "error", err)
 	} else {
 		d.log.Info("stopped")
 	}

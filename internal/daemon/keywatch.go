@@ -98,13 +98,13 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 	case ctx.Err() != nil:
 		return unknown
 	case err != nil:
-		w.log.Error("keys not compared with DNS", "error", err.Error())
+		w.log.Error("could not compare keys with DNS", "error", err.Error())
 		return unknown
 	case missing > maxWatchWarnings:
-		w.log.Warn("more keys that sign are not published", "keys", missing-maxWatchWarnings, "hint", "dkimd key check")
+		w.log.Warn("further keys that sign are not published", "keys", missing-maxWatchWarnings, "hint", "dkimd key check")
 	}
 	if unknown > 0 {
-		w.log.Warn("DNS could not be asked about keys that sign", "keys", unknown, "error", errors.Join(cause).Error())
+		w.log.Warn("could not look up the records of keys that sign", "keys", unknown, "error", errors.Join(cause).Error())
 	}
 	w.compared(missing, unknown)
 	w.log.Info("keys compared with DNS", "keys", count, "not_published", missing, "unknown", unknown,

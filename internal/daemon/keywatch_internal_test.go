@@ -77,17 +77,17 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 	}{
 		"absent": {
 			&answers{err: resolver.ErrNotExist},
-			map[string]int{"DNS does not publish a key that signs": maxWatchWarnings, "more keys that sign are not published\" keys=5": 1, "not_published=25 unknown=0": 1},
+			map[string]int{"DNS does not publish a key that signs": maxWatchWarnings, "further keys that sign are not published\" keys=5": 1, "not_published=25 unknown=0": 1},
 			watchEvery,
 			[]int{25, 0},
 		},
 		"DNS fails": {
 			&answers{err: errors.Join(resolver.ErrTemporary, io.EOF)},
-			map[string]int{"does not publish": 0, "DNS could not be asked about keys that sign\" keys=25": 1, "not_published=0 unknown=25": 1},
+			map[string]int{"does not publish": 0, "could not look up the records of keys that sign\" keys=25": 1, "not_published=0 unknown=25": 1},
 			watchAgain,
 			[]int{0, 25},
 		},
-		"a lookup panics": {&answers{panic: true}, map[string]int{"keys not compared with DNS": 1, "does not publish": 0}, watchEvery, nil},
+		"a lookup panics": {&answers{panic: true}, map[string]int{"could not compare keys with DNS": 1, "does not publish": 0}, watchEvery, nil},
 	}
 	store := keysOf(t, 25)
 	for name, tt := range tests {

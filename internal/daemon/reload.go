@@ -34,7 +34,7 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 			d.notify(systemd.SdNotifyReady)
 		case <-reminder.C:
 			if r := d.refused.Load(); r != nil {
-				d.log.Error("the configuration on disk is broken: the one before it is still in force", "fault", r.fault.Error())
+				d.log.Error("the configuration on disk is broken: the previous one is still in force", "fault", r.fault.Error())
 			}
 		}
 	}
@@ -45,7 +45,7 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 func (d *daemon) reload(ctx context.Context) {
 	began := time.Now()
 	if err := d.events.Reopen(); err != nil {
-		d.log.Error("log file not reopened", "error", err)
+		d.log.Error("could not reopen the log file", "error", err)
 	}
 	old := d.current.Load()
 	next, err := d.reBuild(ctx, old)
@@ -58,11 +58,11 @@ func (d *daemon) reload(ctx context.Context) {
 	if err != nil {
 		d.refused.Store(&refusal{fault: err, at: time.Now()})
 		d.metrics.Reloads.Refused()
-		d.log.Error("reload refused: the configuration before it stays in force", "fault", err.Error(), "hint", "dkimd check")
+		d.log.Error("reload refused: the previous configuration stays in force", "fault", err.Error(), "hint", "dkimd check")
 		return
 	}
 	for _, key := range next.Config.NeedsRestart(d.started) {
-		d.log.Warn("this change takes effect at the next start", "key", key)
+		d.log.Warn("this change takes effect after a restart", "key", key)
 	}
 	d.enforce(next)
 	d.refused.Store(nil)

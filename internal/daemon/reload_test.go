@@ -67,7 +67,7 @@ func TestReloadKeepsTheOldOnAFault(t *testing.T) {
 			w.signers() // the domain is read
 			test.spoil(w)
 			for range 2 { // a second try finds the same
-				w.hangup("reload refused: the configuration before it stays in force. fault=.*" + test.fault)
+				w.hangup("reload refused: the previous configuration stays in force. fault=.*" + test.fault)
 				if got := w.signers(); got != "k1" {
 					t.Errorf("signed by %q", got)
 				}
@@ -100,7 +100,7 @@ func TestReloadWithAFaultThatWasThere(t *testing.T) {
 	w.write("keys/example.net/k1.pem", "junk")
 	w.write("rules/broken.example.toml", "mode = \"enforced\"")
 	w.start()
-	w.err.Wait(t, 1, `level=ERROR msg="rules file out of use.*broken.example.toml:1: mode`)
+	w.err.Wait(t, 1, `level=ERROR msg="rules file unusable.*broken.example.toml:1: mode`)
 	w.err.Wait(t, 1, `level=WARN msg="key cannot be used".*example.net/k1.pem`)
 	if got := w.send("x@broken.example", "Q").Reply; got != "451 4.7.5 local policy for broken.example is broken, try again later" {
 		t.Errorf("reply %q", got)
@@ -126,7 +126,7 @@ func TestReloadWarnsOfWhatNeedsARestart(t *testing.T) {
 	w := newWorld(t)
 	w.start()
 	w.configure("[log]\nformat = \"text\"\n")
-	const warning = `level=WARN msg="this change takes effect at the next start" key=log.format`
+	const warning = `level=WARN msg="this change takes effect after a restart" key=log.format`
 	for n := range 2 {
 		w.hangup("reloaded")
 		w.err.Wait(t, n+1, warning)
@@ -135,12 +135,12 @@ func TestReloadWarnsOfWhatNeedsARestart(t *testing.T) {
 	w.out.Wait(t, 1, `^{"time":`)
 	w.configure("")
 	w.hangup("reloaded")
-	if n := w.err.Count("takes effect at the next start"); n != 2 {
+	if n := w.err.Count("takes effect after a restart"); n != 2 {
 		t.Errorf("%d warnings in\n%s", n, w.err)
 	}
 	w.configure("[log]\nformat = \"syslog\"\n")
 	w.hangup("reload refused")
-	if n := w.err.Count("takes effect at the next start"); n != 2 {
+	if n := w.err.Count("takes effect after a restart"); n != 2 {
 		t.Error("a refused configuration is announced for the next start")
 	}
 }

@@ -115,7 +115,7 @@ func TestSecondSignalCuts(t *testing.T) {
 	if r, err := finish(); err == nil {
 		t.Errorf("the message was answered %v", r)
 	}
-	w.err.Wait(t, 1, `level=WARN msg="messages under way were cut" error="?context canceled`)
+	w.err.Wait(t, 1, `level=WARN msg="connections closed before their messages ended" error="?context canceled`)
 	if w.out.Count(`"mode":"aborted",.*"reason":"dkimd stops",`) != 1 {
 		t.Errorf("no record of it in %s", w.out)
 	}

@@ -14,7 +14,7 @@ import (
 // notify tells systemd what dkimd is about, where the unit asks for it (Type=notify).
 func (d *daemon) notify(state string) {
 	if _, err := systemd.SdNotify(false, state); err != nil {
-		d.log.Warn("systemd was not told", "state", state, "error", err)
+		d.log.Warn("could not notify systemd", "state", state, "error", err)
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *Server) Start() {
 	for _, ln := range s.listeners {
 		s.serving.Go(func() {
 			if err := s.http.Serve(netutil.LimitListener(ln, maxConnections)); err != http.ErrServerClosed {
-				s.logger.Error("metrics are not served any more", "address", ln.Addr().String(), "error", err)
+				s.logger.Error("metrics server failed", "address", ln.Addr().String(), "error", err)
 			}
 		})
 	}
