@@ -137,6 +137,7 @@ func (r *rule) compileSignatures(t *tomlfile.Table) {
 	// RFC 8301 section 3.2: 1024 to 4096 bits must verify; nobody needs to ask for less.
 	sel.bits = int(t.Int("min_key_bits", 0, 1024, 16384))
 	sel.testing = fact(t, "testing")
+	sel.duplicates = fact(t, "duplicates")
 
 	wanted, excluded := compileOutcomes(t, "result"), compileOutcomes(t, "not_result")
 	switch {
@@ -163,7 +164,7 @@ func (r *rule) compileSignatures(t *tomlfile.Table) {
 // needResult refuses a rule that picks signatures and does not ask what became
 // of them: it would read as a condition, and be none.
 func (r *rule) needResult(t *tomlfile.Table) {
-	for _, key := range []string{"signers", "not_signers", "aligned", "algorithms", "min_key_bits", "testing"} {
+	for _, key := range []string{"signers", "not_signers", "aligned", "algorithms", "min_key_bits", "testing", "duplicates"} {
 		if t.Has(key) {
 			t.Fault(key, "result or not_result beside it",
 				key+` only picks the signatures that count: add not_result = ["pass"] for mail that none of them vouches for, result = ["pass"] for mail that one does`)

@@ -171,6 +171,10 @@ func (sel *selection) leavesOut(s *signature, c *claim) string {
 		return "it is one of not_signers"
 	case !s.unknown() && !sel.testing.allows(s.testing):
 		return "testing"
+	case sel.duplicates == yes && !s.duplicates:
+		return "it leaves no duplicate field unsigned"
+	case sel.duplicates == no && s.duplicates:
+		return "it leaves a duplicate field unsigned"
 	case sel.bits > 0 && s.bits < sel.bits && strings.HasPrefix(s.algorithm, "rsa-"):
 		return fmt.Sprintf("its key has %d bits", s.bits)
 	}

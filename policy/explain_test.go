@@ -32,6 +32,11 @@ not_list = true
 from = "multiple"
 action = "discard"
 [[rule]]
+name = "doubled"
+result = ["pass"]
+duplicates = true
+action = "quarantine"
+[[rule]]
 name = "strong"
 result = ["pass"]
 signers = ["gmail.com", "*.esp.example"]
@@ -39,6 +44,7 @@ not_signers = ["bad.esp.example"]
 min_key_bits = 2048
 algorithms = ["rsa-sha256"]
 testing = false
+duplicates = false
 action = "accept"
 [[rule]]
 name = "published"
@@ -67,6 +73,8 @@ func TestExplainAgreesWithJudge(t *testing.T) {
 		{"gmail.com pass 1024"},
 		{"gmail.com pass ed25519-sha256"},
 		{"gmail.com pass testing"},
+		{"gmail.com pass duplicates"},
+		{"esp.example pass duplicates"},
 		{"a.esp.example pass"},
 		{"bad.esp.example pass", "gmail.com fail"},
 		{"mail.gmail.com pass", "esp.example permerror"},
@@ -91,7 +99,7 @@ func TestExplainAgreesWithJudge(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"clients", "recipients", "no list", "strong", "published", "aligned", "missing", "", "(key lookup failed)", "(policy lookup failed)"} {
+	for _, name := range []string{"clients", "recipients", "no list", "doubled", "strong", "published", "aligned", "missing", "", "(key lookup failed)", "(policy lookup failed)"} {
 		if decided[name] == 0 {
 			t.Errorf("%q never decided: %v", name, decided)
 		}

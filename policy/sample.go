@@ -21,7 +21,7 @@ type Sample struct {
 	Recipients []string
 	List       bool
 	// Signatures are lines like "gmail.com pass", then perhaps an algorithm, the
-	// bits of an RSA key, and "testing". Without them: "rsa-sha256 2048".
+	// bits of an RSA key, "testing" and "duplicates". Without them: "rsa-sha256 2048".
 	Signatures []string
 	Published  string // absent (also if empty), none, quarantine, reject, temperror
 }
@@ -74,7 +74,7 @@ func readPublished(word string) (verifier.Published, bool) {
 	return 0, false
 }
 
-// readSignature reads "DOMAIN RESULT [ALGORITHM] [BITS] [testing]". A hint says what is wrong.
+// readSignature reads "DOMAIN RESULT [ALGORITHM] [BITS] [testing] [duplicates]". A hint says what is wrong.
 func readSignature(text string) (verifier.Result, string) {
 	words := strings.Fields(text)
 	if len(words) < 2 {
@@ -105,10 +105,12 @@ func readSignature(text string) (verifier.Result, string) {
 			r.Algorithm, r.KeyBits = word, 256
 		case word == "testing":
 			r.Testing = true
+		case word == "duplicates":
+			r.Duplicates = []string{"Subject"}
 		case err == nil:
 			r.KeyBits = int(bits)
 		default:
-			return r, strconv.Quote(word) + " is no algorithm, number of bits or \"testing\""
+			return r, strconv.Quote(word) + " is no algorithm, number of bits, \"testing\" or \"duplicates\""
 		}
 	}
 	return r, ""

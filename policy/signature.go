@@ -16,6 +16,7 @@ type signature struct {
 	algorithm    string      // lower case
 	bits         int         // 0: the key was never seen
 	testing      bool
+	duplicates   bool // a field of which one is allowed is there more often than h= covers
 }
 
 // unknown reports whether the signature's key could not be fetched.
@@ -56,7 +57,7 @@ func signaturesOf(results []verifier.Result) []signature {
 		}
 		// A d= that could not be read as a domain may hold anything.
 		sdid, err := domain.ParseLax(r.Domain)
-		s := signature{status: r.Status, domain: sdid, algorithm: strings.ToLower(r.Algorithm), bits: r.KeyBits, testing: r.Testing}
+		s := signature{status: r.Status, domain: sdid, algorithm: strings.ToLower(r.Algorithm), bits: r.KeyBits, testing: r.Testing, duplicates: len(r.Duplicates) > 0}
 		if err == nil {
 			s.organization = sdid.Organizational()
 		}
@@ -99,6 +100,7 @@ type selection struct {
 	algorithms          []string // nil: any
 	bits                int      // the least RSA key size; 0: any
 	testing             ternary  // whether the key says t=y
+	duplicates          ternary  // whether it leaves duplicate fields unsigned
 }
 
 // counts decides about one signature. What is unknown because the key was never
@@ -113,7 +115,7 @@ func (sel *selection) counts(s *signature, c *claim) bool {
 		return false
 	case sel.algorithms != nil && !slices.Contains(sel.algorithms, s.algorithm):
 		return false
-	case !s.unknown() && !sel.testing.allows(s.testing):
+	case !s.unknown() && !sel.testing.allows(s.testing), !sel.duplicates.allows(s.duplicates):
 		return false
 	}
 	// Ed25519 keys have 256 bits, all of them strong (RFC 8463).

@@ -64,6 +64,10 @@ func inTest(r verifier.Result) verifier.Result {
 	return with(r, func(r *verifier.Result) { r.Testing = true })
 }
 
+func doubled(r verifier.Result) verifier.Result {
+	return with(r, func(r *verifier.Result) { r.Duplicates = []string{"Subject"} })
+}
+
 func bits(n int, r verifier.Result) verifier.Result {
 	return with(r, func(r *verifier.Result) { r.KeyBits = n })
 }

@@ -19,23 +19,30 @@ type selection struct {
 }
 
 type pattern struct {
-	name      string // as configured, without *
-	more      int    // 1: named once more than it occurs
-	completed bool   // a mail server adds the field where it is missing
+	name  string // as configured, without *
+	more  int    // 1: named once more than it occurs
+	added bool   // the field is added on the way where it is missing
 }
 
 // times is how often a field is named that occurs n times.
 func (p pattern) times(n int) int {
-	if n == 0 && p.completed {
+	if n == 0 && p.added {
 		return 0
 	}
 	return n + p.more
 }
 
-// completed are fields whose absence is not signed: a mail server on the way adds
-// them where they are missing (RFC 6409 sections 8.2 and 8.3, RFC 5321 section 6.4). Sendmail does so
-// after its filters, and would break every signature over their absence.
-func completed(lower string) bool { return lower == "date" || lower == "message-id" }
+// addedOnTheWay are fields whose absence is not signed. A mail server adds a Date or Message-ID that is
+// missing (RFC 6409 sections 8.2 and 8.3, RFC 5321 section 6.4), Sendmail after its filters; one that
+// converts a body adds MIME fields, and a mailing list fields of its own. Each would break every
+// signature over their absence.
+func addedOnTheWay(lower string) bool {
+	switch lower {
+	case "date", "message-id", "sender", "in-reply-to", "references", "list-unsubscribe", "list-unsubscribe-post":
+		return true
+	}
+	return lower == "mime-version" || strings.HasPrefix(lower, "content-")
+}
 
 // newSelection reads the lists of names. The first to mention a name sets its
 // place; From comes first unless it is mentioned.
@@ -77,16 +84,17 @@ func (s *selection) add(name string, more int) {
 	i, ok := s.exact[lower]
 	if !ok {
 		i = len(s.patterns)
-		s.patterns = append(s.patterns, pattern{name: name, completed: completed(lower)})
+		s.patterns = append(s.patterns, pattern{name: name, added: addedOnTheWay(lower)})
 		s.exact[lower] = i
 	}
 	s.patterns[i].more = max(s.patterns[i].more, more)
 }
 
-// oversignListed has those of the names oversigned that are selected by themselves.
-func (s *selection) oversignListed(names []string) {
+// oversignSelected has those of the names oversigned that are selected, by themselves or by a *.
+func (s *selection) oversignSelected(names []string) {
 	for _, name := range names {
-		if _, listed := s.exact[strings.ToLower(name)]; listed {
+		lower := strings.ToLower(name)
+		if _, listed := s.exact[lower]; listed || s.prefixOf([]byte(lower)) >= 0 {
 			s.add(name, 1)
 		}
 	}

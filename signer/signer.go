@@ -39,8 +39,8 @@ type Config struct {
 	// changed on the way (RFC 6376 section 5.4). From is always signed. Nil: DefaultHeaders.
 	Headers []string
 	// Oversign are fields that are named once more than they occur, so that none
-	// can be added (RFC 6376 section 8.15), whether Headers has them or not; Date and
-	// Message-ID only where they occur. Nil: DefaultOversign.
+	// can be added (RFC 6376 section 8.15), whether Headers has them or not; those
+	// that are added on the way where they are missing only where they occur. Nil: DefaultOversign.
 	Oversign []string
 	// Expiry is x= minus t= (RFC 6376 section 3.5), in whole seconds. 0: no x=.
 	Expiry time.Duration
@@ -55,17 +55,24 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// DefaultHeaders are the fields signed where present (RFC 6376 section 5.4.1).
+// DefaultHeaders are the fields signed where present (RFC 6376 section 5.4.1, and RFC 9477
+// for those that begin with CFBL).
 func DefaultHeaders() []string {
 	return []string{
 		"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "Sender", "In-Reply-To", "References",
-		"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Resent-*", "List-*",
+		"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Content-Disposition",
+		"CFBL-Address", "CFBL-Feedback-ID", "Resent-*", "List-*",
 	}
 }
 
-// DefaultOversign are the fields that a reader sees and of which there is at most one.
+// DefaultOversign are the fields of which there is at most one, and that say what a reader sees or
+// what his mail program does.
 func DefaultOversign() []string {
-	return []string{"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To"}
+	return []string{
+		"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "Sender", "In-Reply-To", "References",
+		"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Content-Disposition",
+		"List-Unsubscribe", "List-Unsubscribe-Post",
+	}
 }
 
 // Signer signs messages. Its methods may be called from any goroutine.
@@ -139,7 +146,7 @@ func (s *Signer) newProfile(d *keys.Domain) *profile {
 		if p.selection, p.err = newSelection(d.Options.Headers, nil); p.err != nil {
 			return p
 		}
-		p.selection.oversignListed(s.config.Oversign)
+		p.selection.oversignSelected(s.config.Oversign)
 	}
 	for _, key := range d.Keys {
 		p.templates = append(p.templates, &template{

@@ -221,6 +221,10 @@ func TestFields(t *testing.T) {
 		"h= of the domain": {func(w *world) {
 			w.write("example.org", "domain.toml", `headers = ["Date", "From", "Received", "List-*"]`)
 		}, "h", "Date:Date:From:From:Received:List-Id"},
+		"h= of the domain, oversigned by a star": {func(w *world) {
+			w.write("example.org", "domain.toml", `headers = ["From", "List-*"]`)
+			w.fields = append(w.fields, "List-Unsubscribe: <https://example.org/u>")
+		}, "h", "From:From:List-Id:List-Unsubscribe:List-Unsubscribe"},
 		"c= relaxed/relaxed":    {func(*world) {}, "c", "relaxed/relaxed"},
 		"c= simple/simple":      {func(w *world) { w.config.HeaderCanon, w.config.BodyCanon = dkim.Simple, dkim.Simple }, "c", "simple/simple"},
 		"c= simple/relaxed":     {func(w *world) { w.config.HeaderCanon = dkim.Simple }, "c", "simple/relaxed"},
@@ -290,6 +294,9 @@ func TestOversigningKeepsFieldsOut(t *testing.T) {
 	t.Parallel()
 	for _, name := range signer.DefaultOversign() {
 		w := newWorld(t)
+		if name != "Cc" && name != "Reply-To" { // those are not to be added where there is none
+			withField(w, name, w.value(name))
+		}
 		value := w.mustSign().Fields[0]
 		w.fields = append([]string{name + ": added"}, w.fields...)
 		if _, err := w.verify(value); !errors.Is(err, errBroken) {
@@ -304,16 +311,35 @@ func TestOversigningKeepsFieldsOut(t *testing.T) {
 	}
 }
 
-// Sendmail adds both where they are missing, after its filters.
-func TestAddedDateAndMessageIDBreakNothing(t *testing.T) {
+// What servers and lists add where it is missing: Sendmail a Date and a Message-ID, after its filters.
+func TestAddedFieldsBreakNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	withoutField(w, "Date")
 	withoutField(w, "Message-ID")
 	value := w.mustSign().Fields[0]
-	w.fields = append([]string{"Date: Fri, 11 Jul 2025 21:00:37 -0700", "Message-Id: <2@mx.example.org>"}, w.fields...)
-	if _, err := w.verify(value); err != nil {
-		t.Error(err)
+	for _, name := range []string{
+		"Date", "Message-Id", "Sender", "In-Reply-To", "References", "MIME-Version", "Content-Type",
+		"Content-Transfer-Encoding", "Content-Disposition", "List-Unsubscribe", "List-Unsubscribe-Post", "CFBL-Address",
+	} {
+		w.fields = append([]string{name + ": added"}, w.fields...)
+		if _, err := w.verify(value); err != nil {
+			t.Errorf("%s was added: %v", name, err)
+		}
+	}
+}
+
+// RFC 9477: the addresses for complaints are believed only where they are signed.
+func TestFeedbackFieldsAreSigned(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"CFBL-Address", "CFBL-Feedback-ID"} {
+		w := newWorld(t)
+		w.fields = append(w.fields, name+": fbl@example.org")
+		value := w.mustSign().Fields[0]
+		w.fields[len(w.fields)-1] = name + ": eve@example.net"
+		if _, err := w.verify(value); !errors.Is(err, errBroken) {
+			t.Errorf("%s was changed: %v", name, err)
+		}
 	}
 }
 

@@ -95,6 +95,16 @@ func (w *world) header() *message.Header {
 	return h
 }
 
+// value is that of a field, or another one where there is no such field.
+func (w *world) value(name string) string {
+	for _, f := range w.fields {
+		if value, ok := strings.CutPrefix(f, name+": "); ok {
+			return value
+		}
+	}
+	return "there"
+}
+
 func (w *world) signer() *signer.Signer {
 	w.tb.Helper()
 	store, _ := keys.Open(keys.Config{Directory: w.dir})

@@ -20,6 +20,7 @@ func (w *Verification) collect(req Request) {
 	if len(fields) == 0 {
 		return
 	}
+	repeats := repeatedIn(req.Header)
 	w.results = make([]Result, len(fields))
 	looked := min(len(fields), maxLooked)
 	for i := range w.results[looked:] {
@@ -36,6 +37,7 @@ func (w *Verification) collect(req Request) {
 		w.signatures[i] = s
 		sig, err := dkim.ParseSignature(f)
 		w.results[i] = describe(sig, req.From)
+		w.results[i].Duplicates = duplicates(repeats, sig.Headers)
 		s.Signature, s.result = sig, &w.results[i]
 		if exceeded != "" {
 			s.invalid = tooLarge(exceeded)

@@ -82,9 +82,11 @@ type Result struct {
 	B                string // the first 8 characters of b=, more where needed to tell it apart (RFC 6008 section 4)
 
 	Headers []string // h=, as written
-	KeyBits int      // size of the public key; 0: no key
-	Bits    int      // length of the signature (b=)
-	Testing bool     // the key says t=y (RFC 6376 section 3.6.1)
+	// Duplicates are fields of which a message may have one, and this one has more than h= covers.
+	Duplicates []string
+	KeyBits    int  // size of the public key; 0: no key
+	Bits       int  // length of the signature (b=)
+	Testing    bool // the key says t=y (RFC 6376 section 3.6.1)
 
 	Timestamp  int64 // t=, seconds since 1970; -1: absent
 	Expiration int64 // x=, seconds since 1970; -1: absent

@@ -227,6 +227,7 @@ func ruleLimits() map[string][]limit {
 		"algorithms":   signatures(wordLists("rsa-sha256", "ed25519-sha256", "rsa-sha1")...),
 		"min_key_bits": signatures(within(1024, 16384)...),
 		"testing":      signatures(flags()...),
+		"duplicates":   signatures(flags()...),
 		"result":       condition(outcomes...),
 		"not_result":   condition(append(slices.DeleteFunc(slices.Clone(outcomes), func(l limit) bool { return strings.Count(l.text, ",") > 5 }), bad(`["none", "pass", "invalid", "fail"]`))...),
 		"published":    condition(wordLists("none", "quarantine", "reject")...),

@@ -72,6 +72,9 @@ func (p *painter) details(e *events.Event) {
 		if s.Testing {
 			text += ", test mode (t=y)"
 		}
+		if len(s.Duplicates) > 0 {
+			text += ", duplicate fields unsigned: " + strings.Join(s.Duplicates, ", ")
+		}
 		text = terminal.Safe(text + ", aligned " + s.Aligned)
 		p.text(fmt.Sprintf("  %-11s %s: %s", "signature", text, p.Paint(colourOf(s.Result), terminal.Safe(s.Result))))
 		if s.Reason != "" {

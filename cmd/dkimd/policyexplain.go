@@ -52,7 +52,7 @@ Exit status: 0 accepted, 1 not, 2 fix something first.`,
 	f.StringVar(&s.Client, "client", "", "the client's IP `address`")
 	f.StringArrayVar(&s.Recipients, "rcpt", []string{"postmaster@localhost"}, "a RCPT TO `address`; may be given several times")
 	f.BoolVar(&s.List, "list", false, "there is a List-Id field")
-	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing; may be given several times")
+	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing, duplicates; may be given several times")
 	f.StringVar(&s.Published, "published", "", "the From domain's DMARC `policy`: absent, none, quarantine, reject, temperror")
 	return c
 }
@@ -156,6 +156,9 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 		}
 		if s.Testing && s.Status != verifier.Pass {
 			fmt.Fprint(w, ", counts as absent: its key is in test mode (t=y)")
+		}
+		if len(s.Duplicates) > 0 {
+			fmt.Fprint(w, ", leaves duplicate fields unsigned: "+strings.Join(s.Duplicates, ", "))
 		}
 		fmt.Fprintln(w)
 	}

@@ -168,8 +168,9 @@ func (s *Sign) keys() []key {
 		},
 		{
 			"oversign", list(&s.Oversign, readNames, signer.DefaultOversign()...),
-			"Fields signed once more than they occur, so that none can be added. Date and Message-ID only where they occur, " +
-				"because mail servers add them where they are missing. Each must be in headers, without *. " +
+			"Fields signed once more than they occur, so that none can be added. Date, Message-ID, Sender, In-Reply-To, " +
+				"References, List-Unsubscribe, List-Unsubscribe-Post, MIME-Version and Content-* only where they occur, because " +
+				"mail servers and mailing lists add them where they are missing. Each must be in headers, without *. " +
 				"Where only headers is set, the default is cut down to it.",
 		},
 		{

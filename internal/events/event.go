@@ -61,15 +61,16 @@ type Event struct {
 
 // Signature is what came of one DKIM-Signature field of a verified message.
 type Signature struct {
-	Domain           string `json:"d"`
-	Selector         string `json:"s"`
-	Algorithm        string `json:"a"`
-	Canonicalization string `json:"c"`
-	Result           string `json:"result"` // RFC 8601 section 2.7.1
-	Reason           string `json:"reason"`
-	KeyBits          int    `json:"key_bits"`
-	Testing          bool   `json:"testing"`
-	Aligned          string `json:"aligned"` // none, relaxed, strict
+	Domain           string   `json:"d"`
+	Selector         string   `json:"s"`
+	Algorithm        string   `json:"a"`
+	Canonicalization string   `json:"c"`
+	Result           string   `json:"result"` // RFC 8601 section 2.7.1
+	Reason           string   `json:"reason"`
+	KeyBits          int      `json:"key_bits"`
+	Testing          bool     `json:"testing"`
+	Aligned          string   `json:"aligned"`    // none, relaxed, strict
+	Duplicates       []string `json:"duplicates"` // fields that may occur once, and occur more often than h= covers
 
 	// What only the format exim writes.
 	Code          Code   `json:"-"`

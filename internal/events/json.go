@@ -119,9 +119,22 @@ func (w *jsonWriter) signatures(list []Signature) {
 		w.buf = append(w.buf, `,"testing":`...)
 		w.buf = strconv.AppendBool(w.buf, s.Testing)
 		w.text(`,"aligned":`, s.Aligned)
+		w.duplicates(s.Duplicates)
 		w.buf = append(w.buf, '}')
 	}
 	w.end()
+}
+
+// duplicates are field names of a short closed set: the list needs no bounds.
+func (w *jsonWriter) duplicates(list []string) {
+	w.buf = append(w.buf, `,"duplicates":[`...)
+	for i, name := range list {
+		if i > 0 {
+			w.buf = append(w.buf, ',')
+		}
+		w.buf = appendJSONString(w.buf, name)
+	}
+	w.buf = append(w.buf, ']')
 }
 
 func (w *jsonWriter) signed(list []Signed) {

@@ -152,6 +152,14 @@ func (w *textWriter) signatures(e *Event) {
 			w.buf = appendWords(w.buf, s.Reason)
 			w.buf = append(w.buf, ')')
 		}
+		for i, name := range s.Duplicates {
+			if i == 0 {
+				w.buf = append(w.buf, " duplicates "...)
+			} else {
+				w.buf = append(w.buf, '+')
+			}
+			w.buf = appendToken(w.buf, name)
+		}
 	}
 	for i := range e.Signed {
 		if w.full("signed", i, len(e.Signed)) {

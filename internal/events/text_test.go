@@ -28,7 +28,7 @@ func TestText(t *testing.T) {
 		event *events.Event
 		want  string
 	}{
-		"rejected": {eventstest.Sample(), `2026-11-23T14:00:00Z 4Xyz8q2Nk1z REJECT     verify   from=alice@gmail.com sender=bounce@esp.example client=203.0.113.9 helo=mail.example.net to=2 bytes=12345 message_id=<a.b@gmail.com>; dkim: gmail.com/s1 fail (body hash did not verify), esp.example/k pass; rule esp.example.toml "try" [monitor] tempfail "451 4.7.5 later"; rule gmail.com.toml "gmail must be signed" reject "550 5.7.20 Come on, what's going on?"; stripped=1; warning: a line is longer than 998 octets; total=15ms dns=12.3ms`},
+		"rejected": {eventstest.Sample(), `2026-11-23T14:00:00Z 4Xyz8q2Nk1z REJECT     verify   from=alice@gmail.com sender=bounce@esp.example client=203.0.113.9 helo=mail.example.net to=2 bytes=12345 message_id=<a.b@gmail.com>; dkim: gmail.com/s1 fail (body hash did not verify), esp.example/k pass duplicates Subject+Content-Type; rule esp.example.toml "try" [monitor] tempfail "451 4.7.5 later"; rule gmail.com.toml "gmail must be signed" reject "550 5.7.20 Come on, what's going on?"; stripped=1; warning: a line is longer than 998 octets; total=15ms dns=12.3ms`},
 		"signed":   {eventstest.Signed(), `2026-11-23T14:00:00Z 4Abc        ACCEPT     sign     from=bob@example.org client=local auth=bob to=1 bytes=10; reason: local: submitted on this host; signed: example.org/r rsa-sha256, example.org/e ed25519-sha256; total=2ms`},
 		"unsigned": {bounce, `2026-11-23T14:00:00Z 1           ACCEPT     unsigned from=- sender=<> client=192.0.2.1 to=0 bytes=0; reason: no key for example.org; ERROR: sign example.org/s1: key unusable; total=0s`},
 		"none":     {none, `2026-11-23T14:00:00Z 1           ACCEPT     verify   from=a@x,b@x sender="a b@x" client=- to=0 bytes=0; dkim: none; total=0s`},
@@ -168,7 +168,7 @@ func TestNothingForgesAField(t *testing.T) {
 	e.Signatures[0].Selector = "s1 pass, a"
 	e.Auth, e.Signatures[1].Selector = "b;rule", "k,gmail.com/s1"
 	got := written("text", e)
-	for _, want := range []string{` helo="x; rule good.toml \"ok\" accept" `, ` gmail.com/"s1 pass, a" fail ("x), gmail.com/s1 pass (y"), `, ` auth="b;rule" `, ` esp.example/"k,gmail.com/s1" pass; `} {
+	for _, want := range []string{` helo="x; rule good.toml \"ok\" accept" `, ` gmail.com/"s1 pass, a" fail ("x), gmail.com/s1 pass (y"), `, ` auth="b;rule" `, ` esp.example/"k,gmail.com/s1" pass duplicates Subject+Content-Type; `} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %s in %s", want, got)
 		}

@@ -110,6 +110,7 @@ func signature(r verifier.Result) events.Signature {
 		KeyBits:          r.KeyBits,
 		SignatureBits:    r.Bits,
 		Testing:          r.Testing,
+		Duplicates:       r.Duplicates,
 		Aligned:          r.Aligned.String(),
 		Code:             code(r),
 		Identity:         r.Identity,

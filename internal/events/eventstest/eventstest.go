@@ -21,7 +21,8 @@ func Sample() *events.Event {
 			},
 			{
 				Domain: "esp.example", Selector: "k", Algorithm: "ed25519-sha256", Canonicalization: "relaxed/simple", Result: "pass",
-				KeyBits: 256, SignatureBits: 512, Testing: true, Aligned: "none", Identity: "u@m.esp.example", Timestamp: -1, Expiration: -1, BodyLength: -1,
+				KeyBits: 256, SignatureBits: 512, Testing: true, Aligned: "none", Duplicates: []string{"Subject", "Content-Type"},
+				Identity: "u@m.esp.example", Timestamp: -1, Expiration: -1, BodyLength: -1,
 			},
 		},
 		Stripped: 1,
