@@ -1,6 +1,7 @@
 package events
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -65,12 +66,23 @@ func appendToken(dst []byte, s string) []byte {
 	if s == "" {
 		return append(dst, '-')
 	}
-	return appendPlain(dst, s, " \"\\(),;[]`'")
+	return appendUnkeyed(dst, s, " \"\\(),;[]`'=")
 }
 
 // appendWords appends a text that stands in brackets: it may contain spaces,
 // but nothing that ends the brackets.
-func appendWords(dst []byte, s string) []byte { return appendPlain(dst, s, "\"\\()[]") }
+func appendWords(dst []byte, s string) []byte { return appendUnkeyed(dst, s, "\"\\()[]") }
+
+// lineKey is a key of the text format. A program that looks for one finds that of
+// dkimd alone: in the text of strangers its "=" is escaped.
+var lineKey = regexp.MustCompile(`(?i)\b(from|sender|client|helo|auth|to|bytes|message_id|stripped|total|dns)\s*=`)
+
+func appendUnkeyed(dst []byte, s, special string) []byte {
+	if s = safetext.Clip(s, MaxValue); strings.Contains(s, "=") && lineKey.MatchString(s) {
+		return append(dst, strings.ReplaceAll(strconv.Quote(s), "=", `\x3d`)...)
+	}
+	return appendPlain(dst, s, special)
+}
 
 // appendReply appends a text that runs to the end of its line.
 func appendReply(dst []byte, s string) []byte { return appendPlain(dst, s, "\\") }

@@ -1,6 +1,7 @@
 package events_test
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -208,4 +209,31 @@ func FuzzText(f *testing.F) {
 			checkLines(t, format, written(format, e), want)
 		}
 	})
+}
+
+// TestNobodyForgesAKeyOfALine: a program that searches a line for client=ADDRESS, as fail2ban
+// does, finds the client of dkimd, whatever a stranger writes.
+func TestNobodyForgesAKeyOfALine(t *testing.T) {
+	t.Parallel()
+	search := regexp.MustCompile(`client\s*=\s*(\S+)`)
+	for _, s := range []string{
+		"client=198.51.100.9", "<client=198.51.100.9>", "x client=198.51.100.9", "x; client=198.51.100.9 ", "\"client=198.51.100.9\"",
+		"client =198.51.100.9", "x\nclient=198.51.100.9", "a\\ client=198.51.100.9", "CLIENT=198.51.100.9", "to=1 client=198.51.100.9 helo=x",
+	} {
+		e := events.Event{
+			ID: s, Mode: events.ModeVerify, Verdict: "reject", Client: "203.0.113.9", Helo: s, Auth: s, MessageID: s, Sender: s,
+			From: []string{s + "@" + s, s}, Reason: s, Error: s, Warnings: []string{s},
+			Signatures: []events.Signature{{Domain: s, Selector: s, Result: "fail", Reason: s}},
+			Signed:     []events.Signed{{Domain: s, Selector: s, Algorithm: s}},
+		}
+		line := written(events.Text, &e)
+		if found := search.FindAllStringSubmatch(line, -1); len(found) != 1 || found[0][1] != "203.0.113.9" {
+			t.Errorf("%q: %q in %s", s, found, line)
+		}
+	}
+	// Senders that hold a "=" (VERP, SRS) stay readable.
+	line := written(events.Text, &events.Event{Sender: "SRS0=HH=TT=example.org=joe@example.net"})
+	if !strings.Contains(line, ` sender="SRS0=HH=TT=example.org=joe@example.net" `) {
+		t.Error(line)
+	}
 }
