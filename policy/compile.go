@@ -139,7 +139,7 @@ func (r *rule) compileSignatures(t *tomlfile.Table) {
 	sel.testing = fact(t, "testing")
 	sel.duplicates = fact(t, "duplicates")
 
-	wanted, excluded := compileOutcomes(t, "result"), compileOutcomes(t, "not_result")
+	wanted, excluded := compileOutcomes(t, "result", r.action), compileOutcomes(t, "not_result", Accept)
 	switch {
 	case t.Has("result") && t.Has("not_result"):
 		r.outcomes = wanted &^ excluded
@@ -196,7 +196,8 @@ func invalid() outcomes {
 	return outcome(verifier.PermError) | outcome(verifier.Policy) | outcome(verifier.Neutral)
 }
 
-func compileOutcomes(t *tomlfile.Table, key string) outcomes {
+// compileOutcomes reads a list of results. A key that could not be looked up may only have the message come again.
+func compileOutcomes(t *tomlfile.Table, key string, action Action) outcomes {
 	const words = "none, pass, invalid, fail, permerror, policy or neutral"
 	var set outcomes
 	for i, word := range t.Strings(key, nil) {
@@ -216,7 +217,11 @@ func compileOutcomes(t *tomlfile.Table, key string) outcomes {
 		case "neutral":
 			set |= outcome(verifier.Neutral)
 		case "temperror":
-			t.FaultItem(key, i, words, "a key that could not be looked up decides nothing: where it matters the message is answered 451 4.7.5, and comes again")
+			if action == TempFail {
+				set |= outcome(verifier.TempError)
+				continue
+			}
+			t.FaultItem(key, i, words, `a key that could not be looked up decides nothing: where it matters the message is answered 451 4.7.5, and comes again; with action = "tempfail", result may name temperror, so that it always comes again`)
 		default:
 			t.FaultItem(key, i, words, "")
 		}

@@ -130,10 +130,10 @@ func (w *world) fails(r *rule, c *claim, assumed verifier.Status, p verifier.Pub
 	if r.outcomes == 0 {
 		return ""
 	}
-	best := r.selection.best(w.signatures, c, assumed)
-	if r.outcomes&outcome(best) != 0 {
+	if w.results(r, c, assumed) {
 		return ""
 	}
+	best := r.selection.best(w.signatures, c, assumed)
 	return "result: got " + best.String() + "; want " + r.outcomes.String() + w.counted(r, c)
 }
 
@@ -184,7 +184,7 @@ func (sel *selection) leavesOut(s *signature, c *claim) string {
 // String is the results of the set, as rules name them.
 func (o outcomes) String() string {
 	var words []string
-	for _, s := range []verifier.Status{verifier.None, verifier.Pass, verifier.Fail, verifier.Policy, verifier.Neutral, verifier.PermError} {
+	for _, s := range []verifier.Status{verifier.None, verifier.Pass, verifier.Fail, verifier.Policy, verifier.Neutral, verifier.TempError, verifier.PermError} {
 		if o&outcome(s) != 0 {
 			words = append(words, s.String())
 		}

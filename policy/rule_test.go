@@ -258,3 +258,37 @@ func TestRepliesAreSanitised(t *testing.T) {
 		}
 	}
 }
+
+// A rule may have mail come again whose key could not be looked up, even where no other rule minds:
+// OpenDMARC behind dkimd would refuse it for good.
+func TestTemperrorMayDefer(t *testing.T) {
+	t.Parallel()
+	const defers = "[[rule]]\nname = \"dns\"\nresult = [\"temperror\"]\naction = \"tempfail\"\nreply = \"451 4.7.5 later\"\n"
+	const rejects = "[[rule]]\nname = \"unsigned\"\nnot_result = \"pass\"\naction = \"reject\"\nreply = \"550 5.7.20 no\"\n"
+	tests := map[string]struct {
+		rules string
+		world world
+		want  string
+	}{
+		"no other rule minds":         {defers, gmail(sig("gmail.com", temperror)), "tempfail by dns: 451 4.7.5 later"},
+		"before another":              {defers + rejects, gmail(sig("gmail.com", temperror)), "tempfail by dns: 451 4.7.5 later"},
+		"a pass beside it":            {defers, gmail(sig("gmail.com", temperror), sig("gmail.com", pass)), "accept"},
+		"a fail beside it":            {defers, gmail(sig("gmail.com", fail), sig("gmail.com", temperror)), "tempfail by dns: 451 4.7.5 later"},
+		"of a stranger":               {defers + rejects, gmail(sig("evil.example", temperror)), "reject by unsigned: 550 5.7.20 no"},
+		"two From fields":             {defers, gmail(sig("gmail.com", temperror)).but(func(m *policy.Message) { m.From.Fields = 2 }), "accept"},
+		"a fail":                      {defers, gmail(sig("gmail.com", fail)), "accept"},
+		"unsigned":                    {defers, gmail(), "accept"},
+		"in test mode it is absent":   {defers, gmail(inTest(sig("gmail.com", temperror))), "accept"},
+		"behind a rule that rejects":  {rejects + defers, gmail(sig("gmail.com", temperror)), keyLookup},
+		"behind one that accepts all": {"[[rule]]\naction = \"accept\"\n" + defers, gmail(sig("gmail.com", temperror)), "accept by rule 1"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rules := load(t, map[string]string{"gmail.com.toml": enforced(test.rules)})
+			if got := said(test.world.judge(rules)); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}

@@ -149,7 +149,7 @@ func (w *world) try(c *claim, assumed verifier.Status, p verifier.Published) rul
 		if r.published != 0 && r.published&policyBit(p) == 0 {
 			continue
 		}
-		if r.outcomes != 0 && r.outcomes&outcome(r.selection.best(w.signatures, c, assumed)) == 0 {
+		if r.outcomes != 0 && !w.results(r, c, assumed) {
 			continue
 		}
 		if !r.isTag {
@@ -159,6 +159,15 @@ func (w *world) try(c *claim, assumed verifier.Status, p verifier.Published) rul
 		decided.tags = append(decided.tags, r)
 	}
 	return decided
+}
+
+// results reports whether the signatures that count have a result that the rule
+// names. That a key could not be fetched is so whatever is assumed of it.
+func (w *world) results(r *rule, c *claim, assumed verifier.Status) bool {
+	if r.outcomes&outcome(r.selection.best(w.signatures, c, assumed)) != 0 {
+		return true
+	}
+	return r.outcomes&outcome(verifier.TempError) != 0 && r.selection.best(w.signatures, c, verifier.TempError) == verifier.TempError
 }
 
 func (w *world) decision(c *claim, decided ruling) Decision {
