@@ -69,7 +69,7 @@ func domainOfTest(path string) string {
 	return "example.com"
 }
 
-// testCase is one [[case]]: a message, and what shall become of it.
+// testCase is one [[case]]: a message, and what should happen to it.
 type testCase struct {
 	name   string
 	sample Sample
@@ -98,7 +98,7 @@ func readCase(t *tomlfile.Table, domain string) testCase {
 		reply:  t.String("reply", ""),
 	}
 	if !t.Has("action") {
-		t.Fault("action", "accept, quarantine, discard, tempfail or reject", "say what shall become of this message")
+		t.Fault("action", "accept, quarantine, discard, tempfail or reject", "say what should happen to this message")
 	}
 	if _, _, err := c.sample.Message(); err != nil {
 		f, _ := errors.AsType[fault.Fault](err)

@@ -34,7 +34,7 @@ func read(f *tomlfile.File) fault.Faults {
 	for _, rule := range root.Tables("rule") {
 		rule.EnumList("result", nil, "none", "invalid", "fail", "pass")
 		if !rule.Has("action") {
-			rule.Fault("action", "accept or reject", "say what shall happen")
+			rule.Fault("action", "accept or reject", "say what should happen")
 		}
 		rule.String("action", "")
 	}
@@ -91,7 +91,7 @@ func TestFaults(t *testing.T) {
 		"unknown key, hostile":          {"\"a\\u001b[31m\\n\\u202e\" = 1", []string{`f.toml:1: "a\x1b[31m\n\u202e": got an unknown key; want one of hostname, milter, rule, sign`}},
 		"dotted keys":                   {"milter.max_connections = 0\nmilter.colour = 1", []string{`f.toml:1: milter.max_connections: got 0; want a whole number from 1 to 65536`, `f.toml:2: milter.colour: got an unknown key; want one of listen, max_connections, mode`}},
 		"inline table":                  {"milter = { max_connections = 0 }", []string{`f.toml:1: milter.max_connections: got 0; want a whole number from 1 to 65536`}},
-		"array of tables":               {"[[rule]]\naction = \"x\"\n[[rule]]\nresult = [\"none\", \"non\"]\ncolour = 1", []string{`f.toml:3: rule[2].action: got nothing; want accept or reject (hint: say what shall happen)`, `f.toml:4: rule[2].result[2]: got "non"; want none, invalid, fail or pass (hint: did you mean "none"?)`, `f.toml:5: rule[2].colour: got an unknown key; want one of action, result`}},
+		"array of tables":               {"[[rule]]\naction = \"x\"\n[[rule]]\nresult = [\"none\", \"non\"]\ncolour = 1", []string{`f.toml:3: rule[2].action: got nothing; want accept or reject (hint: say what should happen)`, `f.toml:4: rule[2].result[2]: got "non"; want none, invalid, fail or pass (hint: did you mean "none"?)`, `f.toml:5: rule[2].colour: got an unknown key; want one of action, result`}},
 		"array of inline tables":        {"rule = [{action = 1},\n{action = 2}]", []string{`f.toml:1: rule[1].action: got 1 (integer); want a string (hint: write it in quotes: "1")`, `f.toml:2: rule[2].action: got 2 (integer); want a string (hint: write it in quotes: "2")`}},
 		"control characters in a value": {"[milter]\nmode = \"\\u001b\\n\\u0000\\u2028\\u202e\\\"\"", []string{`f.toml:2: milter.mode: got "\x1b\n\x00\u2028\u202e\""; want monitor or enforce`}},
 		"long value":                    {"[milter]\nmode = \"" + strings.Repeat("x", 9000) + "\"", []string{`f.toml:2: milter.mode: got "` + strings.Repeat("x", 60) + `..." (9000 bytes); want monitor or enforce`}},
