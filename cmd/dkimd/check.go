@@ -22,11 +22,12 @@ func (discard) Write(*events.Event) {}
 func checkCommand(std stdio) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
-		Short: "Check the configuration, the keys and the rules, and print every fault",
+		Short: "Check configuration, keys and rules, and print every fault",
 		Long: `Check reads dkimd.toml, every key and every rules file as the daemon would, and
-prints all faults at once; it tries the test cases beside the rules. It asks no DNS server: dkimd key check does.
+prints all faults at once; it tries the test cases beside the rules. It asks no
+DNS server: dkimd key check does.
 
-Exit status: 0 nothing to mend, 2 something to mend. Warnings do not count.`,
+Exit status: 0 no faults, 2 fix something first. Warnings do not count.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return check(cmd.Context(), cmd, std)

@@ -26,6 +26,9 @@ const (
 
 const defaultConfig = "/etc/dkimd/dkimd.toml"
 
+// helpWidth is how many columns the help of a command takes at most.
+const helpWidth = 80
+
 // stdio is what a command reads and writes: results go to out, all else to err.
 type stdio struct {
 	in       io.Reader
@@ -104,6 +107,7 @@ Start with: dkimd demo`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(err, helpOf(cmd))
 	})
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", helpWidth)))
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	return withCommands(root,
 		serveCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std),

@@ -13,10 +13,11 @@ func configCommand(std stdio) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration, and where each value comes from",
-		Long: `Config prints the configuration that dkimd.toml gives, as TOML. The comment after
-each value is the line that sets it, or "default".
+		Long: `Config prints the configuration that dkimd.toml gives, as TOML. The comment
+after each value is the line that sets it, or "default".
 
-With --defaults it prints a dkimd.toml with every key, its meaning and its default.`,
+With --defaults it prints a dkimd.toml with every key, its meaning and its
+default.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if defaults {

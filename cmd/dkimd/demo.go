@@ -30,7 +30,7 @@ const (
 func demoCommand(std stdio) *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Watch dkimd at work: its own keys, DNS server and mail, on loopback",
+		Short: "See dkimd at work: its own keys, DNS server and mail, on loopback",
 		Long: `Demo makes two keys, publishes them on a DNS server of its own, starts the real
 daemon on a unix socket, and plays a mail server: one message leaves signed and
 comes in verified, a forged and an unsigned one are rejected by a rule. Nothing

@@ -27,15 +27,16 @@ func eximSignCommand(filter *exim.Filter, limit *time.Duration) *cobra.Command {
 	c := &cobra.Command{
 		Use:   eximSignName + " SOCKET ID CLIENT PROTOCOL",
 		Short: "Sign a message that leaves Exim: its transport_filter",
-		Long: `Exim-sign reads a message, has it signed by the dkimd that serves the Exim socket
-SOCKET (a path, HOST:PORT, or as in dkimd.toml), and writes it with its signatures on top. Exim calls it:
+		Long: `Exim-sign reads a message, has it signed by the dkimd that serves the Exim
+socket SOCKET (a path, HOST:PORT, or as in dkimd.toml), and writes it with its
+signatures on top. Exim calls it:
 
   transport_filter = /usr/bin/dkimd exim-sign /run/dkimd/exim.sock \
     $message_exim_id "$sender_host_address" "$received_protocol"
 
-Where anything is in doubt it writes nothing and exits 75; Exim keeps the message
-and tries again. What is wrong is told on a terminal only: Exim would take it
-for a part of the message.`,
+On any error it writes nothing and exits 75; Exim keeps the message and tries
+again. It prints the error on a terminal only: Exim would take it for a part of
+the message.`,
 		Args: arguments("path of the socket", "queue id", "address of the client", "protocol"),
 		// run takes all but a call for help before it comes to this.
 		RunE: func(*cobra.Command, []string) error { return errQuiet },

@@ -16,7 +16,7 @@ import (
 func keyCommand(std stdio) *cobra.Command {
 	return withCommands(&cobra.Command{
 		Use:   "key",
-		Short: "Make signing keys, list them, check what DNS publishes for them, activate them",
+		Short: "Make signing keys, list, check and activate them",
 	}, keyGenerateCommand(std), keyListCommand(std), keyShowCommand(std), keyCheckCommand(std), keyActivateCommand(std))
 }
 

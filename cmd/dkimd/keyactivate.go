@@ -15,10 +15,11 @@ func keyActivateCommand(std stdio) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "activate DOMAIN [SELECTOR]",
 		Short: "Let a key sign, once DNS serves its record",
-		Long: `Activate renames SELECTOR.pem.new to SELECTOR.pem once DNS serves the key's record:
-mail signed before that fails everywhere. Then send dkimd a SIGHUP.
+		Long: `Activate renames SELECTOR.pem.new to SELECTOR.pem once DNS serves the key's
+record: mail signed before that fails everywhere. Then send dkimd a SIGHUP.
 
-Exit status: 0 activated, 1 DNS does not serve the record, 2 fix something first.`,
+Exit status: 0 activated, 1 DNS does not serve the record, 2 fix something
+first.`,
 		Args: arguments("domain", "[selector]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, r, err := withDNS(cmd)

@@ -20,8 +20,8 @@ func keyCheckCommand(std stdio) *cobra.Command {
 		Use:   "check [DOMAIN [SELECTOR]]",
 		Short: "Compare keys with what DNS publishes",
 		Long: `Check asks DNS for the record of each key, of those that sign and of those that
-wait to be activated, and says whether receivers can verify what it signs. Without
-DOMAIN it prints a table over all domains.
+wait to be activated, and says whether receivers can verify what it signs.
+Without DOMAIN it prints a table of all domains.
 
 Exit status: 0 DNS serves every key, 1 it does not, 2 fix something first.`,
 		Args: arguments("[domain]", "[selector]"),

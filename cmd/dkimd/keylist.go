@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"dkimd/internal/fault"
-	"dkimd/internal/terminal"
-	"dkimd/keys"
 	"errors"
 	"slices"
 	"strconv"
+
+	"dkimd/internal/fault"
+	"dkimd/internal/terminal"
+	"dkimd/keys"
 
 	"github.com/spf13/cobra"
 )

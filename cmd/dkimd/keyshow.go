@@ -30,7 +30,7 @@ func keyShowCommand(std stdio) *cobra.Command {
   line   the same on one line
   plain  name and value in one piece each, as web forms want them
 
-What it prints by default, and in zone and line, can go into a zone file as it is.`,
+The forms all (the default), zone and line can go into a zone file as they are.`,
 		Args: arguments("domain", "[selector]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains([]string{formAll, formZone, formLine, formPlain}, form) {

@@ -37,10 +37,11 @@ func logCommand(std stdio) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "log [FILE]",
 		Short: "Read the log stream: what became of a message, and summaries",
-		Long: `Log reads the log stream of the daemon (format json) from FILE, from standard input
-where FILE is -, or from the file that [log] output names. It prints a summary: by
-mode, domain, result of signatures, rule, and reason. With --id it prints all that
-is known of one message, with --follow each record as it is written.
+		Long: `Log reads the log stream of the daemon (format json) from FILE, from standard
+input where FILE is -, or from the file that [log] output names. It prints a
+summary: by mode, domain, result of signatures, rule, and reason. With --id it
+prints all that is known of one message, with --follow each record as it is
+written.
 
   dkimd log --since 24h
   dkimd log --id 4Xyz8q2Nk1z

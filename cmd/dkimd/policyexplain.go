@@ -3,6 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/domain"
@@ -11,12 +18,6 @@ import (
 	"dkimd/internal/terminal"
 	"dkimd/policy"
 	"dkimd/verifier"
-	"errors"
-	"fmt"
-	"io"
-	"log/slog"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -25,14 +26,15 @@ func policyExplainCommand(std stdio) *cobra.Command {
 	var s policy.Sample
 	c := &cobra.Command{
 		Use:   "explain [FILE]",
-		Short: "Say which rules files judge a message, and why each rule holds or does not",
-		Long: `Explain judges a message by the rules and says how it comes to the verdict: which
-files claim it, and of each rule the condition that failed. The message is in FILE
-(- is standard input) and its signatures are verified against DNS; or it is described:
+		Short: "Say which rules judge a message, and why each holds or does not",
+		Long: `Explain judges a message by the rules and says how it comes to the verdict:
+which files claim it, and of each rule the condition that failed. The message is
+in FILE (- is standard input), and its signatures are verified against DNS; or
+options describe it:
 
   dkimd policy explain --from alice@gmail.com --signature 'gmail.com fail'
 
-Whose mail is ours or comes from a trusted client is not judged by the daemon; here it is.
+The daemon does not judge mail of ours or of a trusted client; explain does.
 
 Exit status: 0 accepted, 1 not, 2 fix something first.`,
 		Args: arguments("[file]"),

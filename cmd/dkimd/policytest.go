@@ -1,13 +1,14 @@
 package main
 
 import (
-	"dkimd/internal/fault"
-	"dkimd/internal/terminal"
-	"dkimd/policy"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
+
+	"dkimd/internal/fault"
+	"dkimd/internal/terminal"
+	"dkimd/policy"
 
 	"github.com/spf13/cobra"
 )
@@ -17,11 +18,11 @@ func policyTestCommand(std stdio) *cobra.Command {
 		Use:   "test [FILE]",
 		Short: "Try the rules on test cases",
 		Long: `Test tries the cases of FILE, such as gmail.com.test.toml, on the rules in the
-directory it is in, and prints those that do not come out as they say. Every rules
-file counts as one in enforce mode. Without FILE it tries all cases in the directory
-of [policy], as dkimd check does.
+same directory, and prints those whose result is not the expected one. Every
+rules file is taken as in enforce mode. Without FILE it tries all cases in the
+directory of [policy], as dkimd check does.
 
-Exit status: 0 all cases come out as they say, 2 something to mend.`,
+Exit status: 0 every result is the expected one, 2 fix something first.`,
 		Args: arguments("[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -1,8 +1,9 @@
 package main
 
 import (
-	"dkimd/internal/message"
 	"fmt"
+
+	"dkimd/internal/message"
 
 	"github.com/spf13/cobra"
 )
@@ -15,8 +16,8 @@ func signCommand(std stdio) *cobra.Command {
 		Long: `Sign reads a message from standard input and writes it to standard output with
 the DKIM-Signature fields that the daemon would give it if it were ours.
 
-Exit status: 0 signed, 1 not signed (the reason is on standard error; the message
-is written all the same), 2 fix something first.`,
+Exit status: 0 signed, 1 not signed (the reason is on standard error; the
+message is written all the same), 2 fix something first.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			env := &message.Envelope{Front: message.CommandLine, Client: message.NewClient("", ""), Sender: bare(from)}

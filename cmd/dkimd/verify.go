@@ -1,13 +1,14 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"strings"
+
 	"dkimd/internal/events"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 	"dkimd/policy"
-	"fmt"
-	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
