@@ -101,11 +101,6 @@ const (
 func (r reading) plain(value []byte, stop bool) (text string, whole bool) {
 	out := make([]byte, 0, min(len(value), 256))
 	depth, quoted, escaped := 0, false, false
-	space := func() {
-		if depth == 0 && len(out) > 0 && out[len(out)-1] != ' ' {
-			out = append(out, ' ')
-		}
-	}
 	for i := 0; i < len(value); {
 		if stop && len(out) > maxHead {
 			return string(out), false
@@ -119,11 +114,9 @@ func (r reading) plain(value []byte, stop bool) (text string, whole bool) {
 		switch {
 		case isBlank(c):
 			escaped = false
-			space()
+			out = blank(out, depth)
 		case isControl(c, size):
-			if !r.joins {
-				space()
-			}
+			out = r.gap(out, depth)
 		case escaped:
 			escaped = false
 			if depth == 0 {
@@ -131,23 +124,16 @@ func (r reading) plain(value []byte, stop bool) (text string, whole bool) {
 			}
 		case c == '\\':
 			escaped = r.comments != unknown
-		case r.comments == unknown && (c == '(' || c == ')' || c == '"'):
-			space()
+		case r.comments == unknown && strings.ContainsRune(`()"`, c):
+			out = blank(out, depth)
 		case depth > 0:
-			switch {
-			case c == '(' && r.comments == nested:
-				depth++
-			case c == ')':
-				depth--
-			}
+			depth += r.nesting(c)
 		case c == '"':
 			quoted = !quoted
 		case quoted:
 			out = append(out, raw...)
 		case c == '(':
-			if !r.joins {
-				space()
-			}
+			out = r.gap(out, depth)
 			depth = 1
 		case c == ';':
 			if stop {
@@ -159,6 +145,33 @@ func (r reading) plain(value []byte, stop bool) (text string, whole bool) {
 		}
 	}
 	return string(out), depth == 0 && !quoted
+}
+
+// blank ends a word, outside comments.
+func blank(out []byte, depth int) []byte {
+	if depth == 0 && len(out) > 0 && out[len(out)-1] != ' ' {
+		return append(out, ' ')
+	}
+	return out
+}
+
+// gap stands for what is removed.
+func (r reading) gap(out []byte, depth int) []byte {
+	if r.joins {
+		return out
+	}
+	return blank(out, depth)
+}
+
+// nesting is by how much c deepens the comment that it stands in.
+func (r reading) nesting(c rune) int {
+	switch {
+	case c == '(' && r.comments == nested:
+		return 1
+	case c == ')':
+		return -1
+	}
+	return 0
 }
 
 func isBlank(c rune) bool {

@@ -72,7 +72,7 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	for _, f := range faults {
 		fmt.Fprintf(std.err, "dkimd: %v\n", f)
 	}
-	described := cmd.Flags().Changed("from") || cmd.Flags().Changed("signature") || cmd.Flags().Changed("published") || cmd.Flags().Changed("from-fields")
+	described := slices.ContainsFunc([]string{"from", "signature", "published", "from-fields"}, cmd.Flags().Changed)
 	bounce := cmd.Flags().Changed("sender")
 	if !bounce && len(s.From) > 0 {
 		s.Sender = s.From[0]
@@ -95,18 +95,27 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	if err != nil {
 		return m, nil, nil, err
 	}
-	s.From, s.Signatures = nil, nil
-	if m, _, err = s.Message(); err != nil {
-		return m, nil, nil, usageError(atFlag(err), helpOf(cmd))
-	}
 	header := read.Header()
-	m.From = message.ReadFrom(header)
-	m.List = m.List || len(header.All("List-Id")) > 0
-	if !bounce && len(m.From.Addresses) > 0 {
-		m.Sender = m.From.Addresses[0].Local + "@" + string(m.From.Addresses[0].Domain)
+	if m, err = messageOf(header, s, bounce); err != nil {
+		return m, nil, nil, usageError(err, helpOf(cmd))
 	}
 	report, err = verified(cmd.Context(), c, header, read.Body, rules.Select(m), m.From)
 	return m, report, rules, err
+}
+
+// messageOf is a message with the envelope of a sample; without a sender in it, with that of From.
+func messageOf(header *message.Header, s policy.Sample, sender bool) (policy.Message, error) {
+	s.From, s.Signatures = nil, nil
+	m, _, err := s.Message()
+	if err != nil {
+		return m, atFlag(err)
+	}
+	m.From = message.ReadFrom(header)
+	m.List = m.List || len(header.All("List-Id")) > 0
+	if !sender && len(m.From.Addresses) > 0 {
+		m.Sender = m.From.Addresses[0].Local + "@" + string(m.From.Addresses[0].Domain)
+	}
+	return m, nil
 }
 
 // atFlag is a fault of a sample where the command line has it.
@@ -150,23 +159,7 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 		from += fmt.Sprintf(", in %d fields", m.From.Fields)
 	}
 	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", from, terminal.Safe(m.Sender), m.Client)
-	for i := range report.Results {
-		s := &report.Results[i]
-		fmt.Fprintf(w, "signature d=%s: %s", terminal.Safe(s.Domain), s.Status)
-		if reason := s.Reason(); reason != "" {
-			fmt.Fprintf(w, " (%s)", reason)
-		}
-		if s.Testing && s.Status != verifier.Pass {
-			fmt.Fprint(w, ", counts as absent: its key is in test mode (t=y)")
-		}
-		if len(s.Duplicates) > 0 {
-			fmt.Fprint(w, ", leaves duplicate fields unsigned: "+strings.Join(s.Duplicates, ", "))
-		}
-		fmt.Fprintln(w)
-	}
-	if len(report.Results) == 0 {
-		fmt.Fprintln(w, "no signature")
-	}
+	printSignatures(w, report.Results)
 	for _, e := range list {
 		where := ""
 		if e.Envelope {
@@ -204,6 +197,26 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 		return errQuiet
 	}
 	return nil
+}
+
+func printSignatures(w io.Writer, results []verifier.Result) {
+	for i := range results {
+		s := &results[i]
+		fmt.Fprintf(w, "signature d=%s: %s", terminal.Safe(s.Domain), s.Status)
+		if reason := s.Reason(); reason != "" {
+			fmt.Fprintf(w, " (%s)", reason)
+		}
+		if s.Testing && s.Status != verifier.Pass {
+			fmt.Fprint(w, ", counts as absent: its key is in test mode (t=y)")
+		}
+		if len(s.Duplicates) > 0 {
+			fmt.Fprint(w, ", leaves duplicate fields unsigned: "+strings.Join(s.Duplicates, ", "))
+		}
+		fmt.Fprintln(w)
+	}
+	if len(results) == 0 {
+		fmt.Fprintln(w, "no signature")
+	}
 }
 
 // unclaimed are the sender domains that no file judges.
