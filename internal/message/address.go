@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 const (
 	maxAddresses = 1000
 	maxClaimed   = 1000
+	maxFromBytes = 64 << 10 // of all From fields, without white space around them
 )
 
 // Address is one mailbox of an address list.
@@ -27,10 +29,10 @@ type Originator struct {
 	// Readable: every From field is a well-formed list with an address in it.
 	Readable bool
 	// Claimed is every distinct domain a reader could take for the author's:
-	// those of Addresses and, where a field is not well formed, any other
-	// @domain found in it, in encoded words (RFC 2047) and between characters that
-	// do not show too. A mail program shows what it makes of a broken field, and a
-	// forger chooses how it is broken.
+	// those of Addresses, those that mail programs find who read a field in their own way, and,
+	// where a field is not well formed, any other @domain found in it, in encoded words
+	// (RFC 2047) and between characters that do not show too. A mail program shows what it makes
+	// of a field, and a forger chooses how it is written.
 	Claimed []domain.Name
 	// Instead is the same of the Sender fields, where From names no domain at all:
 	// some mail programs show Sender then.
@@ -51,7 +53,7 @@ func (o Originator) Domain() domain.Name {
 // ReadFrom reads all From fields of a header, and Sender where they name nobody.
 func ReadFrom(h *Header) Originator {
 	o := Originator{Readable: true, Incomplete: h.lateFrom.lost}
-	names := domainList{seen: map[domain.Name]bool{}}
+	names := domainList{seen: map[domain.Name]bool{}, room: maxFromBytes}
 	for _, f := range h.fields {
 		if !f.Is("From") {
 			continue
@@ -66,6 +68,7 @@ func ReadFrom(h *Header) Originator {
 	}
 	o.Claimed = names.list
 	if len(o.Claimed) == 0 {
+		names.room = maxFromBytes
 		for _, f := range h.fields {
 			if f.Is("Sender") {
 				names.read(f.Value())
@@ -90,7 +93,7 @@ func DomainOf(address string) domain.Name {
 // SenderDomains is what MAIL FROM names, however it is written: Sendmail hands an
 // address over as the client wrote it, with a name and comments.
 func SenderDomains(address string) []domain.Name {
-	names := domainList{seen: map[domain.Name]bool{}}
+	names := domainList{seen: map[domain.Name]bool{}, room: maxFromBytes}
 	names.read([]byte(address))
 	return names.list
 }
@@ -99,6 +102,7 @@ func SenderDomains(address string) []domain.Name {
 type domainList struct {
 	list []domain.Name
 	seen map[domain.Name]bool
+	room int // octets that are still read
 	full bool
 }
 
@@ -118,14 +122,22 @@ func (l *domainList) add(name domain.Name) bool {
 
 // read adds the domains of an address list; ok is false where it is not well formed.
 func (l *domainList) read(value []byte) (addresses []Address, ok bool) {
+	value = bytes.TrimSpace(value)
+	whole := len(value) <= l.room
+	value = value[:min(len(value), l.room)]
+	l.room -= len(value)
+	l.full = l.full || !whole
 	addresses, ok = ReadAddresses(value)
 	for _, a := range addresses {
 		l.add(a.Domain)
 	}
-	if !ok {
-		looseDomains(value, l.add)
+	find := finder{claim: l.add, seen: map[string]bool{}}
+	if ok && whole {
+		find.otherReadings(string(value))
+	} else {
+		find.loose(string(value))
 	}
-	return addresses, ok
+	return addresses, ok && whole
 }
 
 // ReadAddresses reads an address list with groups, comments, quoted strings,
@@ -133,7 +145,7 @@ func (l *domainList) read(value []byte) (addresses []Address, ok bool) {
 // result is false when any part of it is no address; what could be read is
 // returned all the same.
 func ReadAddresses(value []byte) ([]Address, bool) {
-	r := addressReader{lexer: lexer{text: value}, well: true}
+	r := addressReader{lexer: lexer{text: string(value)}, well: true}
 	r.next()
 	r.list()
 	return r.addresses, r.well && !r.broken && len(r.addresses) > 0
@@ -280,7 +292,7 @@ func (r *addressReader) address(local []token) {
 	for _, t := range local {
 		user.WriteString(t.text)
 	}
-	if strings.Contains(user.String(), "=?") && encodedWord.MatchString(user.String()) {
+	if _, found := nextWord(user.String(), 0); found {
 		r.well = false // RFC 2047 section 5: MUST NOT be there, and some programs decode it
 	}
 	r.addresses = append(r.addresses, Address{Local: user.String(), Domain: name})

@@ -1,6 +1,6 @@
 package message
 
-import "bytes"
+import "strings"
 
 // Kinds of tokens; specials (RFC 5322 section 3.2.3) are their own kind.
 const (
@@ -19,7 +19,7 @@ type token struct {
 // lexer splits a structured field body into tokens (RFC 5322 section 3.2). It
 // counts the depth of comments instead of recursing, and never looks back.
 type lexer struct {
-	text   []byte
+	text   string
 	at     int
 	plain  bool // comments and quoted strings are not understood
 	broken bool // a control character, or a comment or quoted string without its end
@@ -52,13 +52,13 @@ func (l *lexer) scan() token {
 		return token{kind: tokenLiteral, text: l.literal(), spaced: spaced}
 	case isSpecial(c):
 		l.at++
-		return token{kind: rune(c) | specialKind(c), text: string(c), spaced: spaced}
+		return token{kind: rune(c) | specialKind(c), text: l.text[l.at-1 : l.at], spaced: spaced}
 	}
 	start := l.at
 	for l.at < len(l.text) && !isSpace(l.text[l.at]) && !isSpecial(l.text[l.at]) {
 		l.at++
 	}
-	return token{kind: tokenWord, text: string(l.text[start:l.at]), spaced: spaced}
+	return token{kind: tokenWord, text: l.text[start:l.at], spaced: spaced}
 }
 
 // specialKind keeps a stray quote or bracket apart from a whole quoted string or literal.
@@ -115,12 +115,12 @@ func (l *lexer) quoted() string {
 
 func (l *lexer) literal() string {
 	start := l.at
-	end := bytes.IndexByte(l.text[l.at:], ']')
+	end := strings.IndexByte(l.text[l.at:], ']')
 	if end < 0 {
 		l.at = len(l.text)
 		l.broken = true
-		return string(l.text[start:])
+		return l.text[start:]
 	}
 	l.at += end + 1
-	return string(l.text[start:l.at])
+	return l.text[start:l.at]
 }

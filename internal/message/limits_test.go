@@ -68,6 +68,21 @@ func TestLimits(t *testing.T) {
 		}
 		return message.ReadFrom(&h)
 	}
+	t.Run("64 KiB of From", func(t *testing.T) {
+		t.Parallel()
+		const author, other = "a@b.example,", "c@d.example"
+		for n, lost := range map[int]bool{64 << 10: false, 64<<10 + 1: true} {
+			first := author + strings.Repeat(" ", n-len(author)-2*len(other)) + other
+			for name, h := range map[string]*message.Header{
+				"one field": header("From: " + first + strings.Repeat(",", len(other))), "two": header("From: "+first, "From: "+other),
+			} {
+				got := message.ReadFrom(h)
+				if got.Incomplete != lost || got.Readable == lost || !slices.Contains(got.Claimed, "b.example") {
+					t.Errorf("%s of %d bytes: incomplete %v, readable %v, claimed %q", name, n, got.Incomplete, got.Readable, got.Claimed)
+				}
+			}
+		}
+	})
 	t.Run("512 KiB of late From", func(t *testing.T) {
 		t.Parallel()
 		const author = "a@b.example"

@@ -1,9 +1,7 @@
 package message
 
 import (
-	"encoding/base64"
-	"encoding/hex"
-	"regexp"
+	"net/netip"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -11,59 +9,120 @@ import (
 	"dkimd/internal/domain"
 )
 
-// looseDomains tells claim of whatever follows an "@" in a field that is not well
-// formed, until it reports false. The field is read with comments and quoted strings
-// taken out, as plain bytes, and as it shows; and in all ways with its encoded
-// words decoded.
-func looseDomains(value []byte, claim func(domain.Name) bool) {
-	texts := [][]byte{value}
-	if decoded := decodeWords(value); decoded != nil {
-		texts = append(texts, decoded)
+// finder tells claim of the domains that stand behind an "@" in a text.
+type finder struct {
+	claim func(domain.Name) bool
+	seen  map[string]bool // names as written: most fields repeat theirs
+	full  bool            // claim wants no more
+}
+
+// found is told of each name as it is written.
+func (f *finder) found(name []byte) bool {
+	if f.seen[string(name)] || f.full {
+		return !f.full
 	}
-	seen := map[string]bool{} // names as written: most fields repeat theirs
-	found := func(name string) bool {
-		if seen[name] {
-			return true
+	written := string(name)
+	f.seen[written] = true
+	d := domain.Fold(written).Prefix()
+	if _, err := netip.ParseAddr(string(d)); err != nil && strings.Contains(string(d), ".") {
+		f.full = !f.claim(d)
+	}
+	return !f.full
+}
+
+// names finds the domains in a text, read with comments and quoted strings taken out, as plain octets,
+// and as it looks on a screen.
+func (f *finder) names(text string) {
+	looseNames(lexer{text: text}, f.found)
+	looseNames(lexer{text: text, plain: true}, f.found)
+	if shown := shownText(text); shown != "" {
+		looseNames(lexer{text: shown}, f.found)
+		looseNames(lexer{text: shown, plain: true}, f.found)
+	}
+}
+
+// loose finds whatever follows an "@" in a field that is not well formed: as it stands, without empty
+// angle brackets, which programs drop, and with its encoded words decoded, in their charset and without.
+func (f *finder) loose(value string) {
+	octets, text := decodeWords(value, asOctets), decodeWords(value, inCharset)
+	if text == octets {
+		text = ""
+	}
+	for _, form := range []string{value, emptied(value), octets, withoutEscapes(value), withoutEscapes(octets), text} {
+		f.names(form)
+	}
+}
+
+// emptied is a text without "<>", or empty where there is none.
+func emptied(text string) string {
+	if !strings.Contains(text, "<>") {
+		return ""
+	}
+	return strings.ReplaceAll(text, "<>", "")
+}
+
+// withoutEscapes is a text without the escape sequences of ISO 2022 (ECMA-35 section 13), of which a
+// program that knows the charset shows nothing; empty where there are none.
+func withoutEscapes(text string) string {
+	if strings.IndexByte(text, esc) < 0 {
+		return ""
+	}
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] != esc {
+			out = append(out, text[i])
+			continue
 		}
-		seen[name] = true
-		d := domain.Fold(name).Prefix()
-		return !strings.Contains(string(d), ".") || claim(d)
+		for i+1 < len(text) && ' ' <= text[i+1] && text[i+1] <= '/' {
+			i++
+		}
+		i++ // the final octet
 	}
-	for _, text := range texts {
-		if !looseNames(lexer{text: text}, found) || !looseNames(lexer{text: text, plain: true}, found) {
+	return string(out)
+}
+
+const esc = 0x1b
+
+// looseNames tells found of the words and dots behind each "@", until it reports false. Some programs
+// remove white space and comments from an address, others end it there: a name with these in it is
+// found up to there and as a whole.
+func looseNames(l lexer, found func(name []byte) bool) {
+	if strings.IndexByte(l.text, '@') < 0 {
+		return
+	}
+	var name []byte
+	open, breaks := false, 0
+	for {
+		t := l.scan()
+		if open && (t.kind == tokenWord || t.kind == '.') {
+			if len(name) > 0 && t.spaced {
+				if breaks++; breaks <= maxBreaks && !found(name) {
+					return
+				}
+			}
+			name = append(name, t.text[:min(len(t.text), maxSpaced-len(name))]...)
+			continue
+		}
+		if open && l.plain && len(name) == 0 && !t.spaced && isOpening(t) {
+			continue // user@"example.org", user@<example.org>
+		}
+		// The last word in front of another "@" is a local part.
+		if open && (t.kind != '@' || breaks == 0 || breaks > maxBreaks) && !found(name) {
 			return
 		}
-		if shown := shownText(text); shown != nil && !looseNames(lexer{text: shown, plain: true}, found) {
+		name, breaks = name[:0], 0
+		open = t.kind == '@'
+		if t.kind == tokenEnd {
 			return
 		}
 	}
 }
 
-// looseNames tells found of the words and dots behind each "@", until it reports false.
-func looseNames(l lexer, found func(name string) bool) bool {
-	joined := func(name string, t token) bool {
-		return name == "" || !t.spaced || !l.plain && (t.kind == '.' || strings.HasSuffix(name, "."))
-	}
-	var name strings.Builder
-	open := false
-	for t := l.scan(); ; t = l.scan() {
-		if open && (t.kind == tokenWord || t.kind == '.') && joined(name.String(), t) {
-			name.WriteString(t.text)
-			continue
-		}
-		if open && l.plain && name.Len() == 0 && !t.spaced && isOpening(t) {
-			continue // user@"example.org", user@<example.org>
-		}
-		if open && !found(name.String()) {
-			return false
-		}
-		name.Reset()
-		open = t.kind == '@'
-		if t.kind == tokenEnd {
-			return true
-		}
-	}
-}
+// Bounds of a name that is written with white space or comments in it.
+const (
+	maxSpaced = 1024 // U-labels are longer than the name they stand for
+	maxBreaks = 32   // places at which it may end
+)
 
 // isOpening reports whether a program that reads on behind an "@" may pass over a token.
 func isOpening(t token) bool {
@@ -75,15 +134,15 @@ func isOpening(t token) bool {
 }
 
 // shownText is a field as it looks on a screen: without what is invisible and
-// without quoting, and with other characters for "@" and "." made these. It is nil
+// without quoting, and with other characters for "@" and "." made these. It is empty
 // where that changes nothing.
-func shownText(text []byte) []byte {
+func shownText(text string) string {
 	out := make([]byte, 0, len(text))
 	changed := false
 	for i := 0; i < len(text); {
 		r, size := rune(text[i]), 1
 		if r >= utf8.RuneSelf {
-			r, size = utf8.DecodeRune(text[i:])
+			r, size = utf8.DecodeRuneInString(text[i:])
 		}
 		switch as := shownAs(r, size); as {
 		case r:
@@ -97,9 +156,9 @@ func shownText(text []byte) []byte {
 		i += size
 	}
 	if !changed {
-		return nil
+		return ""
 	}
-	return out
+	return string(out)
 }
 
 // shownAs is the character as which r is shown, or -1 where it is not.
@@ -123,72 +182,4 @@ func shownAs(r rune, size int) rune {
 		return '@'
 	}
 	return r
-}
-
-var (
-	encodedWord = regexp.MustCompile(`=\?[^?\s]{1,64}\?([bBqQ])\?([^?]*)\?=`)
-	// RFC 2047 section 6.2: white space between encoded words is not shown.
-	betweenWords = regexp.MustCompile(`\?=[ \t\r\n]+=\?`)
-)
-
-// decodeWords is a field with its encoded words (RFC 2047) decoded, as mail
-// programs show it; nil where there is none. What matters here is ASCII in almost
-// every charset, so charsets are not looked at. Like mail programs it makes
-// something of words that are not encoded well.
-func decodeWords(value []byte) []byte {
-	if !encodedWord.Match(value) {
-		return nil
-	}
-	value = betweenWords.ReplaceAll(value, []byte("?==?"))
-	var out []byte
-	end := 0
-	for _, at := range encodedWord.FindAllSubmatchIndex(value, -1) {
-		out = append(out, value[end:at[0]]...)
-		if word := value[at[4]:at[5]]; value[at[2]]|0x20 == 'b' {
-			out = appendBase64(out, word)
-		} else {
-			out = appendQ(out, word)
-		}
-		end = at[1]
-	}
-	return append(out, value[end:]...)
-}
-
-// appendBase64 decodes base64 with or without its padding, and with other
-// characters in it (RFC 2045 section 6.8: these must be ignored).
-func appendBase64(dst, word []byte) []byte {
-	digits := make([]byte, 0, len(word))
-	for _, c := range word {
-		letter := c | 0x20
-		if 'a' <= letter && letter <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/' {
-			digits = append(digits, c)
-		}
-	}
-	if len(digits)%4 == 1 {
-		digits = digits[:len(digits)-1] // six bits are no octet
-	}
-	out, err := base64.RawStdEncoding.AppendDecode(dst, digits)
-	if err != nil { // nothing is left that could be wrong
-		return dst
-	}
-	return out
-}
-
-// appendQ decodes the Q encoding (RFC 2047 section 4.2); what is not encoded well stays.
-func appendQ(dst, word []byte) []byte {
-	for i := 0; i < len(word); i++ {
-		c := word[i]
-		switch {
-		case c == '_':
-			c = ' '
-		case c == '=' && i+2 < len(word):
-			var octet [1]byte
-			if _, err := hex.Decode(octet[:], word[i+1:i+3]); err == nil {
-				c = octet[0]
-				i += 2
-			}
-		}
-		dst = append(dst, c)
-	}
-	return dst
 }

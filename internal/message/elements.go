@@ -1,0 +1,114 @@
+package message
+
+import "strings"
+
+// otherReadings finds the domains that mail libraries in use take for an author's in a field that is
+// well formed. testdata/readers.json has what they do. They split a field at its
+// separators first and look for an address in each element: some do not nest comments, let a
+// quoted string or a group's name be an address, end one at a comment, or decode encoded words before they split.
+// A quoted name, an encoded word or a comment beside an address in angle brackets is not taken for one.
+func (f *finder) otherReadings(value string) {
+	for _, text := range []string{value, decodeWords(value, inCharset)} {
+		if strings.IndexByte(text, '@') < 0 && shownText(text) == "" {
+			continue
+		}
+		f.elements(text, readsEscapes|nestsComments)
+		if strings.IndexByte(text, '(') >= 0 {
+			f.elements(text, readsEscapes)
+			f.elements(text, 0)
+		}
+	}
+}
+
+// dialect is what a program understands of comments.
+type dialect uint8
+
+const (
+	nestsComments dialect = 1 << iota
+	readsEscapes          // a backslash in a comment
+)
+
+// element is what stands between two separators of an address list: in angle brackets, in
+// comments, and all else, where empty comments mark the place of those that were taken out.
+type element struct {
+	angles, comments []string
+	words            []byte
+}
+
+// elements finds the domains in each element of a list.
+func (f *finder) elements(text string, as dialect) {
+	var e element
+	for at := 0; at < len(text); {
+		end := partEnd(text[at:], as)
+		if end < 0 { // without its end: programs differ in what they make of that
+			f.names(text)
+			return
+		}
+		part := text[at : at+end]
+		switch part[0] {
+		case ',', ';', ':': // what stands in front of a colon is the name of a group
+			f.element(&e)
+		case '<':
+			e.angles = append(e.angles, part[1:end-1])
+		case '(':
+			e.comments = append(e.comments, part[1:end-1])
+			e.words = append(e.words, "()"...)
+		default:
+			e.words = append(e.words, part...)
+		}
+		at += end
+	}
+	f.element(&e)
+}
+
+// element finds the domains in those parts of an element in which programs look for an address, and empties it.
+func (f *finder) element(e *element) {
+	for _, parts := range [...][]string{e.angles, {string(e.words)}, e.comments} {
+		found := false
+		for _, part := range parts {
+			if strings.Contains(part, "@") || strings.Contains(shownText(part), "@") {
+				found = true
+				f.names(part)
+			}
+		}
+		if found {
+			break
+		}
+	}
+	*e = element{angles: e.angles[:0], words: e.words[:0], comments: e.comments[:0]}
+}
+
+// partEnd is the length of the part of an element at the beginning of a text, or -1 where it does not end.
+func partEnd(text string, as dialect) int {
+	closing := byte(0)
+	switch text[0] {
+	case ',', ';', ':':
+		return 1
+	case '<':
+		closing = '>'
+	case '(':
+		closing = ')'
+	case '"':
+		closing = '"'
+	}
+	depth := 0
+	for i := 1; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '\\' && (closing != ')' || as&readsEscapes != 0):
+			i++
+		case closing == 0 && strings.IndexByte(`,;:<("`, c) >= 0:
+			return i
+		case c == '(' && closing == ')' && as&nestsComments != 0:
+			depth++
+		case c == closing && closing != 0 && depth > 0:
+			depth--
+		case c == closing && closing != 0:
+			return i + 1
+		}
+	}
+	if closing == 0 {
+		return len(text)
+	}
+	return -1
+}
