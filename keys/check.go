@@ -34,7 +34,7 @@ const (
 	Different                // DNS serves another key
 	Revoked                  // the record has an empty p= (RFC 6376 section 3.6.1)
 	Several                  // more than one record: what a verifier takes is undefined (RFC 6376 section 3.6.2.2)
-	Invalid                  // the record is no key record, or not one for rsa-sha256 or ed25519-sha256 mail signatures
+	Invalid                  // the record is not a key record, or not one for rsa-sha256 or ed25519-sha256 mail signatures
 	Unreachable              // DNS could not be asked: nothing is known
 )
 

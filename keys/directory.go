@@ -21,7 +21,7 @@ type directory struct {
 }
 
 // openDirectory opens the directory at a path. Links are followed. The error is
-// ENOTDIR for what is none.
+// ENOTDIR for anything else.
 func openDirectory(path string) (*directory, error) {
 	d := &directory{path: path}
 	err := again(func() (err error) {

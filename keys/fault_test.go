@@ -252,11 +252,11 @@ func TestFaults(t *testing.T) {
 		},
 		"no selector": {
 			func(w *world) { w.write("example.org/a b.pem", rsaPEM()) },
-			"example.org/a b.pem: got a file whose name is no selector: it has a character that no domain has; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR (hint: rename it to the selector that its record in DNS has)", usable,
+			"example.org/a b.pem: got a file whose name is not a selector: it has a character that no domain has; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR (hint: rename it to the selector that its record in DNS has)", usable,
 		},
 		"a selector too long for DNS": {
 			func(w *world) { w.write("example.org/"+strings.Repeat("a123456.", 29)+"b.pem", rsaPEM()) },
-			"example.org/" + strings.Repeat("a123456.", 29) + "b.pem: got a file whose name is no selector: with the domain it is too long for a DNS name; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR (hint: rename it to the selector that its record in DNS has)", usable,
+			"example.org/" + strings.Repeat("a123456.", 29) + "b.pem: got a file whose name is not a selector: with the domain it is too long for a DNS name; want SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR (hint: rename it to the selector that its record in DNS has)", usable,
 		},
 		"a domain of one label": {
 			func(w *world) { w.write("localhost/s1.pem", rsaPEM()) },

@@ -23,14 +23,14 @@ const maxFileBytes = 64 << 10
 type fingerprint struct {
 	device, inode  uint64
 	size           int64
-	changed, moved unix.Timespec // mtime, ctime
+	mtime, ctime   unix.Timespec
 	mode, uid, gid uint32
 }
 
 func fingerprintOf(st *unix.Stat_t) fingerprint {
 	return fingerprint{
 		device: uint64(st.Dev), inode: st.Ino, size: st.Size, //nolint:unconvert // Dev is an int32 on some systems
-		changed: st.Mtim, moved: st.Ctim, mode: uint32(st.Mode), uid: st.Uid, gid: st.Gid, //nolint:unconvert // Mode is a uint16 on some systems
+		mtime: st.Mtim, ctime: st.Ctim, mode: uint32(st.Mode), uid: st.Uid, gid: st.Gid, //nolint:unconvert // Mode is a uint16 on some systems
 	}
 }
 
@@ -54,37 +54,37 @@ func (p fingerprint) kind() string {
 	return "something that is not a regular file"
 }
 
-// rules are the permission rules of one directory of keys.
-type rules struct {
-	owners []uint32 // who may own a key: root, ourselves, the owner of the directory, and whom the configuration names
+// permissions say which files of one directory of keys may be read.
+type permissions struct {
+	owners []uint32 // who may own a key: root, ourselves, the owner of the directory, and others that the configuration names
 	group  uint32   // the directory's group: the one the daemon reads by
 }
 
-func newRules(directory fingerprint, more []int) *rules {
-	r := &rules{owners: []uint32{0, uint32(os.Geteuid()), directory.uid}, group: directory.gid} //nolint:gosec // an id fits
+func newPermissions(directory fingerprint, more []int) *permissions {
+	perms := &permissions{owners: []uint32{0, uint32(os.Geteuid()), directory.uid}, group: directory.gid} //nolint:gosec // an id fits
 	for _, uid := range more {
-		r.owners = append(r.owners, uint32(uid)) //nolint:gosec // an id fits
+		perms.owners = append(perms.owners, uint32(uid)) //nolint:gosec // an id fits
 	}
-	return r
+	return perms
 }
 
-func (r *rules) owns(uid uint32) bool { return slices.Contains(r.owners, uid) }
+func (perms *permissions) owns(uid uint32) bool { return slices.Contains(perms.owners, uid) }
 
 // checkKey is the fault that keeps a key file from being opened, or nil.
-func (r *rules) checkKey(path string, p fingerprint) *fault.Fault {
+func (perms *permissions) checkKey(path string, p fingerprint) *fault.Fault {
 	const want = "a key file that others cannot read and only its owner can write"
 	mode := "mode " + octal(p.mode)
 	switch {
 	case !p.regular():
 		return &fault.Fault{Path: path, Got: p.kind(), Want: "a key file", Hint: notKey(path)}
 	case p.mode&0o002 != 0:
-		return &fault.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: r.mend(path, p)}
+		return &fault.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: perms.mend(path, p)}
 	case p.mode&0o004 != 0:
-		return &fault.Fault{Path: path, Got: mode + ", with which everybody can read the key", Want: want, Hint: r.mend(path, p)}
+		return &fault.Fault{Path: path, Got: mode + ", with which everybody can read the key", Want: want, Hint: perms.mend(path, p)}
 	case p.mode&0o020 != 0:
-		return &fault.Fault{Path: path, Got: mode + ", with which the group can write the key", Want: want, Hint: r.mend(path, p)}
-	case !r.owns(p.uid):
-		return r.foreign(path, p)
+		return &fault.Fault{Path: path, Got: mode + ", with which the group can write the key", Want: want, Hint: perms.mend(path, p)}
+	case !perms.owns(p.uid):
+		return perms.foreign(path, p)
 	case p.size == 0:
 		return otherType(path, "an empty file")
 	case p.size > maxFileBytes:
@@ -94,30 +94,30 @@ func (r *rules) checkKey(path string, p fingerprint) *fault.Fault {
 }
 
 // mend is the command that makes a key file's mode right, and its owner too where that is wrong.
-func (r *rules) mend(path string, p fingerprint) string {
-	if r.owns(p.uid) {
+func (perms *permissions) mend(path string, p fingerprint) string {
+	if perms.owns(p.uid) {
 		return "chmod 0640 " + quote(path)
 	}
-	return "chown " + r.owner() + " " + quote(path) + " && chmod 0640 " + quote(path)
+	return "chown " + perms.owner() + " " + quote(path) + " && chmod 0640 " + quote(path)
 }
 
-func (r *rules) foreign(path string, p fingerprint) *fault.Fault {
+func (perms *permissions) foreign(path string, p fingerprint) *fault.Fault {
 	want := "root as the owner"
 	if us := os.Geteuid(); us != 0 {
 		want += ", or the user dkimd runs as (" + strconv.Itoa(us) + ")"
 	}
-	hint := "chown " + r.owner() + " " + quote(path)
+	hint := "chown " + perms.owner() + " " + quote(path)
 	if p.regular() {
-		hint = r.mend(path, p)
+		hint = perms.mend(path, p)
 	}
 	return &fault.Fault{Path: path, Got: "owner " + id(p.uid), Want: want, Hint: hint}
 }
 
-// owner is whom a file should belong to so that the daemon can read it at mode 0640.
-func (r *rules) owner() string { return "root:" + id(r.group) }
+// owner is the user and group a file should belong to, so that the daemon can read it at mode 0640.
+func (perms *permissions) owner() string { return "root:" + id(perms.group) }
 
 // checkOptions is the fault that keeps a domain.toml from being believed: it says who may sign.
-func (r *rules) checkOptions(path string, p fingerprint) *fault.Fault {
+func (perms *permissions) checkOptions(path string, p fingerprint) *fault.Fault {
 	switch {
 	case !p.regular():
 		return &fault.Fault{Path: path, Got: p.kind(), Want: "a TOML file", Hint: "move it away"}
@@ -126,8 +126,8 @@ func (r *rules) checkOptions(path string, p fingerprint) *fault.Fault {
 			Path: path, Got: "mode " + octal(p.mode) + ", with which others than its owner can write it",
 			Want: "a file only its owner can write", Hint: "chmod go-w " + quote(path),
 		}
-	case !r.owns(p.uid):
-		return r.foreign(path, p)
+	case !perms.owns(p.uid):
+		return perms.foreign(path, p)
 	case p.size > maxFileBytes:
 		return tooLarge(path)
 	}
@@ -158,8 +158,8 @@ func tooLarge(path string) *fault.Fault {
 
 // read opens a file, lets check judge what was really opened, and reads it. A
 // pipe or device at the path neither blocks us nor is read. The caller clears what it gets.
-func (r *rules) read(path string, check func(string, fingerprint) *fault.Fault) ([]byte, fingerprint, *fault.Fault) {
-	// What is no regular file is not even opened: to open a device can act on it.
+func (perms *permissions) read(path string, check func(string, fingerprint) *fault.Fault) ([]byte, fingerprint, *fault.Fault) {
+	// Only regular files are opened: opening a device can have an effect.
 	p, err := stat(path)
 	if err != nil {
 		return nil, p, unreadable(path, err)

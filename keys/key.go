@@ -22,15 +22,15 @@ type Key struct {
 	Selector string // in the form of a domain.Name
 	Path     string
 
-	reader  *reader
-	outcome atomic.Pointer[outcome]
-	used    atomic.Bool // again, since parsed last asked
-	mu      sync.Mutex
-	flight  *flight // the reading under way; mu guards it
+	reader   *reader
+	snapshot atomic.Pointer[snapshot]
+	used     atomic.Bool // again, since parsed last asked
+	mu       sync.Mutex
+	flight   *flight // the reading under way; mu guards it
 }
 
-// outcome is what is known of a key file.
-type outcome struct {
+// snapshot is what is known of a key file.
+type snapshot struct {
 	file    fingerprint // of the file in the index, or of that which was read
 	checked bool        // it was read, and is a key if there is no fault
 	private *Private    // nil while it is not kept
@@ -38,9 +38,9 @@ type outcome struct {
 }
 
 // settled reports whether no reading is needed to say what Load returns.
-func (o *outcome) settled() bool { return o.private != nil || o.fault != nil }
+func (o *snapshot) settled() bool { return o.private != nil || o.fault != nil }
 
-func (o *outcome) result() (*Private, error) {
+func (o *snapshot) result() (*Private, error) {
 	if o.fault != nil {
 		return nil, *o.fault
 	}
@@ -49,13 +49,13 @@ func (o *outcome) result() (*Private, error) {
 
 // flight is one reading of a key file, for all who wait for it.
 type flight struct {
-	done    chan struct{}
-	outcome *outcome // once done is closed
+	done     chan struct{}
+	snapshot *snapshot // once done is closed
 }
 
 func newKey(sdid domain.Name, selector, path string, seen fingerprint, r *reader) *Key {
 	k := &Key{Domain: sdid, Selector: selector, Path: path, reader: r}
-	k.outcome.Store(&outcome{file: seen})
+	k.snapshot.Store(&snapshot{file: seen})
 	return k
 }
 
@@ -67,7 +67,7 @@ func (k *Key) Pending() bool { return strings.HasSuffix(k.Path, pendingSuffix) }
 
 // Ready is the key, or its fault, if no reading is needed for it. It never waits.
 func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error belongs to the key
-	o := k.outcome.Load()
+	o := k.snapshot.Load()
 	if !o.settled() {
 		return nil, nil, false
 	}
@@ -79,7 +79,7 @@ func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error bel
 // the reading does not. A key that cannot be used is a fault.Fault, the same at each
 // call: the file is not looked at again.
 func (k *Key) Load(ctx context.Context) (*Private, error) {
-	o := k.outcome.Load()
+	o := k.snapshot.Load()
 	if o.settled() && !k.used.Load() { // to write each time would make processors wait for each other
 		k.used.Store(true)
 	}
@@ -87,7 +87,7 @@ func (k *Key) Load(ctx context.Context) (*Private, error) {
 		f := k.read(toKeep)
 		select {
 		case <-f.done:
-			o = f.outcome
+			o = f.snapshot
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for key %s: %w", k, context.Cause(ctx))
 		}
@@ -112,7 +112,7 @@ func (k *Key) read(why purpose) *flight {
 		k.flight = f
 		go func() { // Store.Close waits for it
 			defer close(f.done)
-			f.outcome = k.readNow(why)
+			f.snapshot = k.readNow(why)
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			k.flight = nil
@@ -132,15 +132,15 @@ func (k *Key) wait() {
 }
 
 // readNow is called by one goroutine at a time.
-func (k *Key) readNow(why purpose) *outcome {
-	o := k.outcome.Load()
+func (k *Key) readNow(why purpose) *snapshot {
+	o := k.snapshot.Load()
 	if o.settled() || o.checked && why == toCheck {
 		return o
 	}
 	if o = k.parse(why); o.fault != nil {
 		return k.refuse(o.file, o.fault)
 	}
-	k.outcome.Store(o)
+	k.snapshot.Store(o)
 	if o.private != nil {
 		k.reader.parsed.add(k)
 	}
@@ -148,20 +148,20 @@ func (k *Key) readNow(why purpose) *outcome {
 }
 
 // parse reads the file.
-func (k *Key) parse(why purpose) (o *outcome) {
-	o = &outcome{checked: true}
+func (k *Key) parse(why purpose) (o *snapshot) {
+	o = &snapshot{checked: true}
 	defer func() {
 		if p := recover(); p != nil {
 			k.reader.log.Error("panic in parsing a key", "path", k.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			o = &outcome{checked: true, fault: &fault.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate, Hint: "report it with the stack in the log"}}
+			o = &snapshot{checked: true, fault: &fault.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate, Hint: "report it with the stack in the log"}}
 		}
 	}()
-	data, file, fault := k.reader.rules.read(k.Path, k.reader.rules.checkKey)
+	data, file, fault := k.reader.permissions.read(k.Path, k.reader.permissions.checkKey)
 	if o.file, o.fault = file, fault; fault != nil {
 		return o
 	}
-	_ = turns.Acquire(context.Background(), 1) // never fails
-	defer turns.Release(1)
+	_ = signSlots.Acquire(context.Background(), 1) // never fails
+	defer signSlots.Release(1)
 	private, fault := parse(k.Path, data)
 	if o.fault = fault; fault == nil && why == toKeep {
 		k.reader.engage(k, private)
@@ -172,15 +172,15 @@ func (k *Key) parse(why purpose) (o *outcome) {
 
 // drop forgets the parsed key: the next message that needs it reads it again.
 func (k *Key) drop() {
-	if o := k.outcome.Load(); o.private != nil {
-		k.outcome.CompareAndSwap(o, &outcome{file: o.file, checked: true})
+	if o := k.snapshot.Load(); o.private != nil {
+		k.snapshot.CompareAndSwap(o, &snapshot{file: o.file, checked: true})
 	}
 }
 
 // refuse settles a key that cannot be used.
-func (k *Key) refuse(file fingerprint, fault *fault.Fault) *outcome {
-	o := &outcome{file: file, checked: true, fault: fault}
-	k.outcome.Store(o)
+func (k *Key) refuse(file fingerprint, fault *fault.Fault) *snapshot {
+	o := &snapshot{file: file, checked: true, fault: fault}
+	k.snapshot.Store(o)
 	k.reader.log.Warn("key cannot be used", "domain", string(k.Domain), "selector", k.Selector, "fault", fault.Error())
 	return o
 }
@@ -188,12 +188,12 @@ func (k *Key) refuse(file fingerprint, fault *fault.Fault) *outcome {
 // fits reports whether a key of an earlier store is what a file with this
 // fingerprint gives. Faults are looked into anew: they may come from above the file.
 func (k *Key) fits(now fingerprint) bool {
-	o := k.outcome.Load()
+	o := k.snapshot.Load()
 	return o.fault == nil && o.file == now
 }
 
 // usable reports whether the key signs, as far as is known.
-func (k *Key) usable() bool { return k.outcome.Load().fault == nil }
+func (k *Key) usable() bool { return k.snapshot.Load().fault == nil }
 
 // fault is what is wrong with the key as far as is known, or nil.
-func (k *Key) fault() *fault.Fault { return k.outcome.Load().fault }
+func (k *Key) fault() *fault.Fault { return k.snapshot.Load().fault }

@@ -16,7 +16,7 @@ import (
 // optionsFile is the name of the file with a domain's options.
 const optionsFile = "domain.toml"
 
-// maxExpiry and maxFields are those of sign.expiry and sign.headers in dkimd.toml.
+// maxExpiry and maxFields are the limits of sign.expiry and sign.headers in dkimd.toml.
 const (
 	maxExpiry = 3650 * 24 * time.Hour
 	maxFields = 200
@@ -25,7 +25,7 @@ const (
 // maxLocalPart is the longest local part of an address (RFC 5321 section 4.5.3.1.1).
 const maxLocalPart = 64
 
-// Options are what a domain.toml says. The zero value is that of a domain without one.
+// Options are what a domain.toml says. The zero value stands for a domain without one.
 type Options struct {
 	Subdomains bool           // the keys also sign for domains below this one that have none
 	Identity   string         // i= (RFC 6376 section 3.5): "@domain" or "local@domain"; empty: none
@@ -66,7 +66,7 @@ func readOptions(d *Domain, path string, data []byte) (o Options, faults fault.F
 	return o, file.Faults(), false
 }
 
-// saysSubdomains finds the option in a file that is no TOML.
+// saysSubdomains finds the option in a file that is not TOML.
 var saysSubdomains = regexp.MustCompile(`(?m)^[ \t]*subdomains[ \t]*=[ \t]*true\b`)
 
 // knows reports whether there is a key that can sign under a selector, and what to do if not.

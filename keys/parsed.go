@@ -9,8 +9,8 @@ import (
 const maxParsed = 10_000
 
 // parsed are the keys that are kept in memory, over reloads, at most max of them.
-// Who comes in when it is full takes the place of one that was not used again lately (the
-// clock algorithm), so that keys in use stay. A key that no store has any more is not kept alive.
+// When full, a new key evicts one not used since the hand last passed (the clock
+// algorithm), so that keys in use stay. A key that no store has any more is not kept alive.
 type parsed struct {
 	max  int
 	mu   sync.Mutex

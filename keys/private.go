@@ -37,22 +37,22 @@ type Private struct {
 	engage func(open openEngine, alarm func(error)) bool
 }
 
-// turns lets as many private-key operations run as there are processors, first
-// come first served. Without it 64 messages that end at once share the processors, and
+// signSlots admits at most GOMAXPROCS private-key operations at once, first come
+// first served. Without it 64 messages that end at once share the processors, and
 // each of them, and every other connection, waits for all (measured: p99 8 times worse); with
 // libcrypto each of them would also be a thread.
 //
 //nolint:gochecknoglobals // the processors belong to the process
-var turns = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+var signSlots = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
 
 // Sign signs a SHA-256 hash: with RSA as its digest (RFC 6376 section 3.3.2), with
-// Ed25519 as its message (RFC 8463 section 3). It waits for its turn among all private-key
+// Ed25519 as its message (RFC 8463 section 3). It waits for a slot among all private-key
 // operations of the process; that wait ends with ctx.
 func (p Private) Sign(ctx context.Context, hash [sha256.Size]byte) ([]byte, error) {
-	if err := turns.Acquire(ctx, 1); err != nil {
+	if err := signSlots.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("wait for a processor: %w", context.Cause(ctx))
 	}
-	defer turns.Release(1)
+	defer signSlots.Release(1)
 	var opts crypto.SignerOpts = crypto.SHA256
 	if p.Type == Ed25519 {
 		opts = crypto.Hash(0)
@@ -66,8 +66,8 @@ func (p Private) Sign(ctx context.Context, hash [sha256.Size]byte) ([]byte, erro
 
 // time is how long one signature takes.
 func (p Private) time() (time.Duration, error) {
-	_ = turns.Acquire(context.Background(), 1) // never fails
-	defer turns.Release(1)
+	_ = signSlots.Acquire(context.Background(), 1) // never fails
+	defer signSlots.Release(1)
 	digest := sha256.Sum256(nil)
 	start := time.Now()
 	_, err := p.Signer.Sign(rand.Reader, digest[:], crypto.SHA256)

@@ -20,16 +20,16 @@ import (
 
 // reader reads the domains and keys of one store.
 type reader struct {
-	rules    *rules
-	log      *slog.Logger
-	meter    Meter
-	parsed   *parsed
-	open     openEngine
-	previous atomic.Pointer[Store] // nil once all is read: it must not be kept
+	permissions *permissions
+	log         *slog.Logger
+	meter       Meter
+	parsed      *parsed
+	open        openEngine
+	previous    atomic.Pointer[Store] // nil once all is read: it must not be kept
 }
 
 func newReader(c Config, directory fingerprint) *reader {
-	r := &reader{rules: newRules(directory, c.Owners), log: c.Logger, meter: c.Meter, parsed: &parsed{max: c.MaxParsed}, open: openssl.SHA256Signer}
+	r := &reader{permissions: newPermissions(directory, c.Owners), log: c.Logger, meter: c.Meter, parsed: &parsed{max: c.MaxParsed}, open: openssl.SHA256Signer}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -85,9 +85,9 @@ func (r *reader) readDomain(d *Domain) {
 
 // readDirectory reads the open directory of a domain.
 func (r *reader) readDirectory(d *Domain, dir *directory) {
-	if !r.rules.owns(dir.print.uid) {
+	if !r.permissions.owns(dir.print.uid) {
 		// Everything in there is that user's doing, whoever owns the files: links, for one.
-		d.signs, d.faults = true, fault.Faults{*r.rules.foreign(d.Path, dir.print)}
+		d.signs, d.faults = true, fault.Faults{*r.permissions.foreign(d.Path, dir.print)}
 		return
 	}
 	if fault := checkDirectory(d.Path, dir.print); fault != nil {
@@ -136,7 +136,7 @@ func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 	selector, err := dkim.ParseSelector(written, d.Name, dkim.AsPublished)
 	if err != nil {
 		d.faults = append(d.faults, fault.Fault{
-			Path: path, Got: "a file whose name is no selector: " + err.Error(), Want: "SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR",
+			Path: path, Got: "a file whose name is not a selector: " + err.Error(), Want: "SELECTOR.pem, with letters, digits, hyphens and dots in SELECTOR",
 			Hint: "rename it to the selector that its record in DNS has",
 		})
 		return nil
@@ -150,7 +150,7 @@ func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 	k := newKey(d.Name, selector, path, now, r)
 	if err != nil {
 		k.refuse(now, unreadable(path, err))
-	} else if fault := r.rules.checkKey(path, now); fault != nil {
+	} else if fault := r.permissions.checkKey(path, now); fault != nil {
 		k.refuse(now, fault)
 	}
 	return k
@@ -207,7 +207,7 @@ func (d *Domain) unnamed(files []string) {
 // applyOptions reads domain.toml and leaves only the keys it selects.
 func (r *reader) applyOptions(d *Domain) {
 	path := filepath.Join(d.Path, optionsFile)
-	data, _, fault := r.rules.read(path, r.rules.checkOptions)
+	data, _, fault := r.permissions.read(path, r.permissions.checkOptions)
 	if fault != nil {
 		d.faults, d.Keys = append(d.faults, *fault), nil
 		return

@@ -116,7 +116,7 @@ func (s *Store) background() {
 		default:
 		}
 		for _, k := range s.domains[i].load(s.reader).Keys {
-			if k.outcome.Load().checked { // by the store before
+			if k.snapshot.Load().checked { // by the store before
 				continue
 			}
 			if s.eager.Load() >= maxEager {
@@ -126,7 +126,7 @@ func (s *Store) background() {
 			s.eager.Add(1)
 			f := k.read(toKeep)
 			<-f.done
-			s.describe(k, f.outcome.private)
+			s.describe(k, f.snapshot.private)
 		}
 		if s.left.Add(-1) == 0 {
 			s.finish()

@@ -13,13 +13,13 @@ import (
 // TestPrivateKeysAreServedInTurn: no operation starts while all processors are
 // taken, and those that wait are served first come first served.
 func TestPrivateKeysAreServedInTurn(t *testing.T) {
-	if !turns.TryAcquire(int64(runtime.GOMAXPROCS(0))) {
+	if !signSlots.TryAcquire(int64(runtime.GOMAXPROCS(0))) {
 		t.Fatal("not as many as there are processors")
 	}
-	if turns.TryAcquire(1) {
+	if signSlots.TryAcquire(1) {
 		t.Error("more than there are processors")
 	}
-	turns.Release(int64(runtime.GOMAXPROCS(0)))
+	signSlots.Release(int64(runtime.GOMAXPROCS(0)))
 
 	synctest.Test(t, func(t *testing.T) {
 		gate := semaphore.NewWeighted(1)
@@ -47,13 +47,13 @@ func TestPrivateKeysAreServedInTurn(t *testing.T) {
 // TestPrivateKeysWaitEndsWithContext: Finish gives up when the message's time is over.
 func TestPrivateKeysWaitEndsWithContext(t *testing.T) {
 	all := int64(runtime.GOMAXPROCS(0))
-	if err := turns.Acquire(t.Context(), all); err != nil {
+	if err := signSlots.Acquire(t.Context(), all); err != nil {
 		t.Fatal(err)
 	}
-	defer turns.Release(all)
+	defer signSlots.Release(all)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := turns.Acquire(ctx, 1); !errors.Is(err, context.Canceled) {
+	if err := signSlots.Acquire(ctx, 1); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
