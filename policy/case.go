@@ -11,7 +11,7 @@ import (
 )
 
 // maxClaims is how many sender domains of one message are judged. Nobody writes
-// mail in the name of so many; a forger can, and each costs a judgement.
+// mail in the name of that many; a forger can, and each costs a judgement.
 const maxClaims = 64
 
 // Case is one message and the files that judge it. It is read-only after Select.
@@ -92,7 +92,7 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 	if len(c.claims) == 0 && !c.unread {
 		return Verdict{}
 	}
-	w := newWorld(c, report)
+	w := newEvidence(c, report)
 	decisions := make([]Decision, 0, len(c.claims)+len(c.excess)+1)
 	for i := range c.claims {
 		decisions = append(decisions, w.judge(&c.claims[i]))
@@ -100,7 +100,7 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 	for i := range c.excess {
 		d := c.excess[i].decision(ruleTooMany)
 		if c.excess[i].file.stops {
-			// No retry can mend that: RFC 5321 section 4.2.1 wants a 5yz reply.
+			// No retry can fix that: RFC 5321 section 4.2.1 wants a 5yz reply.
 			d.Action = Reject
 			d.Reply = smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "this message names more than " + strconv.Itoa(maxClaims) + " sender domains"}
 		}
@@ -114,7 +114,7 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 }
 
 // Fault is the verdict when dkimd itself is at fault: a file that could stop the
-// message defers it, for a fault of ours must not open the door.
+// message defers it, because a fault of ours must not let it in.
 func (c *Case) Fault() Verdict {
 	decisions := make([]Decision, 0, len(c.claims)+len(c.excess))
 	for _, list := range [][]claim{c.claims, c.excess} {

@@ -267,6 +267,6 @@ func fact(t *tomlfile.Table, key string) ternary {
 // refuseEmpty: an empty list could mean nothing or everything.
 func refuseEmpty(t *tomlfile.Table, key string) {
 	if t.Has(key) && len(t.Strings(key, []string{""})) == 0 {
-		t.Fault(key, "at least one", "leave out the key where it is no condition")
+		t.Fault(key, "at least one", "leave out the key if it is not a condition")
 	}
 }

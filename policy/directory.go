@@ -98,7 +98,7 @@ func (l *loader) unreadableFile(path string, err error) {
 	case errors.Is(err, errTooLarge):
 		hint = "give it fewer rules, signers and networks"
 	case errors.Is(err, errNotRegular), !errors.Is(err, fs.ErrPermission):
-		hint = "mend or remove it"
+		hint = "fix or remove it"
 	}
 	l.fault(path, reason(err), "a file that dkimd can read", hint)
 }

@@ -143,11 +143,11 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules, faults := policy.Load(dir)
-	const want = `_default.toml: got too many levels of symbolic links; want a file that dkimd can read (hint: mend or remove it)
-dir.example.toml: got something that is not a regular file; want a file that dkimd can read (hint: mend or remove it)
-gone.example.toml: got no such file or directory; want a file that dkimd can read (hint: mend or remove it)
-loop.example.toml: got too many levels of symbolic links; want a file that dkimd can read (hint: mend or remove it)
-pipe.example.toml: got something that is not a regular file; want a file that dkimd can read (hint: mend or remove it)`
+	const want = `_default.toml: got too many levels of symbolic links; want a file that dkimd can read (hint: fix or remove it)
+dir.example.toml: got something that is not a regular file; want a file that dkimd can read (hint: fix or remove it)
+gone.example.toml: got no such file or directory; want a file that dkimd can read (hint: fix or remove it)
+loop.example.toml: got too many levels of symbolic links; want a file that dkimd can read (hint: fix or remove it)
+pipe.example.toml: got something that is not a regular file; want a file that dkimd can read (hint: fix or remove it)`
 	if got := texts(dir, faults); got != want {
 		t.Errorf("got %s", got)
 	}

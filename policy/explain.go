@@ -24,7 +24,7 @@ type Tried struct {
 // Explain judges a message like Select and Judge, and says how it came to that.
 func (r *Rules) Explain(m Message, report *verifier.Report) ([]Explanation, Verdict) {
 	c := r.Select(m)
-	w := newWorld(c, report)
+	w := newEvidence(c, report)
 	var list []Explanation
 	for i := range c.claims {
 		claim := &c.claims[i]
@@ -52,7 +52,7 @@ func (v Verdict) Enforced() Verdict {
 }
 
 // tried tests a rule under everything that is assumed where something is not known.
-func (w *world) tried(r *rule, c *claim, m *Message) Tried {
+func (e *evidence) tried(r *rule, c *claim, m *Message) Tried {
 	t := Tried{Name: r.name, Action: r.action.String()}
 	if r.isTag {
 		t.Action = "tag"
@@ -61,17 +61,17 @@ func (w *world) tried(r *rule, c *claim, m *Message) Tried {
 		return t
 	}
 	assumptions := []verifier.Status{verifier.Pass}
-	if w.unknown && r.outcomes != 0 {
+	if e.unknown && r.outcomes != 0 {
 		assumptions = append(assumptions, verifier.Fail, verifier.PermError)
 	}
-	published := w.published
+	published := e.published
 	if r.published == 0 {
 		published = published[:1]
 	}
 	holds, cases := 0, []string{}
 	for _, p := range published {
 		for _, assumed := range assumptions {
-			why := w.fails(r, c, assumed, p)
+			why := e.fails(r, c, assumed, p)
 			if why == "" {
 				holds++
 				why = "it holds"
@@ -116,32 +116,32 @@ func (r *rule) closed(m *Message) string {
 func (r *rule) otherRecipient(m *Message) string {
 	for _, recipient := range m.Recipients {
 		if !r.recipients.has(recipient) {
-			return recipient + " is none of these"
+			return recipient + " is not one of these"
 		}
 	}
 	return "not all recipients are known"
 }
 
 // fails says which condition on signatures and published policy does not hold.
-func (w *world) fails(r *rule, c *claim, assumed verifier.Status, p verifier.Published) string {
+func (e *evidence) fails(r *rule, c *claim, assumed verifier.Status, p verifier.Published) string {
 	if r.published != 0 && r.published&policyBit(p) == 0 {
 		return "published: the policy of From is " + p.String()
 	}
 	if r.outcomes == 0 {
 		return ""
 	}
-	if w.results(r, c, assumed) {
+	if e.results(r, c, assumed) {
 		return ""
 	}
-	best := r.selection.best(w.signatures, c, assumed)
-	return "result: got " + best.String() + "; want " + r.outcomes.String() + w.counted(r, c)
+	best := r.selection.best(e.signatures, c, assumed)
+	return "result: got " + best.String() + "; want " + r.outcomes.String() + e.counted(r, c)
 }
 
 // counted says which signatures the result comes from.
-func (w *world) counted(r *rule, c *claim) string {
+func (e *evidence) counted(r *rule, c *claim) string {
 	var counted, left []string
-	for i := range w.signatures {
-		s := &w.signatures[i]
+	for i := range e.signatures {
+		s := &e.signatures[i]
 		text := string(s.domain) + " " + s.status.String()
 		if why := r.selection.leavesOut(s, c); why != "" {
 			left = append(left, text+" does not count: "+why)
@@ -150,7 +150,7 @@ func (w *world) counted(r *rule, c *claim) string {
 		}
 	}
 	if len(counted)+len(left) == 0 {
-		if w.multiple && w.signed {
+		if e.multiple && e.signed {
 			return " (with several From fields no signature counts)"
 		}
 		return " (there is no signature that counts)"
@@ -166,7 +166,7 @@ func (sel *selection) leavesOut(s *signature, c *claim) string {
 	case sel.aligned != verifier.AlignNone && s.alignment(c) < sel.aligned:
 		return "it is not aligned with " + string(c.sender)
 	case sel.signers != nil && !sel.signers.has(s.domain):
-		return "it is none of signers"
+		return "it is not one of signers"
 	case sel.notSigners != nil && sel.notSigners.has(s.domain):
 		return "it is one of not_signers"
 	case !s.unknown() && !sel.testing.allows(s.testing):

@@ -149,7 +149,7 @@ func TestSampleFaults(t *testing.T) {
 		"client: got":     {Client: "x"},
 		"published: got":  {Published: "x"},
 		"the domain":      {Signatures: []string{"pass"}},
-		"is no domain":    {Signatures: []string{"a..b pass"}},
+		"is not a domain": {Signatures: []string{"a..b pass"}},
 		"the result is":   {Signatures: []string{"a.b none"}},
 		"is no algorithm": {Signatures: []string{"a.b pass 99999999"}},
 	} {

@@ -125,7 +125,7 @@ func deferring(name string, sender domain.Name, subdomains bool) *file {
 	}}
 }
 
-// subdomainsLine finds the key in a file that is no TOML any more.
+// subdomainsLine finds the key in a file that is not TOML any more.
 var subdomainsLine = regexp.MustCompile(`(?m)^[ \t]*subdomains[ \t]*=[ \t]*true\b`)
 
 // claimsSubdomains is what can be known of a file that has faults.

@@ -10,7 +10,7 @@ import (
 // circumstances are what a default reply tells of a message.
 type circumstances struct {
 	sender   string // the domain that was judged; from the message: hostile
-	envelope bool   // it is that of MAIL FROM
+	envelope bool   // the sender is the one of MAIL FROM
 	multiple bool   // more than one From field
 	signed   bool   // there is a signature, whatever became of it
 	passes   bool   // one of them passes

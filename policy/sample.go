@@ -82,7 +82,7 @@ func readSignature(text string) (verifier.Result, string) {
 	}
 	sdid, err := domain.ParseLax(words[0])
 	if err != nil {
-		return verifier.Result{}, strconv.Quote(words[0]) + " is no domain"
+		return verifier.Result{}, strconv.Quote(words[0]) + " is not a domain"
 	}
 	r := verifier.Result{Domain: string(sdid), Algorithm: "rsa-sha256", KeyBits: 2048, Timestamp: -1, Expiration: -1, BodyLength: -1}
 	for _, status := range []verifier.Status{verifier.Pass, verifier.Fail, verifier.Policy, verifier.Neutral, verifier.TempError, verifier.PermError} {

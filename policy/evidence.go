@@ -9,8 +9,8 @@ import (
 	"dkimd/verifier"
 )
 
-// world is what is known of a message when its rules are tried, and what is not.
-type world struct {
+// evidence is what is known of a message when its rules are tried, and what is not.
+type evidence struct {
 	signatures []signature // those that may count
 	unknown    bool        // the key of one of them could not be fetched
 	published  []verifier.Published
@@ -25,33 +25,33 @@ type world struct {
 // passing is the domain of a signature that passes, for default replies.
 type passing struct{ domain, organization domain.Name }
 
-func newWorld(c *Case, report *verifier.Report) *world {
-	w := &world{signatures: signaturesOf(report.Results), multiple: c.from.Fields > 1}
-	w.signed = len(w.signatures) > 0
-	for i := range w.signatures {
-		if s := &w.signatures[i]; s.status == verifier.Pass {
-			w.passes = append(w.passes, passing{s.domain, s.organization})
+func newEvidence(c *Case, report *verifier.Report) *evidence {
+	e := &evidence{signatures: signaturesOf(report.Results), multiple: c.from.Fields > 1}
+	e.signed = len(e.signatures) > 0
+	for i := range e.signatures {
+		if s := &e.signatures[i]; s.status == verifier.Pass {
+			e.passes = append(e.passes, passing{s.domain, s.organization})
 		}
 	}
-	if w.multiple {
+	if e.multiple {
 		// Nothing is aligned, and no signature speaks for an author: it covers one of
 		// the From fields, and a mail program may show another (RFC 6376 section 8.15).
-		w.signatures = nil
+		e.signatures = nil
 	}
-	w.unknown = slices.ContainsFunc(w.signatures, func(s signature) bool { return s.unknown() })
+	e.unknown = slices.ContainsFunc(e.signatures, func(s signature) bool { return s.unknown() })
 
-	w.published = []verifier.Published{report.Published}
+	e.published = []verifier.Published{report.Published}
 	switch report.Published {
 	case verifier.PublishedTempError:
-		w.published, w.retry = everyPolicy(), true
+		e.published, e.retry = everyPolicy(), true
 	case verifier.PublishedUnasked:
-		w.published = everyPolicy()
+		e.published = everyPolicy()
 		if len(c.from.Claimed) == 0 {
-			w.published = w.published[:1] // no author, so nothing is published for one
+			e.published = e.published[:1] // no author, so nothing is published for one
 		}
 	case verifier.PublishedAbsent, verifier.PublishedNone, verifier.PublishedQuarantine, verifier.PublishedReject:
 	}
-	return w
+	return e
 }
 
 func everyPolicy() []verifier.Published {
@@ -76,7 +76,7 @@ func (r ruling) action() Action {
 }
 
 // same is the ruling two assumptions agree on; where they do not, the message
-// has to come again, for lookups that failed decide nothing. A header field is
+// has to come again, because a failed lookup decides nothing. A header field is
 // added only where both add it.
 func (r ruling) same(other ruling, deferBy string) ruling {
 	if by := cmp.Or(r.deferBy, other.deferBy); by != "" || r.action() != other.action() {
@@ -112,44 +112,44 @@ func common(a, b []*rule) []*rule {
 }
 
 // judge tries one file's rules on one sender domain.
-func (w *world) judge(c *claim) Decision {
-	published := w.published
+func (e *evidence) judge(c *claim) Decision {
+	published := e.published
 	if !c.file.published {
 		published = published[:1]
 	}
-	decided := w.underPolicy(c, published[0])
+	decided := e.underPolicy(c, published[0])
 	for _, p := range published[1:] {
-		next := w.underPolicy(c, p)
-		if w.retry {
+		next := e.underPolicy(c, p)
+		if e.retry {
 			decided = decided.same(next, rulePolicyLookup)
 		} else {
 			decided = decided.stricter(next)
 		}
 	}
-	return w.decision(c, decided)
+	return e.decision(c, decided)
 }
 
 // underPolicy tries the rules given the published policy: three times where a
 // key could not be fetched, as if its signature had passed, failed, and had
 // been one that never can pass.
-func (w *world) underPolicy(c *claim, p verifier.Published) ruling {
-	decided := w.try(c, verifier.Pass, p)
-	if w.unknown {
+func (e *evidence) underPolicy(c *claim, p verifier.Published) ruling {
+	decided := e.try(c, verifier.Pass, p)
+	if e.unknown {
 		for _, assumed := range [...]verifier.Status{verifier.Fail, verifier.PermError} {
-			decided = decided.same(w.try(c, assumed, p), ruleKeyLookup)
+			decided = decided.same(e.try(c, assumed, p), ruleKeyLookup)
 		}
 	}
 	return decided
 }
 
 // try goes through the rules from the top: the first that holds decides.
-func (w *world) try(c *claim, assumed verifier.Status, p verifier.Published) ruling {
+func (e *evidence) try(c *claim, assumed verifier.Status, p verifier.Published) ruling {
 	var decided ruling
 	for _, r := range c.rules {
 		if r.published != 0 && r.published&policyBit(p) == 0 {
 			continue
 		}
-		if r.outcomes != 0 && !w.results(r, c, assumed) {
+		if r.outcomes != 0 && !e.results(r, c, assumed) {
 			continue
 		}
 		if !r.isTag {
@@ -163,14 +163,14 @@ func (w *world) try(c *claim, assumed verifier.Status, p verifier.Published) rul
 
 // results reports whether the signatures that count have a result that the rule
 // names. That a key could not be fetched is so whatever is assumed of it.
-func (w *world) results(r *rule, c *claim, assumed verifier.Status) bool {
-	if r.outcomes&outcome(r.selection.best(w.signatures, c, assumed)) != 0 {
+func (e *evidence) results(r *rule, c *claim, assumed verifier.Status) bool {
+	if r.outcomes&outcome(r.selection.best(e.signatures, c, assumed)) != 0 {
 		return true
 	}
-	return r.outcomes&outcome(verifier.TempError) != 0 && r.selection.best(w.signatures, c, verifier.TempError) == verifier.TempError
+	return r.outcomes&outcome(verifier.TempError) != 0 && r.selection.best(e.signatures, c, verifier.TempError) == verifier.TempError
 }
 
-func (w *world) decision(c *claim, decided ruling) Decision {
+func (e *evidence) decision(c *claim, decided ruling) Decision {
 	d := c.decision(decided.deferBy)
 	d.Action = decided.action()
 	for _, r := range decided.tags {
@@ -183,15 +183,15 @@ func (w *world) decision(c *claim, decided ruling) Decision {
 		d.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "the DMARC policy needed to judge this message could not be looked up, try again later"}
 	case decided.rule != nil:
 		d.Rule = decided.rule.name
-		d.Reply = decided.rule.replyTo(w.circumstances(c))
+		d.Reply = decided.rule.replyTo(e.circumstances(c))
 	}
 	return d
 }
 
-func (w *world) circumstances(c *claim) circumstances {
-	told := circumstances{sender: string(c.sender), envelope: c.envelope, multiple: w.multiple, signed: w.signed, passes: len(w.passes) > 0}
-	for _, p := range w.passes {
-		if !w.multiple && c.sender != "" && (p.domain == c.sender || p.organization != "" && p.organization == c.organization) {
+func (e *evidence) circumstances(c *claim) circumstances {
+	told := circumstances{sender: string(c.sender), envelope: c.envelope, multiple: e.multiple, signed: e.signed, passes: len(e.passes) > 0}
+	for _, p := range e.passes {
+		if !e.multiple && c.sender != "" && (p.domain == c.sender || p.organization != "" && p.organization == c.organization) {
 			told.aligned = true
 		}
 	}
