@@ -116,7 +116,7 @@ type wild struct {
 	count int
 }
 
-// names are those of h= for a header, each pattern's together; each field that
+// names are the names in h= for a header, each pattern's together; each field that
 // is selected is shown to visit. The cost is linear in the header.
 func (s *selection) names(h *message.Header, visit func(message.Field)) ([]string, error) {
 	counts := make([]int, len(s.patterns))

@@ -155,7 +155,7 @@ func invalid(sig *dkim.Signature, err error) error {
 	case sig.Algorithm != "rsa-sha256" && sig.Algorithm != "ed25519-sha256":
 		return unsupported(sig, nil)
 	}
-	// Whoever runs a registry may sign for it, but nobody below it is meant. The
+	// A registry may sign for its own name, but not for the names below it. The
 	// list's private section (a hoster's domains) may sign as it likes.
 	if sig.Domain.IsPublicSuffix() {
 		return because(ErrPublicSuffix, "d=%s is a public suffix", printable(string(sig.Domain), maxNameLength))

@@ -57,7 +57,7 @@ func (s *signature) describeKey(key *dkim.KeyRecord) {
 }
 
 // usable reads the TXT records at a name. Where there are several RFC 6376
-// section 3.6.2.2 leaves the outcome open: what is no key is passed over, since
+// section 3.6.2.2 leaves the outcome open: a record that is not a key is skipped, because
 // wildcards put SPF and other records there, and each usable key is tried. If none is, the
 // refused record that says most about why comes with the error.
 func (v *Verifier) usable(records []string, sig *dkim.Signature) (keys []*key, refused *dkim.KeyRecord, err error) {

@@ -136,7 +136,7 @@ func madeFields() []making {
 
 		rewritten("h-from-only", "h=from:to:subject:date", "h=from", fails()), // signed with more
 		{name: "field-h-in-capitals", sign: one(func(s *stamp) { s.names = "FROM:TO" }), want: passes()},
-		{name: "field-h-final-colon", sign: one(func(s *stamp) { s.names = "from:to:" }), want: syntax("h= holds what is no field name")},
+		{name: "field-h-final-colon", sign: one(func(s *stamp) { s.names = "from:to:" }), want: syntax("h= holds a word that is not a field name")},
 		{name: "field-h-empty", sign: one(func(s *stamp) { s.names, s.rewrite = "from", replace("h=from", "h=") }), want: permanent("")},
 		{name: "field-h-1000-names", sign: one(func(s *stamp) { s.names = many(1000) }), want: passes()},
 		{name: "field-h-1001-names", sign: one(func(s *stamp) { s.names = many(1001) }), want: permanent(cannotRead + "h= has too many names")},

@@ -73,7 +73,7 @@ func (d *discovery) search(txt func(name string) (resolver.Answer, error)) Publi
 		case 1:
 			return policyOf(records[0], at != d.domain)
 		default:
-			return PublishedAbsent // RFC 7489 section 6.6.3 step 5: several records are none
+			return PublishedAbsent // RFC 7489 section 6.6.3 step 5: several records count as none
 		}
 	}
 	return PublishedAbsent

@@ -8,7 +8,7 @@ import (
 // Status is the outcome of one signature, in the words of RFC 8601 section 2.7.1.
 type Status uint8
 
-// The outcomes. None is that of a message without signatures; no Result has it.
+// The outcomes. None stands for a message without signatures; no Result has it.
 const (
 	None      Status = iota
 	Pass             // both hashes verified and nothing stands against the signature

@@ -114,7 +114,7 @@ func (v *Verifier) Begin(ctx context.Context, req Request) *Verification {
 	}
 	w.startLookups(ctx)
 	for _, s := range tried {
-		// Where the cache knows already that there is no key, hashing would be for nothing.
+		// If the cache knows already that there is no key, hashing would be wasted.
 		if s.lookup.cached() && w.readKeys(s) != nil {
 			continue
 		}

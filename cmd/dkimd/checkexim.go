@@ -48,7 +48,7 @@ func bodyWarnings(options string) (warnings []string) {
 	return warnings
 }
 
-// eximSize reads a number of Exim's with its K, M or G; -1: it is none, or expanded per message.
+// eximSize reads a number of Exim's with its K, M or G; -1: not a number, or expanded per message.
 func eximSize(s string) int64 {
 	factor := int64(1)
 	for suffix, f := range map[string]int64{"K": 1 << 10, "M": 1 << 20, "G": 1 << 30} {

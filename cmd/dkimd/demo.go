@@ -39,7 +39,7 @@ stays behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), demoTime)
 			defer cancel()
-			// Whoever interrupts it leaves nothing behind either.
+			// An interrupt leaves nothing behind either.
 			ctx, restore := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer restore()
 			return demo(ctx, std)

@@ -29,7 +29,7 @@ func (p *painter) text(s string) {
 // maxName bounds the names in a table, which strangers choose.
 const maxName = 60
 
-// colourOf is that of a verdict or a result.
+// colourOf is the colour of a verdict or a result.
 func colourOf(word string) terminal.Colour {
 	switch strings.Trim(word, "()") {
 	case "reject", "fail", "permerror", "discard":

@@ -176,7 +176,7 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 		d := e.Decision
 		fmt.Fprintf(w, "  so: %s", d.Action)
 		if d.Rule == "" {
-			fmt.Fprint(w, ", for no rule holds")
+			fmt.Fprint(w, ", because no rule holds")
 		} else if strings.HasPrefix(d.Rule, "(") {
 			fmt.Fprintf(w, " %s", d.Rule)
 		}

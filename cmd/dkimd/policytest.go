@@ -28,7 +28,7 @@ Exit status: 0 every result is the expected one, 2 fix something first.`,
 			if len(args) > 0 {
 				if !strings.HasSuffix(args[0], ".test.toml") {
 					return userError{
-						fmt.Errorf("%s is no file of test cases: the names of those end in .test.toml", args[0]),
+						fmt.Errorf("%s is not a file of test cases: the names of those end in .test.toml", args[0]),
 						"dkimd policy test " + strings.TrimSuffix(args[0], ".toml") + ".test.toml",
 					}
 				}

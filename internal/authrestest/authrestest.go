@@ -164,7 +164,7 @@ func (p *parser) token(text string) {
 func (p *parser) dotString(text string) {
 	for atom := range strings.SplitSeq(text, ".") {
 		if atom == "" || !all(atom, isAtext) {
-			p.refuse("%q is no local-part", text)
+			p.refuse("%q is not a local-part", text)
 		}
 	}
 }
@@ -174,11 +174,11 @@ func (p *parser) domainName(text string) string {
 	labels := strings.Split(text, ".")
 	for _, label := range labels {
 		if label == "" || !all(label, isLabelChar) || strings.Trim(label, "-") != label {
-			p.refuse("%q is no domain-name", text)
+			p.refuse("%q is not a domain-name", text)
 		}
 	}
 	if len(labels) < 2 {
-		p.refuse("%q is no domain-name: it has one label", text)
+		p.refuse("%q is not a domain-name: it has one label", text)
 	}
 	return text
 }

@@ -49,7 +49,7 @@ func TestFaults(t *testing.T) {
 		"max_connections":    {"[milter]\nmax_connections = 65537", []string{`2: milter.max_connections: got 65537; want a whole number from 1 to 65536`}},
 
 		"directory, absent":   {"[sign]\ndirectory = \"DIR/keys\"", []string{`2: sign.directory: got "DIR/keys"; want a directory that exists (hint: mkdir -p DIR/keys)`}},
-		"directory, a file":   {"[sign]\ndirectory = \"/etc/passwd\"", []string{`2: sign.directory: got "/etc/passwd"; want a directory (hint: this path is none)`}},
+		"directory, a file":   {"[sign]\ndirectory = \"/etc/passwd\"", []string{`2: sign.directory: got "/etc/passwd"; want a directory (hint: this path is not a directory)`}},
 		"directory, below":    {"[sign]\ndirectory = \"/etc/passwd/x\"", []string{`2: sign.directory: got "/etc/passwd/x"; want a directory that dkimd can read (hint: not a directory)`}},
 		"directory, relative": {"[sign]\ndirectory = \"keys\"", []string{`2: sign.directory: got "keys"; want the absolute path of a directory (hint: begin it with /: a daemon has no working directory of its own)`}},
 		"directory, empty":    {"[policy]\ndirectory = \"\"", []string{`2: policy.directory: got ""; want the absolute path of a directory (hint: leave the key out for the default)`}},
@@ -99,7 +99,7 @@ func TestFaults(t *testing.T) {
 		"output, length":  {"[log]\noutput = \"syslog-rfc5424:/" + strings.Repeat("x", 107) + "\"", []string{`2: log.output: got "syslog-rfc5424:/` + strings.Repeat("x", 44) + `..." (123 bytes); want a path of at most 107 bytes (hint: the system allows no longer one for a socket)`}},
 		"output, rfc3164": {"[log]\noutput = \"syslog-rfc3164\"", []string{`2: log.output: got "syslog-rfc3164"; want stdout, stderr, journal, syslog or the absolute path of a file (hint: write "syslog", or "syslog-rfc5424" where the receiver is set up for RFC 5424)`}},
 		"output, no dir":  {"[log]\noutput = \"DIR/no/log\"", []string{`2: log.output: got "DIR/no/log"; want a file in a directory that exists (hint: DIR/no: no such file or directory; create it, owned by dkimd's user)`}},
-		"output, in file": {"[log]\noutput = \"/etc/passwd/log\"", []string{`2: log.output: got "/etc/passwd/log"; want a file in a directory (hint: /etc/passwd is none)`}},
+		"output, in file": {"[log]\noutput = \"/etc/passwd/log\"", []string{`2: log.output: got "/etc/passwd/log"; want a file in a directory (hint: /etc/passwd is not one)`}},
 		"output, a dir":   {"[log]\noutput = \"DIR\"", []string{`2: log.output: got "DIR"; want a file (hint: this path is a directory; name a file in it)`}},
 		"no TOML":         {"[log]\noutput = stdout\nformat = 5", []string{`2: got "output = stdout"; want TOML (hint: column 10: strings are written in quotes: output = "stdout")`}},
 		"several at once": {"[log]\nformat = 1\n[dns]\nattempts = 0\nx = 1", []string{`2: log.format: got 1 (integer); want json, text or exim`, `4: dns.attempts: got 0; want a whole number from 1 to 10`, `5: dns.x: got an unknown key; want one of attempts, cache_entries, servers, timeout`}},

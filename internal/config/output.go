@@ -51,7 +51,7 @@ func checkLogFile(path string) (want, hint string) {
 	case err != nil:
 		return "a file in a directory that exists", dir + ": " + reason(err) + "; create it, owned by dkimd's user"
 	case !info.IsDir():
-		return "a file in a directory", dir + " is none"
+		return "a file in a directory", dir + " is not one"
 	}
 	return "", ""
 }

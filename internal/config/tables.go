@@ -191,7 +191,7 @@ func (s *Sign) keys() []key {
 
 const maxExpiry = 3650 * 24 * time.Hour
 
-// Canonicalization is that of header and body (RFC 6376 section 3.4).
+// Canonicalization is the pair for header and body (RFC 6376 section 3.4).
 type Canonicalization struct{ Header, Body dkim.Canonicalization }
 
 // Verify is the table [verify].

@@ -177,7 +177,7 @@ func readDirectory(t *tomlfile.Table, key, def string) string {
 	case err != nil:
 		t.Fault(key, "a directory that dkimd can read", reason(err))
 	case !info.IsDir():
-		t.Fault(key, "a directory", "this path is none")
+		t.Fault(key, "a directory", "this path is not a directory")
 	default:
 		return dir
 	}

@@ -20,7 +20,7 @@ func Of(f func()) time.Duration {
 	return used() - before
 }
 
-// Least is the least of what f takes in so many runs.
+// Least is the least of what f takes in n runs.
 func Least(runs int, f func()) time.Duration {
 	least := Of(f)
 	for range runs - 1 {

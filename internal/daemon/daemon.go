@@ -52,7 +52,7 @@ type daemon struct {
 	monitor *metrics.Server // nil: [metrics] listens nowhere
 	events  *output.Log
 	doors   doors
-	started *config.Config // sockets and outputs are those of the start
+	started *config.Config // sockets and outputs do not change after the start
 	current atomic.Pointer[Setup]
 	// refused is the last reload, if it was refused; nil: the newest configuration is in force.
 	refused  atomic.Pointer[refusal]

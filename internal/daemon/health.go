@@ -42,7 +42,7 @@ func (d *daemon) state() metrics.State {
 // health says whether mail should come here. A domain whose keys or rules are
 // broken is a warning only: where its files are the same its mail fares no better, and
 // all other mail is handled as it should be. So is what lies beside the domains: a host that
-// only verifies has no key that could sign. DNS that does not answer is none either:
+// only verifies has no key that could sign. DNS that does not answer is not a fault either:
 // every dkimd that asks the same servers would be out of use at the same time.
 func (d *daemon) health() metrics.Health {
 	var h metrics.Health
@@ -51,7 +51,7 @@ func (d *daemon) health() metrics.Health {
 		h.Faults = append(h.Faults, "dkimd stops and takes no more connections")
 	}
 	if r := d.refused.Load(); r != nil {
-		h.Faults = append(h.Faults, fmt.Sprintf("the reload at %s was refused, and the configuration of %s is in force (hint: mend what dkimd check prints, then send SIGHUP)",
+		h.Faults = append(h.Faults, fmt.Sprintf("the reload at %s was refused, and the configuration of %s is in force (hint: fix what dkimd check prints, then send SIGHUP)",
 			r.at.UTC().Format(time.RFC3339), s.loaded.UTC().Format(time.RFC3339)))
 		for line := range strings.Lines(r.fault.Error()) {
 			h.Faults = append(h.Faults, strings.TrimSuffix(line, "\n"))
@@ -60,7 +60,7 @@ func (d *daemon) health() metrics.Health {
 	faults := s.Faults()
 	keyFaults := s.Keys.Faults()
 	if count := s.Keys.Counts(); len(keyFaults) > count.Strays && count.Keys == 0 && count.Unread == 0 {
-		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: mend what dkimd check prints, then send SIGHUP)")
+		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: fix what dkimd check prints, then send SIGHUP)")
 		h.Faults = append(h.Faults, texts(keyFaults)...)
 		faults = s.Broken
 	}

@@ -191,7 +191,7 @@ func TestReadinessAfterARefusedReload(t *testing.T) {
 	for range 2 {
 		w.hangup("reload refused")
 	}
-	w.ready(503, "not ready\n", "was refused", "hint: mend what dkimd check prints, then send SIGHUP",
+	w.ready(503, "not ready\n", "was refused", "hint: fix what dkimd check prints, then send SIGHUP",
 		"\nfault: "+w.path("rules/reject.example.toml")+":1: mode: got \"enforced\"; want monitor or enforce")
 	got := w.counted()
 	if got["dkimd_config_stale"] != "1" || got[`dkimd_reloads_total{result="refused"}`] != "2" {

@@ -37,7 +37,7 @@ type Observers struct {
 	Keys     keys.Meter
 }
 
-// Faults are what the operator should mend though dkimd can run: rules files
+// Faults are what the operator should fix though dkimd can run: rules files
 // and keys that are out of use. It is complete once the keys are parsed (keys.Store.Wait).
 func (s *Setup) Faults() fault.Faults {
 	return append(slices.Clone(s.Broken), s.Keys.Faults()...)

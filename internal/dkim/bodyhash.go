@@ -37,7 +37,7 @@ type BodyHash struct {
 }
 
 // NewBodyHash starts a body. The limit is the l= tag in canonical octets: what
-// exceeds it is counted, not hashed. A negative limit is none.
+// exceeds it is counted, not hashed. A negative limit means no limit.
 func NewBodyHash(c Canonicalization, limit int64) *BodyHash {
 	return &BodyHash{hash: sha256.New(), limit: max(limit, -1), relaxed: c == Relaxed}
 }

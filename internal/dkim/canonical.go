@@ -92,7 +92,7 @@ func appendRelaxedValue(dst, value []byte) []byte {
 				wsp = wsp || value[i] != '\r'
 				i += n
 			}
-			// A CRLF alone is no white space: unfolding deletes it.
+			// A CRLF alone is not white space: unfolding deletes it.
 			if wsp && len(dst) > start && i < len(value) {
 				dst = append(dst, ' ')
 			}

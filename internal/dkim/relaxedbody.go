@@ -11,8 +11,8 @@ const (
 	highs = 0x8080808080808080
 
 	densePiece = 24  // a place this soon after the one before is near it
-	denseRun   = 3   // so many near each other: the text is full of them
-	denseBlock = 256 // and so many bytes are then rewritten byte by byte
+	denseRun   = 3   // this many near each other: the text is full of them
+	denseBlock = 256 // then this many bytes are rewritten byte by byte
 )
 
 // writeRelaxed handles a chunk under the relaxed algorithm. The end of the
@@ -151,7 +151,7 @@ func nextRun(p []byte, i, tab int) int {
 // handed on starts, and where to go on.
 func (b *BodyHash) shrink(p []byte, start, i int) (int, int) {
 	run := i
-	for isWSP(p[i]) { // the last byte of p is none
+	for isWSP(p[i]) { // the last byte of p is not white space
 		i++
 	}
 	switch {
@@ -172,7 +172,7 @@ func (b *BodyHash) shrink(p []byte, start, i int) (int, int) {
 
 // dense rewrites up to denseBlock bytes from i on without a branch a byte, for text
 // so full of white space that handing on pieces would be slower. The byte before
-// i is no white space, and nor is the one at which it ends.
+// i is not white space, and neither is the one at which it ends.
 func (b *BodyHash) dense(p []byte, i int) int {
 	if gatherSize-b.used < denseBlock {
 		b.flush()

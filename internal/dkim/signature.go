@@ -182,7 +182,7 @@ func (p *parser) headers() {
 	for name := range strings.SplitSeq(value, ":") {
 		name = trimSpace(name)
 		if !message.IsFieldName(name) {
-			p.note(fmt.Errorf("%w: h= holds what is no field name", ErrSyntax))
+			p.note(fmt.Errorf("%w: h= holds a word that is not a field name", ErrSyntax))
 			continue
 		}
 		from = from || strings.EqualFold(name, "From")

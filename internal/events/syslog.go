@@ -112,7 +112,7 @@ func isASCII(line []byte) bool {
 	return true
 }
 
-// appendCut appends a line of at most so many bytes. What decides stands at its
+// appendCut appends a line of at most max bytes. What decides stands at its
 // beginning; it never cuts a character in two.
 func appendCut(dst, line []byte, most int) []byte {
 	if len(line) <= most {

@@ -16,7 +16,7 @@ func appendText(dst []byte, e *Event) []byte {
 }
 
 // appendTextLine is the same without the time. A list takes no further
-// element after so many bytes.
+// element after this many bytes.
 func appendTextLine(dst []byte, e *Event, listBytes int) []byte {
 	w := &textWriter{buf: dst, listBytes: listBytes}
 	w.column(e.ID, 11)

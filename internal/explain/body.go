@@ -218,7 +218,7 @@ func (s *bodySearch) wrapped(m Message) string {
 	return ""
 }
 
-// lineNumbers names lines counted from 0 as people count them; end is the first that is none of them.
+// lineNumbers names lines counted from 0 as people count them; end is the first after them.
 func lineNumbers(from, end int) string {
 	if end == from+1 {
 		return "line " + strconv.Itoa(end)

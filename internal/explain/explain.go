@@ -56,7 +56,7 @@ func explain(m Message, index int) Explanation {
 	sig, err := dkim.ParseSignature(m.Header.Fields()[index])
 	e := Explanation{Domain: visible(string(sig.Domain)), Selector: visible(sig.Selector)}
 	if err != nil {
-		e.say("the DKIM-Signature field itself is at fault: " + visible(err.Error()))
+		e.say("the DKIM-Signature field itself is invalid: " + visible(err.Error()))
 	}
 	if len(sig.BodyHash) == 0 || len(sig.Value) == 0 || len(sig.Headers) == 0 || sig.Domain == "" || sig.Selector == "" {
 		return e
@@ -108,7 +108,7 @@ func (e *Explanation) fetch(sig *dkim.Signature, lookup func(string) ([]string, 
 	name := dkim.RecordName(sig.Selector, sig.Domain)
 	records, err := lookup(name)
 	if err != nil {
-		e.say("the key at " + visible(name) + " cannot be had: " + visible(err.Error()))
+		e.say("the key at " + visible(name) + " could not be fetched: " + visible(err.Error()))
 		return nil
 	}
 	var keys []*dkim.KeyRecord
@@ -118,7 +118,7 @@ func (e *Explanation) fetch(sig *dkim.Signature, lookup func(string) ([]string, 
 		case errors.Is(err, dkim.ErrKeyRevoked):
 			e.say("the key at " + visible(name) + " is revoked: its p= is empty")
 		case err != nil:
-			e.say("a TXT record at " + visible(name) + " is no usable key: " + visible(err.Error()) + ": " + quote(txt))
+			e.say("a TXT record at " + visible(name) + " is not a usable key: " + visible(err.Error()) + ": " + quote(txt))
 		case !strings.HasPrefix(sig.Algorithm, key.Type+"-"):
 			e.say("the key at " + visible(name) + " is another one: it is of type " + key.Type + ", and the signature says a=" + visible(sig.Algorithm))
 		default:

@@ -1,4 +1,4 @@
-// Package fault says what the operator must mend: the file, the line, the key, what was
+// Package fault says what the operator must fix: the file, the line, the key, what was
 // found there, what belongs there and what to do. It reads no file; whoever read one makes the faults.
 package fault
 
@@ -14,7 +14,7 @@ import (
 // maxFaults is how many faults of one file are listed; the rest is only counted.
 const maxFaults = 100
 
-// Fault is one thing the operator must mend. Empty parts are left out of its text.
+// Fault is one thing the operator must fix. Empty parts are left out of its text.
 type Fault struct {
 	Path string // the file
 	Line int    // counted from 1; 0: no particular line

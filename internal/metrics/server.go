@@ -19,7 +19,7 @@ import (
 
 const (
 	maxConnections = 64 // of each socket; the next waits
-	maxScrapes     = 4  // at once; the next is told to come again
+	maxScrapes     = 4  // at once; the next is asked to try again
 	maxLines       = 20 // of each kind that /readyz lists
 	maxHeader      = 16 << 10
 
@@ -31,7 +31,7 @@ const (
 // Health is what /readyz says, in words for an administrator.
 type Health struct {
 	Faults   []string // why mail should go elsewhere; none: ready
-	Warnings []string // what should be mended all the same
+	Warnings []string // what should be fixed all the same
 }
 
 // ServerConfig is everything a Server needs.
@@ -76,7 +76,7 @@ func Listen(c ServerConfig) (*Server, error) {
 	}, nil
 }
 
-// Start answers until Close. A socket that fails is no reason to stop mail.
+// Start answers until Close. A failing socket must not stop mail.
 func (s *Server) Start() {
 	for _, ln := range s.listeners {
 		s.serving.Go(func() {

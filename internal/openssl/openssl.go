@@ -1,6 +1,6 @@
 // Package openssl signs and verifies with RSA keys through the system's OpenSSL 3: PKCS #1 v1.5
 // (RFC 8017 section 8.2) over SHA-256 digests, faster than crypto/rsa. It is the only package that
-// uses cgo, and only with the build tag libcrypto; without it there is no engine to be had.
+// uses cgo, and only with the build tag libcrypto; without it there is no engine.
 //
 // It judges no key: callers check size and form first, and fall back to crypto/rsa.
 package openssl

@@ -165,7 +165,7 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 	if gone, ok := errors.AsType[GoneError](context.Cause(ctx)); ok {
 		m.reason, rec.aborted = signer.Reason{Code: reasonAborted, Text: gone.Error()}, true
 		if _, cut := errors.AsType[GoneError](rec.err); cut {
-			rec.err = nil // signing ended because the MTA left, which is no fault of ours
+			rec.err = nil // signing ended because the MTA left, which is not our fault
 		}
 	}
 	m.write(&out, &rec)

@@ -106,7 +106,7 @@ func Domain(s string) string {
 	return string(out)
 }
 
-// FieldValue is the value of one header field with bare LF at its folds. A line end that is no fold
+// FieldValue is the value of one header field with bare LF at its folds. A line end that is not a fold
 // becomes a space, so that nothing after it is taken for a field or for the body.
 func FieldValue(value string) string {
 	var b strings.Builder

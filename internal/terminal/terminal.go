@@ -30,7 +30,7 @@ const (
 // Palette says whether an output has colours.
 type Palette bool
 
-// PaletteOf is that of an output: a terminal has colours unless its user does
+// PaletteOf is the palette of an output: a terminal has colours unless its user does
 // not want them (https://no-color.org).
 func PaletteOf(w io.Writer) Palette {
 	f, ok := w.(*os.File)

@@ -108,7 +108,7 @@ func (b *builder) set(t *Table, e *unstable.Node) {
 	}
 }
 
-// value reads one value; line is that of its key or list, for nodes that carry no position.
+// value reads one value; line is the one of its key or list, used where a node carries no position.
 func (b *builder) value(path string, line int, n *unstable.Node) *value {
 	if n.Raw.Length > 0 {
 		line = b.lineAt(int(n.Raw.Offset))

@@ -17,7 +17,7 @@ import (
 	"strings"
 )
 
-// What stands in a field for what is not known yet.
+// Placeholders in a field for values not known yet.
 const (
 	BodyHash = "{bh}"
 	Value    = "{b}"
@@ -29,7 +29,7 @@ type Options struct {
 	RelaxHeader, RelaxBody bool
 	Names                  []string // h=
 	Length                 int      // l= in canonical octets; negative: none
-	Wrap                   int      // b= is folded after so many characters; 0: never
+	Wrap                   int      // b= is folded after this many characters; 0: never
 }
 
 // Sign puts the field on top of a message with CRLF line ends. The field is a
