@@ -196,6 +196,11 @@ func (s *Store) Domains() []*Domain {
 	return slices.Clone(s.domains)
 }
 
+// Signs reports whether a domain has a key that signs, as far as is known: see Domain.Usable.
+func (s *Store) Signs() bool {
+	return slices.ContainsFunc(s.domains, func(d *Domain) bool { return d.load(s.reader).Usable() })
+}
+
 // Faults is all that is wrong as far as is known by now; after Wait that is everything.
 func (s *Store) Faults() fault.Faults {
 	faults := slices.Clone(s.faults)

@@ -66,6 +66,10 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 	if len(faults) > 0 {
 		return faults
 	}
+	// Only now: with faults it is not known yet which keys and sockets there will be.
+	for _, address := range s.OpenToAll(c) {
+		fmt.Fprintf(std.err, "dkimd: warning: any local user can have mail signed through %s: use a unix socket that the mail server alone may enter\n", address)
+	}
 	if err := s.Connect(nil, silent); err != nil {
 		return err
 	}

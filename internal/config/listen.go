@@ -53,6 +53,19 @@ func readGroup(t *tomlfile.Table, key, def string) string {
 	return name
 }
 
+// readPeers wants users or groups that this host has.
+func readPeers(t *tomlfile.Table, key string, def []string) []string {
+	peers := []string{}
+	for i, name := range t.Strings(key, def) {
+		if f, ok := errors.AsType[fault.Fault](socket.CheckPeer(name)); ok {
+			t.FaultItem(key, i, f.Want, f.Hint)
+			continue
+		}
+		peers = append(peers, name)
+	}
+	return peers
+}
+
 const maxDNSServers = 16
 
 // readServers reads name servers: addresses, each with a port where it is not 53.

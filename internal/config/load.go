@@ -81,6 +81,14 @@ func (c *Config) checkDoors() {
 		}
 		c.Milter.Listen = Default().Milter.Listen
 	}
+	for _, door := range []struct {
+		table         string
+		listen, peers []string
+	}{{"milter", c.Milter.Listen, c.Milter.Peers}, {"exim", c.Exim.Listen, c.Exim.Peers}} {
+		if len(door.peers) > 0 && !slices.ContainsFunc(door.listen, socket.IsUnix) {
+			c.section(door.table).Fault("peers", "a unix socket in "+door.table+".listen", "an inet socket does not tell who connects")
+		}
+	}
 	type listener struct {
 		table     string
 		addresses []string

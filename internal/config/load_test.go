@@ -47,11 +47,13 @@ hostname = "MX.Example.org."
 listen = ["inet:8891@localhost", "inet6:[::1]:8892", "inet:*:1", "unix:/run//dkimd/m.sock", "local:/run/x", "inet:0.0.0.0:2"]
 socket_mode = "600"
 socket_group = "root"
+peers = ["root", "7"]
 max_connections = 7
 [exim]
 listen = "unix:/run/dkimd/exim.sock"
 socket_mode = "666"
 socket_group = "root"
+peers = ["root", "7"]
 max_connections = 8
 [sign]
 directory = "DIR"
@@ -97,9 +99,9 @@ listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
 			Listen: []string{
 				"inet:localhost:8891", "inet6:[::1]:8892", "inet::1", "unix:/run/dkimd/m.sock", "unix:/run/x", "inet:0.0.0.0:2",
 			},
-			SocketMode: 0o600, SocketGroup: "root", MaxConnections: 7,
+			SocketMode: 0o600, SocketGroup: "root", Peers: []string{"root", "7"}, MaxConnections: 7,
 		},
-		Exim: config.Exim{Listen: []string{"unix:/run/dkimd/exim.sock"}, SocketMode: 0o666, SocketGroup: "root", MaxConnections: 8},
+		Exim: config.Exim{Listen: []string{"unix:/run/dkimd/exim.sock"}, SocketMode: 0o666, SocketGroup: "root", Peers: []string{"root", "7"}, MaxConnections: 8},
 		Sign: config.Sign{
 			Directory: dir, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
 			DaemonNames: []string{"MSA"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
@@ -213,11 +215,12 @@ func TestNeedsRestart(t *testing.T) {
 	b.Milter.Listen = []string{"unix:/x"}
 	b.Milter.MaxConnections++
 	b.Milter.SocketMode, b.Milter.SocketGroup = 0, "mail"
-	b.Exim = config.Exim{Listen: []string{"unix:/y"}, SocketGroup: "mail"}
+	b.Milter.Peers = []string{"0"}
+	b.Exim = config.Exim{Listen: []string{"unix:/y"}, SocketGroup: "mail", Peers: []string{"0"}}
 	b.Log = config.Log{}
 	b.Metrics = config.Metrics{Listen: []string{"inet::1"}}
 	b.Sign.SendUnsigned = true
-	want := []string{"exim.listen", "exim.max_connections", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "metrics.listen", "milter.listen", "milter.max_connections", "milter.socket_group", "milter.socket_mode"}
+	want := []string{"exim.listen", "exim.max_connections", "exim.peers", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "metrics.listen", "milter.listen", "milter.max_connections", "milter.peers", "milter.socket_group", "milter.socket_mode"}
 	if keys := a.NeedsRestart(b); !slices.Equal(keys, want) {
 		t.Errorf("got %v", keys)
 	}

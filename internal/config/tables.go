@@ -61,12 +61,16 @@ type Milter struct {
 	Listen         []string // empty only where Exim has a door
 	SocketMode     os.FileMode
 	SocketGroup    string
+	Peers          []string
 	MaxConnections int
 }
 
 const (
 	docSocketMode  = "Permissions of unix sockets, in octal. The MTA needs write permission to connect."
 	docSocketGroup = "Group of unix sockets, by name or number. Empty: that of the process. The MTA's user must be a member."
+	docPeers       = "Users and groups, by name or number, whose processes may use the unix sockets: the system says who connects, " +
+		"and the group is the one the process runs with. Others are refused and logged. Root is let in only where it is " +
+		"listed. Empty: all that the permissions let in."
 	maxConnections = 65536
 )
 
@@ -81,9 +85,10 @@ func (m *Milter) keys() []key {
 		},
 		{"socket_mode", mode(&m.SocketMode, socket.DefaultMode), docSocketMode},
 		{"socket_group", group(&m.SocketGroup), docSocketGroup},
+		{"peers", list(&m.Peers, readPeers), docPeers + " Postfix: [\"postfix\"]."},
 		{
 			"max_connections", integer(&m.MaxConnections, 4096, 1, maxConnections),
-			"Connections served at once. The next one waits in the kernel's queue.",
+			"Connections served at once. The next one waits, or takes the place of one that is idle: first of those that brought no message.",
 		},
 	}
 }
@@ -93,6 +98,7 @@ type Exim struct {
 	Listen         []string // empty: no such door
 	SocketMode     os.FileMode
 	SocketGroup    string
+	Peers          []string
 	MaxConnections int
 }
 
@@ -105,9 +111,10 @@ func (e *Exim) keys() []key {
 		},
 		{"socket_mode", mode(&e.SocketMode, socket.DefaultMode), docSocketMode},
 		{"socket_group", group(&e.SocketGroup), docSocketGroup + " On Debian: Debian-exim."},
+		{"peers", list(&e.Peers, readPeers), docPeers + " On Debian: [\"Debian-exim\"]."},
 		{
 			"max_connections", integer(&e.MaxConnections, 1024, 1, maxConnections),
-			"Messages served at once. The next one waits in the kernel's queue.",
+			"Messages served at once. The next one waits, or takes the place of a connection on which nothing has come.",
 		},
 	}
 }

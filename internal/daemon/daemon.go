@@ -131,6 +131,9 @@ func (d *daemon) enforce(s *Setup) {
 	for _, w := range s.Rules.Warnings() {
 		d.log.Warn("rules file", "warning", w.Error())
 	}
+	for _, address := range s.OpenToAll(d.started) {
+		d.log.Warn("any local user can have mail signed through this socket", "address", address)
+	}
 	d.current.Store(s)
 }
 

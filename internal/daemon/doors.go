@@ -3,12 +3,14 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"dkimd/internal/config"
 	"dkimd/internal/exim"
 	"dkimd/internal/message"
 	"dkimd/internal/milter"
+	"dkimd/internal/socket"
 )
 
 // door is a front door: it serves mail servers on its sockets.
@@ -32,7 +34,7 @@ func (d *daemon) openDoors(c *config.Config) error {
 	}
 	if len(c.Milter.Listen) > 0 {
 		open(milter.New(milter.Config{
-			Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup,
+			Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup, Peers: c.Milter.Peers,
 			MaxConnections: c.Milter.MaxConnections, Logger: d.log, Meter: d.metrics.Milter,
 			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().Pipeline.Begin(env) },
 		}))
@@ -40,7 +42,7 @@ func (d *daemon) openDoors(c *config.Config) error {
 	}
 	if len(c.Exim.Listen) > 0 {
 		open(exim.New(exim.Config{
-			Listen: c.Exim.Listen, SocketMode: c.Exim.SocketMode, SocketGroup: c.Exim.SocketGroup,
+			Listen: c.Exim.Listen, SocketMode: c.Exim.SocketMode, SocketGroup: c.Exim.SocketGroup, Peers: c.Exim.Peers,
 			MaxConnections: c.Exim.MaxConnections, Logger: d.log, Meter: d.metrics.Exim,
 			Begin: func(env *message.Envelope) exim.Message { return d.current.Load().Pipeline.Begin(env) },
 		}))
@@ -51,6 +53,15 @@ func (d *daemon) openDoors(c *config.Config) error {
 	}
 	_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
 	return atKey(c, faults...)
+}
+
+// OpenToAll are the addresses at which any local user may have mail signed: there are keys that
+// sign, and an inet socket does not tell who connects. Sockets are those of c.
+func (s *Setup) OpenToAll(c *config.Config) []string {
+	if !s.Keys.Signs() {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Concat(c.Milter.Listen, c.Exim.Listen), socket.IsUnix)
 }
 
 // Serve serves until Shutdown.

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"dkimd/internal/pipeline"
@@ -27,24 +25,11 @@ type exchange struct {
 	wire   *wire
 	msg    Message
 	id     string
-	state  atomic.Int32 // silent, begun, closing
+	conn   *socket.Conn // idle until the first byte has come
 }
 
-const (
-	stateSilent  = iota // nothing has come yet
-	stateBegun          // a request is under way
-	stateClosing        // being closed by Shutdown
-)
-
-func newExchange(ctx context.Context, s *Server, conn net.Conn) *exchange {
-	return &exchange{server: s, ctx: ctx, wire: newWire(conn, s.cfg)}
-}
-
-// CloseIfIdle is called when the server stops, from another goroutine.
-func (x *exchange) CloseIfIdle() {
-	if x.state.CompareAndSwap(stateSilent, stateClosing) {
-		_ = x.wire.conn.Close()
-	}
+func newExchange(ctx context.Context, s *Server, conn *socket.Conn) *exchange {
+	return &exchange{server: s, ctx: ctx, conn: conn, wire: newWire(conn, s.cfg)}
 }
 
 // Serve serves the connection. Whatever goes wrong, Exim gets no answer, and
@@ -89,7 +74,7 @@ func (x *exchange) serve() error {
 	if _, err := x.wire.in.Peek(1); err != nil {
 		return x.wire.readError(err)
 	}
-	if !x.state.CompareAndSwap(stateSilent, stateBegun) {
+	if !x.conn.Busy() {
 		return errStopping
 	}
 	req, err := readRequest(x.wire)

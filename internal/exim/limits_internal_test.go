@@ -15,6 +15,7 @@ import (
 
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/socket"
 )
 
 // patient is a message whose end waits for as long as it may.
@@ -61,10 +62,10 @@ func TestDefaultTimes(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			socket := filepath.Join(t.TempDir(), "s")
+			path := filepath.Join(t.TempDir(), "s")
 			synctest.Test(t, func(t *testing.T) {
 				s, err := New(Config{
-					Listen: []string{"unix:" + socket}, Logger: slog.New(slog.DiscardHandler),
+					Listen: []string{"unix:" + path}, Logger: slog.New(slog.DiscardHandler),
 					Begin: func(*message.Envelope) Message { return patient{} },
 				})
 				if err != nil {
@@ -77,7 +78,7 @@ func TestDefaultTimes(t *testing.T) {
 				if test.whole {
 					conn = said{far, strings.NewReader(test.sent)}
 				}
-				go newExchange(t.Context(), s, conn).Serve(func() { _ = far.Close() })
+				go newExchange(t.Context(), s, &socket.Conn{Conn: conn}).Serve(func() { _ = far.Close() })
 				var writer sync.WaitGroup
 				writer.Go(func() {
 					if test.whole {

@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"time"
 
@@ -59,7 +58,9 @@ type Config struct {
 	SocketMode os.FileMode
 	// SocketGroup owns unix sockets, by name or number; empty: the group of the process.
 	SocketGroup string
-	// MaxConnections are served at once, the next waits in the kernel's queue; 0: 1024.
+	// Peers are the users and groups whose processes may use unix sockets; empty: all that can connect.
+	Peers []string
+	// MaxConnections are served at once, the next waits; 0: 1024.
 	MaxConnections int
 	// Begin starts a message. Its envelope is complete but for the queue id's echo.
 	Begin  func(*message.Envelope) Message
@@ -98,9 +99,9 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg}
 	var err error
 	s.Server, err = socket.NewServer(socket.ServerConfig{
-		Config:         socket.Config{Name: "exim", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup},
+		Config:         socket.Config{Name: "exim", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup, Peers: cfg.Peers},
 		MaxConnections: cfg.MaxConnections, Logger: cfg.Logger, Meter: cfg.Meter,
-		Begin: func(ctx context.Context, conn net.Conn) socket.Session { return newExchange(ctx, s, conn) },
+		Begin: func(ctx context.Context, conn *socket.Conn) socket.Session { return newExchange(ctx, s, conn) },
 	})
 	if err != nil {
 		return nil, err

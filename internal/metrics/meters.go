@@ -79,6 +79,7 @@ func (c counting) Write(e *events.Event) {
 type Door struct {
 	open, limit          prometheus.Gauge
 	served, held, failed prometheus.Counter
+	madeRoom, refused    prometheus.Counter
 	withheld             counters
 }
 
@@ -97,6 +98,10 @@ func (d *Door) Connection(what socket.Moment) {
 		d.held.Inc()
 	case socket.Failed:
 		d.failed.Inc()
+	case socket.MadeRoom:
+		d.madeRoom.Inc()
+	case socket.Refused:
+		d.refused.Inc()
 	}
 }
 

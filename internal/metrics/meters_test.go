@@ -86,10 +86,13 @@ func TestEachHappeningCounts(t *testing.T) {
 				w.Milter.Connection(socket.Closed)
 				w.Exim.Connection(socket.Held)
 				w.Exim.Connection(socket.Failed)
+				w.Exim.Connection(socket.MadeRoom)
+				w.Exim.Connection(socket.Refused)
 			},
 			map[string]string{
 				`dkimd_connections_limit{front="milter"}`: "7", `dkimd_connections_open{front="milter"}`: "1", `dkimd_connections_total{front="milter"}`: "2",
 				`dkimd_connections_held_total{front="exim"}`: "1", `dkimd_accept_failures_total{front="exim"}`: "1",
+				`dkimd_connections_closed_idle_total{front="exim"}`: "1", `dkimd_connections_refused_total{front="exim"}`: "1",
 			},
 		},
 		"quarantine withheld": {

@@ -110,12 +110,15 @@ func (r registry) declareDoors() (milter, exim *Door) {
 	open := r.gauges("dkimd_connections_open", "Connections of MTAs being served.", front)
 	limit := r.gauges("dkimd_connections_limit", "Connections served at once; 0 where the front door is not open.", front)
 	served := r.counterVec("dkimd_connections_total", "Connections of MTAs taken.", front)
-	held := r.counterVec("dkimd_connections_held_total", "How often the limit was reached, so that the next connection waits in the kernel's queue.", front)
+	held := r.counterVec("dkimd_connections_held_total", "How often the limit was reached, so that the next connection waits.", front)
 	failed := r.counterVec("dkimd_accept_failures_total", "How often the system gave no connection, mostly for want of file descriptors.", front)
+	madeRoom := r.counterVec("dkimd_connections_closed_idle_total", "Idle connections closed at the limit, so that a new one got in.", front)
+	refused := r.counterVec("dkimd_connections_refused_total", "Connections of users that are not among the peers of a unix socket.", front)
 	door := func(name string) *Door {
 		return &Door{
 			open: open.WithLabelValues(name), limit: limit.WithLabelValues(name), served: served.WithLabelValues(name),
 			held: held.WithLabelValues(name), failed: failed.WithLabelValues(name),
+			madeRoom: madeRoom.WithLabelValues(name), refused: refused.WithLabelValues(name),
 		}
 	}
 	milter, exim = door("milter"), door("exim")

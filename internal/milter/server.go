@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -75,7 +74,9 @@ type Config struct {
 	SocketMode os.FileMode
 	// SocketGroup owns unix sockets, by name or number; empty: the group of the process.
 	SocketGroup string
-	// MaxConnections are served at once, the next waits in the kernel's queue; 0: 4096.
+	// Peers are the users and groups whose processes may use unix sockets; empty: all that can connect.
+	Peers []string
+	// MaxConnections are served at once, the next waits; 0: 4096.
 	MaxConnections int
 	// Begin starts a message, at MAIL. The envelope is completed as more of it
 	// becomes known, the last time just before Finish.
@@ -121,7 +122,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, symbols: symbols(), newcomers: make(chan struct{}, newcomersPerCore*runtime.GOMAXPROCS(0))}
 	var err error
 	s.Server, err = socket.NewServer(socket.ServerConfig{
-		Config:         socket.Config{Name: "milter", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup},
+		Config:         socket.Config{Name: "milter", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup, Peers: cfg.Peers},
 		MaxConnections: cfg.MaxConnections, Logger: cfg.Logger, Meter: cfg.Meter, Begin: s.begin,
 	})
 	if err != nil {
@@ -140,7 +141,7 @@ const (
 )
 
 // begin makes the session of a connection, once it is admitted.
-func (s *Server) begin(ctx context.Context, conn net.Conn) socket.Session {
+func (s *Server) begin(ctx context.Context, conn *socket.Conn) socket.Session {
 	c := newSession(ctx, s, conn)
 	c.newcomer = s.admit()
 	return c

@@ -10,19 +10,11 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 
 	gomilter "github.com/emersion/go-milter"
 
 	"dkimd/internal/message"
 	"dkimd/internal/socket"
-)
-
-// Whether a connection may be closed when the server stops.
-const (
-	stateIdle    = iota // no message under way, no answer unsent
-	stateBusy           // a message under way, or its answer not sent yet
-	stateClosing        // being closed by Shutdown
 )
 
 // errQuit ends a connection as the MTA asked for.
@@ -37,7 +29,7 @@ var errQuit = errors.New("the MTA ended the connection")
 type session struct {
 	server *Server
 	wire   *wire
-	state  atomic.Int32
+	conn   *socket.Conn // says whether a message is under way, or its answer not sent yet
 	once   sync.Once
 	done   func() // closes the connection, and is called when the session has ended
 
@@ -59,8 +51,8 @@ type session struct {
 	disorder   bool // was logged
 }
 
-func newSession(ctx context.Context, s *Server, conn net.Conn) *session {
-	c := &session{server: s, wire: newWire(conn, s.cfg)}
+func newSession(ctx context.Context, s *Server, conn *socket.Conn) *session {
+	c := &session{server: s, conn: conn, wire: newWire(conn, s.cfg)}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	return c
 }
@@ -244,7 +236,7 @@ func (s *session) markIdle() error {
 		return err
 	}
 	s.wire.shrink()
-	s.state.CompareAndSwap(stateBusy, stateIdle)
+	s.conn.Idle()
 	if s.server.Stopping() {
 		return errStopping
 	}
@@ -253,18 +245,10 @@ func (s *session) markIdle() error {
 
 // markBusy is called at MAIL: from here on Shutdown waits for the message.
 func (s *session) markBusy() error {
-	s.state.CompareAndSwap(stateIdle, stateBusy)
-	if s.server.Stopping() {
+	if !s.conn.Busy() || s.server.Stopping() {
 		return errStopping
 	}
 	return nil
-}
-
-// CloseIfIdle is called when the server stops, from another goroutine.
-func (s *session) CloseIfIdle() {
-	if s.state.CompareAndSwap(stateIdle, stateClosing) {
-		_ = s.wire.conn.Close()
-	}
 }
 
 // logger says whose connection a line is about.

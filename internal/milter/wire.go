@@ -112,7 +112,7 @@ func (w *wire) readError(err error) error {
 }
 
 // closedHere reports that the connection was closed on this side, which only
-// a server that stops does.
+// a server that stops, or closes an idle connection to make room, does.
 func closedHere(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
 }

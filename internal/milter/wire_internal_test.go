@@ -17,6 +17,7 @@ import (
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/smtpreply"
+	"dkimd/internal/socket"
 	"dkimd/policy"
 )
 
@@ -104,7 +105,7 @@ func newPipes(t *testing.T) *pipes {
 func (p *pipes) dial() net.Conn {
 	here, there := net.Pipe()
 	p.open.Add(1)
-	go p.begin(context.Background(), there).Serve(func() {
+	go p.begin(context.Background(), &socket.Conn{Conn: there}).Serve(func() {
 		_ = there.Close()
 		p.open.Done()
 	})

@@ -157,6 +157,9 @@ func parseInet(scheme, rest string) (Address, error) {
 	return Address{network, net.JoinHostPort(host, port)}, nil
 }
 
+// IsUnix reports whether an Address's String is that of a unix socket.
+func IsUnix(address string) bool { return strings.HasPrefix(address, "unix:") }
+
 func isPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
 	return err == nil

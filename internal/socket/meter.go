@@ -5,10 +5,12 @@ type Moment uint8
 
 // The moments.
 const (
-	Opened Moment = iota // a connection is served
-	Closed               // and is not any more
-	Held                 // the limit is reached: the next one waits in the kernel's queue
-	Failed               // the system gave no connection, mostly for want of file descriptors
+	Opened   Moment = iota // a connection is served
+	Closed                 // and is not any more
+	Held                   // the limit is reached: a new one waits
+	Failed                 // the system gave no connection, mostly for want of file descriptors
+	MadeRoom               // an idle one is closed for a new one
+	Refused                // its process is none of the peers
 )
 
 // Meter counts moments. Many goroutines call it, and it must not block.

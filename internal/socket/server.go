@@ -7,38 +7,41 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 const (
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
-	// fullEvery is the least time between two lines about the limit of connections.
-	fullEvery = time.Minute
+	// complainEvery is the least time between two lines about the limit of connections, or about peers.
+	complainEvery = time.Minute
 	// forceCloseTimeout is how long connections may take to end once they are closed. They have
 	// nothing to wait for any more; one that stays is a defect, and must not keep the process.
 	forceCloseTimeout = 5 * time.Second
+	// At the limit a connection that has been idle for minIdle makes room for a new one: long enough
+	// for a crowd of MTA processes to come and begin. Until there is one, roomDelay is between two looks.
+	minIdle   = time.Second
+	roomDelay = 100 * time.Millisecond
 )
 
 // Session serves one connection.
 type Session interface {
 	// Serve runs on a goroutine of its own, and has done called once, when the session has ended.
 	// That may be after Serve has returned. done closes the connection.
+	//
+	// It tells its Conn when something is under way, and ends by itself when nothing is and the
+	// server is Stopping.
 	Serve(done func())
-	// CloseIfIdle closes the connection if nothing is under way on it, and else makes it
-	// end once that is done. Any goroutine may call it, also before Serve.
-	CloseIfIdle()
 }
 
 // ServerConfig is everything a Server needs.
 type ServerConfig struct {
 	Config
-	// MaxConnections are served at once, the next waits in the kernel's queue.
+	// MaxConnections are served at once. The next one waits, until another ends or, idle, is closed for it.
 	MaxConnections int
 	// Begin makes the session of a connection. It should not wait: meanwhile no other connection
 	// of the same socket is accepted. ctx ends when connections are closed by force.
-	Begin  func(ctx context.Context, conn net.Conn) Session
+	Begin  func(ctx context.Context, conn *Conn) Session
 	Logger *slog.Logger
 	// Meter counts connections; nil: they are not counted.
 	Meter Meter
@@ -48,6 +51,7 @@ type ServerConfig struct {
 type Server struct {
 	cfg       ServerConfig
 	listeners []net.Listener
+	peers     *peers        // nil: anyone may connect
 	slots     chan struct{} // one for each connection being served
 
 	base     context.Context // ends when connections are closed by force
@@ -55,11 +59,10 @@ type Server struct {
 	stopping chan struct{} // closed when no more connections are accepted
 	stop     sync.Once
 
-	opened     time.Time
-	fullLogged atomic.Int64 // how long after opened the limit was last logged; 0: never
+	full, closed, refused complaint
 
 	mu        sync.Mutex
-	sessions  map[Session]net.Conn
+	sessions  map[*Conn]struct{}
 	open      sync.WaitGroup // sessions
 	accepting sync.WaitGroup // accept loops
 }
@@ -75,6 +78,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Meter == nil {
 		cfg.Meter = Unmetered{}
 	}
+	allowed, err := findPeers(cfg.Config)
+	if err != nil {
+		return nil, err
+	}
 	listeners, err := Listen(cfg.Config)
 	if err != nil {
 		return nil, err
@@ -82,10 +89,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{
 		cfg:       cfg,
 		listeners: listeners,
-		opened:    time.Now(),
+		peers:     allowed,
 		slots:     make(chan struct{}, cfg.MaxConnections),
 		stopping:  make(chan struct{}),
-		sessions:  make(map[Session]net.Conn),
+		sessions:  make(map[*Conn]struct{}),
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -124,14 +131,11 @@ func (s *Server) Stopping() bool {
 	}
 }
 
-// accept takes connections from one socket, and only while a slot is free: the
-// rest waits in the kernel's queue, where it costs nothing here.
+// accept takes connections from one socket. At the limit one waits here for a slot, and the
+// rest in the kernel's queue, where it costs nothing.
 func (s *Server) accept(ln net.Listener) {
 	backoff := minBackoff
-	for s.acquire() {
-		// Not held while waiting: with several sockets, a quiet one would
-		// keep slots from a busy one.
-		<-s.slots
+	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || s.Stopping() {
@@ -149,6 +153,10 @@ func (s *Server) accept(ln net.Listener) {
 			continue
 		}
 		backoff = minBackoff
+		if !s.admit(conn) {
+			_ = conn.Close()
+			continue
+		}
 		if !s.acquire() {
 			_ = conn.Close()
 			return
@@ -167,35 +175,105 @@ func (s *Server) acquire() bool {
 	default:
 	}
 	s.cfg.Meter.Connection(Held)
-	// Not the time of day: where that is set back, nothing would be logged until it has come again.
-	now := max(int64(time.Since(s.opened)), 1)
-	if last := s.fullLogged.Load(); (last == 0 || now-last >= int64(fullEvery)) && s.fullLogged.CompareAndSwap(last, now) {
+	if _, due := s.full.add(); due {
 		s.cfg.Logger.Warn("connection limit reached, new connections wait", "front", s.cfg.Name, "max_connections", s.cfg.MaxConnections)
 	}
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.stopping:
-		return false
+	look := time.NewTicker(roomDelay)
+	defer look.Stop()
+	for {
+		s.makeRoom()
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		case <-s.stopping:
+			return false
+		case <-look.C:
+		}
 	}
 }
 
+// makeRoom closes one idle connection: otherwise anyone who can connect could stop all mail, by
+// connecting often and saying nothing.
+func (s *Server) makeRoom() {
+	var first *Conn
+	s.mu.Lock()
+	for conn := range s.sessions {
+		if conn.state.Load() == connIdle && time.Since(conn.idleSince()) >= minIdle && (first == nil || conn.goesBefore(first)) {
+			first = conn
+		}
+	}
+	s.mu.Unlock()
+	if first == nil || !first.closeIfIdle() {
+		return
+	}
+	s.cfg.Meter.Connection(MadeRoom)
+	if n, due := s.closed.add(); due {
+		args := append(s.describe(first.Conn), "idle", time.Since(first.idleSince()).Round(time.Millisecond), "count", n)
+		s.cfg.Logger.Warn("idle connection closed to make room", args...)
+	}
+}
+
+// admit reports whether the process that connected is one of those that may.
+func (s *Server) admit(conn net.Conn) bool {
+	if s.peers == nil || conn.LocalAddr().Network() != "unix" {
+		return true
+	}
+	who, err := credentials(conn)
+	if err == nil && s.peers.allow(who) {
+		return true
+	}
+	s.cfg.Meter.Connection(Refused)
+	if n, due := s.refused.add(); due {
+		s.cfg.Logger.Warn("connection refused: its user is not among the peers", append(s.describe(conn), "count", n)...)
+	}
+	return false
+}
+
+// describe says for the log which process is at the other end.
+func (s *Server) describe(conn net.Conn) []any {
+	args := []any{"front", s.cfg.Name, "local", Local(conn)}
+	if who, err := credentials(conn); err == nil {
+		return append(args, "uid", who.Uid, "gid", who.Gid, "pid", who.Pid)
+	}
+	return append(args, "peer", conn.RemoteAddr().String())
+}
+
+// complaint counts what happens often, and says when a line in the log is due.
+type complaint struct {
+	mu    sync.Mutex
+	last  time.Time
+	count int
+}
+
+// add counts once more. When a line is due it returns how often that was since the last line.
+func (c *complaint) add() (count int, due bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count++
+	if !c.last.IsZero() && time.Since(c.last) < complainEvery {
+		return 0, false
+	}
+	count, c.count, c.last = c.count, 0, time.Now()
+	return count, true
+}
+
 // serve starts serving a connection that holds a slot.
-func (s *Server) serve(conn net.Conn) {
+func (s *Server) serve(accepted net.Conn) {
+	conn := &Conn{Conn: accepted, began: time.Now()}
 	session := s.cfg.Begin(s.base, conn)
 	s.mu.Lock()
-	s.sessions[session] = conn
+	s.sessions[conn] = struct{}{}
 	s.open.Add(1)
 	stopping := s.Stopping()
 	s.mu.Unlock()
 	s.cfg.Meter.Connection(Opened)
 	if stopping {
-		session.CloseIfIdle() // Shutdown did not see it
+		conn.closeIfIdle() // Shutdown did not see it
 	}
 	go session.Serve(func() {
 		_ = conn.Close()
 		s.mu.Lock()
-		delete(s.sessions, session)
+		delete(s.sessions, conn)
 		s.mu.Unlock()
 		s.cfg.Meter.Connection(Closed)
 		<-s.slots
@@ -208,7 +286,7 @@ func (s *Server) serve(conn net.Conn) {
 // that are left by force, and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.stopAccepting()
-	s.each(func(session Session, _ net.Conn) { session.CloseIfIdle() })
+	s.each(func(conn *Conn) { conn.closeIfIdle() })
 	select {
 	case <-s.ended():
 		s.cancel()
@@ -251,7 +329,7 @@ func (s *Server) ended() <-chan struct{} {
 // forceClose closes every connection and waits for the sessions to end.
 func (s *Server) forceClose() error {
 	s.cancel()
-	s.each(func(_ Session, conn net.Conn) { _ = conn.Close() })
+	s.each(func(conn *Conn) { _ = conn.Close() })
 	select {
 	case <-s.ended():
 		return nil
@@ -263,11 +341,11 @@ func (s *Server) forceClose() error {
 	}
 }
 
-// each calls f for every session there is.
-func (s *Server) each(f func(Session, net.Conn)) {
+// each calls f for every connection there is.
+func (s *Server) each(f func(*Conn)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for session, conn := range s.sessions {
-		f(session, conn)
+	for conn := range s.sessions {
+		f(conn)
 	}
 }

@@ -56,14 +56,12 @@ func (c *tally) wait(t *testing.T, what Moment, n int) {
 	}
 }
 
-// echo is a session that sends back what it reads. A connection on which "busy" was said last is not idle.
+// echo is a session that sends back what it reads. On a connection on which "busy" was said something
+// is under way; "mail" is a message that ends at once.
 type echo struct {
-	conn  net.Conn
+	conn  *Conn
 	ctx   context.Context
 	leave <-chan struct{} // a busy session ends when this is closed, or by force
-
-	mu   sync.Mutex
-	busy bool
 }
 
 func (e *echo) Serve(done func()) {
@@ -74,12 +72,15 @@ func (e *echo) Serve(done func()) {
 		if err != nil {
 			return
 		}
-		e.mu.Lock()
-		e.busy = string(buf[:n]) == "busy"
-		busy := e.busy
-		e.mu.Unlock()
+		word := string(buf[:n])
+		if (word == "busy" || word == "mail") && !e.conn.Busy() {
+			return
+		}
+		if word == "mail" {
+			e.conn.Idle()
+		}
 		_, _ = e.conn.Write(buf[:n])
-		if busy {
+		if word == "busy" {
 			select {
 			case <-e.leave:
 				_, _ = e.conn.Write([]byte("done"))
@@ -87,14 +88,6 @@ func (e *echo) Serve(done func()) {
 			}
 			return
 		}
-	}
-}
-
-func (e *echo) CloseIfIdle() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.busy {
-		_ = e.conn.Close()
 	}
 }
 
@@ -118,7 +111,7 @@ func newWorld(t *testing.T, change func(*ServerConfig)) *world {
 	cfg := ServerConfig{
 		Config:         Config{Name: "milter", Listen: []string{"unix:" + filepath.Join(dir, "s"), "inet:127.0.0.1:0"}},
 		MaxConnections: 10, Meter: w.meter, Logger: w.logs.Logger(),
-		Begin: func(ctx context.Context, conn net.Conn) Session { return &echo{conn: conn, ctx: ctx, leave: w.leave} },
+		Begin: func(ctx context.Context, conn *Conn) Session { return &echo{conn: conn, ctx: ctx, leave: w.leave} },
 	}
 	if change != nil {
 		change(&cfg)
@@ -164,7 +157,7 @@ func TestServerConfigFaults(t *testing.T) {
 	t.Parallel()
 	good := ServerConfig{
 		Config: Config{Name: "exim", Listen: []string{"inet:127.0.0.1:0"}}, MaxConnections: 1, Logger: slog.New(slog.DiscardHandler),
-		Begin: func(context.Context, net.Conn) Session { return nil },
+		Begin: func(context.Context, *Conn) Session { return nil },
 	}
 	for name, test := range map[string]struct {
 		change func(*ServerConfig)
@@ -200,11 +193,14 @@ func TestConnectionsAreCounted(t *testing.T) {
 	for range 3 {
 		conn := w.dial(t, 0)
 		w.meter.wait(t, Opened, 1)
+		next := w.dial(t, 0)
 		w.meter.wait(t, Held, 1)
 		_ = conn.Close()
-		w.meter.wait(t, Closed, 1)
+		w.meter.wait(t, Opened, 2)
+		_ = next.Close()
+		w.meter.wait(t, Closed, 2)
 		w.meter.mu.Lock()
-		if diff := cmp.Diff(map[Moment]int{Opened: 1, Held: 1, Closed: 1}, w.meter.moments); diff != "" {
+		if diff := cmp.Diff(map[Moment]int{Opened: 2, Held: 1, Closed: 2}, w.meter.moments); diff != "" {
 			t.Error(diff)
 		}
 		w.meter.moments = map[Moment]int{}
@@ -317,7 +313,7 @@ func TestSessionThatDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leave := make(chan struct{})
 		w := newWorld(t, func(c *ServerConfig) {
-			c.Begin = func(context.Context, net.Conn) Session { return stays{leave} }
+			c.Begin = func(context.Context, *Conn) Session { return stays{leave} }
 		})
 		here, there := net.Pipe()
 		w.slots <- struct{}{}
@@ -340,7 +336,6 @@ func TestSessionThatDoesNotEnd(t *testing.T) {
 type stays struct{ leave chan struct{} }
 
 func (s stays) Serve(done func()) { <-s.leave; done() }
-func (s stays) CloseIfIdle()      {}
 
 // A session that begins while the server stops is told to end.
 func TestSessionBegunWhileStopping(t *testing.T) {

@@ -41,6 +41,9 @@ type Config struct {
 	Mode os.FileMode
 	// Group owns unix sockets, by name or number; empty: the group of the process.
 	Group string
+	// Peers are the users and groups, by name or number, whose processes may use unix sockets; empty: all
+	// that the permissions let in.
+	Peers []string
 }
 
 // Listen opens every socket of the configuration, or none. All faults are
