@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -121,7 +122,7 @@ func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
 		// Cut short, the lookup says nothing about the name. Whoever still waits
 		// does so because close did it.
 		e = r.failed(ErrClosed, "")
-	} else {
+	} else if !errors.Is(e.err, ErrSilent) { // that is known, and may be over any time
 		r.cache.put(name, e)
 	}
 	f.entry = e
@@ -137,15 +138,21 @@ func (r *Resolver) recovered(ctx context.Context, name string) (e *entry) {
 			e = r.panicked(name, fault)
 		}
 	}()
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
+	if r.cache.silence.resting(nameServed(name), r.cache.now()) {
+		return r.silent() // before it waits for a place
+	}
+	taken, end, err := r.turns.take(ctx, name)
+	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer end()
+	timed, cancel := context.WithTimeout(taken, r.timeout)
 	defer cancel()
-	return r.lookup(ctx, name)
+	e = r.lookup(timed, name)
+	if errors.Is(e.err, ErrTemporary) && errors.Is(context.Cause(taken), ErrCrowded) {
+		return r.failed(ErrCrowded, e.server)
+	}
+	return e
 }
 
 // panicked counts a fault of ours, raises the alarm, and is what waiters get.

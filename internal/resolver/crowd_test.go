@@ -1,0 +1,225 @@
+package resolver_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dkimd/internal/resolver"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+)
+
+// crowdWorld is a resolver in a bubble. Its server never answers for a name with
+// "stall" in it, and has a key for others.
+func crowdWorld(t *testing.T, config resolver.Config) (*resolver.Resolver, *bubble) {
+	t.Helper()
+	network := newBubble(func(_ string, h heard) {
+		switch {
+		case bytes.Contains(h.query, []byte("stall")):
+		case bytes.Contains(h.query, []byte("alias")):
+			h.reply(h.message(func(m *dns.Msg) {
+				label, _, _ := strings.Cut(m.Question[0].Name, ".")
+				m.Answer = []dns.RR{cnameOf(m.Question[0].Name, label+".stall.example.")}
+			}))
+		default:
+			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // synctest: no time passes
+			h.reply(h.txt("key"))
+		}
+	})
+	config.Servers = []string{"192.0.2.1", "192.0.2.2"}
+	config.Dial = network.dial
+	r, err := resolver.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, network
+}
+
+// TestStallingDomainsDoNotHoldUpOthers: 600 messages with ten keys each that
+// nobody answers for, and then others whose keys are there.
+// Not parallel: it takes all processors, and other tests have deadlines.
+func TestStallingDomainsDoNotHoldUpOthers(t *testing.T) {
+	of := func(pattern string) func(i int) string {
+		return func(i int) string { return fmt.Sprintf(pattern, i) }
+	}
+	for what, name := range map[string]func(i int) string{
+		"one domain":                   of("k%d._domainkey.stall.example"),
+		"many subdomains":              of("k._domainkey.d%d.stall.example"),
+		"many domains":                 of("k._domainkey.stall%d.example"),
+		"as many as have a share each": func(i int) string { return fmt.Sprintf("k%d._domainkey.stall%d.example", i, i%10) },
+		"a domain below a suffix":      of("k._domainkey.stall%d.co.uk"),
+		"aliases into one domain":      of("k%d._domainkey.alias.example"),
+		"aliases of many domains":      of("k._domainkey.alias%d.example"),
+		"no key names":                 of("k%d.stall.example"),
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, network := crowdWorld(t, resolver.Config{})
+				ctx, cancel := context.WithCancel(t.Context())
+				var waiters sync.WaitGroup
+				var wrong atomic.Int64
+				for i := range 6000 {
+					waiters.Go(func() {
+						if _, err := r.TXT(ctx, name(i)); !errors.Is(err, resolver.ErrTemporary) {
+							wrong.Add(1)
+						}
+					})
+				}
+				for i := range 8 {
+					time.Sleep(100 * time.Millisecond) //nolint:forbidigo // synctest: no time passes
+					start := time.Now()
+					if _, err := r.TXT(t.Context(), fmt.Sprintf("s._domainkey.genuine%d.example", i)); err != nil {
+						t.Error(err)
+					}
+					if took := time.Since(start); took >= time.Second {
+						t.Errorf("message %d: took %v; want less than 1s", i, took)
+					}
+				}
+				cancel()
+				waiters.Wait()
+				if wrong.Load() > 0 {
+					t.Errorf("%d lookups were not temporary failures", wrong.Load())
+				}
+				closeFlight(t, r, network)
+			})
+		})
+	}
+}
+
+// TestDomainHasAnEighthOfTheLookups counts those of one organizational domain that are under way at once.
+func TestDomainHasAnEighthOfTheLookups(t *testing.T) {
+	t.Parallel()
+	for max, want := range map[int]int{1024: 128, 16: 2, 7: 1, 1: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			r, network := crowdWorld(t, resolver.Config{MaxQueries: max})
+			ctx, cancel := context.WithCancel(t.Context())
+			var waiters sync.WaitGroup
+			for i := range 200 {
+				waiters.Go(func() { _, _ = r.TXT(ctx, fmt.Sprintf("k._domainkey.d%d.stall.example", i)) })
+			}
+			synctest.Wait()
+			if got := len(network.visited()); got != want {
+				t.Errorf("of %d: %d queries; want %d", max, got, want)
+			}
+			cancel()
+			waiters.Wait()
+			synctest.Wait()
+			// All places are free again: also those of the ones that waited.
+			var others sync.WaitGroup
+			for i := range 200 {
+				others.Go(func() {
+					if _, err := r.TXT(t.Context(), fmt.Sprintf("s%d._domainkey.stal.example", i)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			others.Wait()
+			closeFlight(t, r, network)
+		})
+	}
+}
+
+// TestSlowLookupKeepsItsPlaceWhereNobodyWaits: only a crowd cuts it short.
+func TestSlowLookupKeepsItsPlaceWhereNobodyWaits(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		others int
+		want   error
+		took   time.Duration
+	}{
+		"alone":        {0, nil, 3 * time.Second},
+		"places left":  {7, nil, 3 * time.Second},
+		"others ready": {8, resolver.ErrCrowded, 500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r, network := flightWorld(t, 3*time.Second, resolver.Config{MaxQueries: 8})
+				start := time.Now()
+				var waiters sync.WaitGroup
+				waiters.Go(func() {
+					_, err := r.TXT(t.Context(), "s._domainkey.first.example")
+					if took := time.Since(start); !errors.Is(err, test.want) || took != test.took {
+						t.Errorf("got %v after %v; want %v after %v", err, took, test.want, test.took)
+					}
+					if test.want != nil && !errors.Is(err, resolver.ErrTemporary) {
+						t.Errorf("%v is not temporary", err)
+					}
+				})
+				synctest.Wait()
+				for i := range test.others {
+					waiters.Go(func() { _, _ = r.TXT(t.Context(), fmt.Sprintf("s._domainkey.other%d.example", i)) })
+				}
+				waiters.Wait()
+				closeFlight(t, r, network)
+			})
+		})
+	}
+}
+
+// TestSilentDomainIsAskedLess: three lookups without an answer, and then one after each rest.
+func TestSilentDomainIsAskedLess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var back atomic.Bool
+		network := newBubble(func(_ string, h heard) {
+			if back.Load() || bytes.Contains(h.query, []byte("www")) {
+				h.reply(h.txt("key"))
+			}
+		})
+		r, err := resolver.New(resolver.Config{Servers: []string{"192.0.2.1"}, Dial: network.dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lookup := func(name string) error {
+			_, err := r.TXT(t.Context(), name)
+			if err != nil && !errors.Is(err, resolver.ErrTemporary) {
+				t.Errorf("%s: %v is not temporary", name, err)
+			}
+			return err
+		}
+		// A lookup takes 5 s. After the third the domain rests for 2 s, 4 s from the next
+		// lookup on (which takes longer), 8 s from the one after it, and again.
+		var asked []time.Duration
+		for i := 0; time.Since(network.start) < 45*time.Second; i++ {
+			at := time.Since(network.start)
+			if err := lookup(fmt.Sprintf("k%d._domainkey.silent.example", i)); !errors.Is(err, resolver.ErrSilent) {
+				asked = append(asked, at)
+			} else {
+				time.Sleep(100 * time.Millisecond) //nolint:forbidigo // synctest: no time passes
+			}
+		}
+		second := time.Second
+		if want := []time.Duration{0, 5 * second, 10 * second, 17 * second, 22 * second, 30 * second, 38 * second}; !cmp.Equal(asked, want) {
+			t.Errorf("asked at %v; want %v", asked, want)
+		}
+		// It is about that domain alone.
+		if err := lookup("www._domainkey.sub.silent.example"); err != nil {
+			t.Error(err)
+		}
+		// A recovery is noticed within 8 s, and ends it.
+		back.Store(true)
+		start := time.Now()
+		for i := 0; lookup(fmt.Sprintf("b%d._domainkey.silent.example", i)) != nil; i++ {
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // synctest: no time passes
+		}
+		if took := time.Since(start); took > 8*time.Second {
+			t.Errorf("the recovery was noticed after %v", took)
+		}
+		for i := range 10 {
+			if err := lookup(fmt.Sprintf("c%d._domainkey.silent.example", i)); err != nil {
+				t.Errorf("after the recovery: %v", err)
+			}
+		}
+		closeFlight(t, r, network)
+	})
+}
