@@ -3,6 +3,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,39 @@ func TestSignsMailFromALoopbackClient(t *testing.T) {
 				t.Errorf("record id %q, Postfix queued as %q", r.ID, got.QueueID())
 			}
 		})
+	}
+}
+
+// longLines are mails with a field that Postfix and Sendmail would break after it was signed.
+func longLines(to string) map[string]*harness.Mail {
+	plain := func() *harness.Mail { return harness.NewMail("alice@ours.test", "long lines") }
+	references := strings.Repeat(" <0.aaaaaaaaaaaaaaaaaaaaaa@ours.test>", 50)
+	return map[string]*harness.Mail{
+		"references":        plain().With("References:" + references),
+		"in tabs":           plain().With("References:" + strings.ReplaceAll(references, " ", "\t")),
+		"recipients":        plain().Without("To").With("To: " + strings.Repeat("user@elsewhere.test, ", 70) + to),
+		"a quoted name":     plain().With(`Cc: "` + strings.Repeat("many words ", 120) + `" <second@elsewhere.test>`),
+		"the second of two": plain().With("List-Id: <x.ours.test>", "List-Post:"+references, "Comments: x"),
+		"8-bit":             plain().Without("Subject").With("Subject:" + strings.Repeat(" gr\xc3\xbc\xc3\x9fe", 150)),
+		"999 octets":        plain().With("References: " + strings.Repeat("<a@ours.test> ", 70) + "<bcd@b>"),
+	}
+}
+
+func TestSignsFieldsWithLongLines(t *testing.T) {
+	t.Parallel()
+	for _, canonicalization := range []string{"relaxed/relaxed", "simple/simple"} {
+		w := harness.NewWorld(t, harness.Settings{Sign: fmt.Sprintf("canonicalization = %q", canonicalization)})
+		to := harness.Unique("long") + "@elsewhere.test"
+		for name, m := range longLines(to) {
+			t.Run(canonicalization+" "+name, func(t *testing.T) {
+				t.Parallel()
+				to := harness.Unique("long") + "@elsewhere.test"
+				if got := harness.Dial(t, w.Outside).Send("alice@ours.test", to, m.Bytes()); got.Code != 250 {
+					t.Fatal(got)
+				}
+				checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
+			})
+		}
 	}
 }
 

@@ -142,6 +142,23 @@ func TestSendmailDeliversWhatWasSigned(t *testing.T) {
 	}
 }
 
+func TestSendmailSignsFieldsWithLongLines(t *testing.T) {
+	t.Parallel()
+	w := harness.NewSendmailWorld(t, harness.SendmailSettings{})
+	mails := longLines("reader@elsewhere.test")
+	delete(mails, "a quoted name") // Sendmail writes a long quoted name anew: docs/sendmail.md
+	for name, m := range mails {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := harness.Unique("long") + "@elsewhere.test"
+			if got := w.Dial(t, harness.SendmailInside).Send("alice@ours.test", to, m.Bytes()); got.Code != 250 {
+				t.Fatal(got)
+			}
+			checkSigned(t, w.World, w.Stage.Sink.Wait(t, to).Data)
+		})
+	}
+}
+
 // With the settings of docs/sendmail.md a signature outlives what Sendmail
 // writes anew when it delivers.
 func TestSendmailRewritesNothingThatWasSigned(t *testing.T) {

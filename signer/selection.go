@@ -177,6 +177,13 @@ func (s *selection) names(h *message.Header, visit func(message.Field)) ([]strin
 	return list, nil
 }
 
+// selects reports whether a field is among those that are signed.
+func (s *selection) selects(f message.Field) bool {
+	lower := strings.ToLower(f.Name())
+	_, listed := s.exact[lower]
+	return listed || s.prefixOf([]byte(lower)) >= 0
+}
+
 // prefixOf is the pattern with * that selects a name, or -1. The name comes from
 // the message and goes into our field, so it must be one.
 func (s *selection) prefixOf(lower []byte) int {

@@ -22,6 +22,7 @@ type Signing struct {
 	signatories []*signatory
 	// required is how many of the signatories, from the first, must give a signature.
 	required int
+	folded   []message.Folded
 	watch    watch
 }
 
@@ -39,6 +40,10 @@ type Signed struct {
 	Fields     []string
 	Signatures []Signature // of each field
 	Warnings   []string    // what endangers the signatures, and keys that were left out
+	// Folded are fields that were folded before they were signed: they must be replaced in the message.
+	Folded []message.Folded
+	// LongField and LongBody: there is a line over 998 octets that could not be folded.
+	LongField, LongBody bool
 }
 
 // Signature names one signature: d=, s= and a=.
@@ -47,8 +52,8 @@ type Signature struct{ Domain, Selector, Algorithm string }
 // Begin decides who signs a message whose header is complete. The Signing is nil
 // if nobody does, and the Reason then says why. The header is not needed any more after that.
 //
-// Begin, Write and Finish are RFC 6376 section 5, in its order. Section 5.3, what mail servers make
-// of a message on its way, is what the warnings are about; 5.6, where the fields go, is the front door's.
+// Begin, Write and Finish are RFC 6376 section 5, in its order. What of section 5.3 is not
+// done is what the warnings are about; 5.6, where the fields go, is the front door's.
 func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Header, from message.Originator) (*Signing, Reason) {
 	if what := h.Exceeded(); what != "" {
 		return nil, Reason{Limit, "the header is over the limit of " + what}
@@ -71,6 +76,10 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 			text += ", nor has " + string(s.config.FallbackDomain) + ", which signs for all others"
 		}
 		return nil, Reason{NoKey, text}
+	}
+	// 5.3 Normalize the Message to Prevent Transport Conversions, as far as this front door lets us.
+	if env.CanReplaceFields {
+		w.folded = h.Fold(w.selects)
 	}
 	// 5.4 Determine the Header Fields to Sign.
 	if err := w.selectFields(h); err != nil {
@@ -144,6 +153,11 @@ func (s *Signer) primary(env *message.Envelope, author domain.Name) (*keys.Domai
 		": its domain is another, and no list of users has it"}
 }
 
+// selects reports whether any of the domains signs a field.
+func (w *Signing) selects(f message.Field) bool {
+	return slices.ContainsFunc(w.signatories, func(p *signatory) bool { return p.selection != nil && p.selection.selects(f) })
+}
+
 // selectFields computes what the header adds to the signatures, once for
 // domains that sign the same fields.
 func (w *Signing) selectFields(h *message.Header) error {
@@ -194,6 +208,8 @@ func (w *Signing) Finish(ctx context.Context) (Signed, error) {
 		}
 	}
 	signed.Warnings = append(signed.Warnings, w.watch.warnings()...)
+	signed.Folded = w.folded
+	signed.LongField, signed.LongBody = w.watch.longField, w.watch.longBody()
 	return signed, nil
 }
 

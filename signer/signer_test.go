@@ -397,6 +397,36 @@ func TestWarnings(t *testing.T) {
 }
 
 // TestFinishHonoursContext: the message's deadline ends the wait, and it is no fault of the key.
+// TestLongFieldsAreFolded: only what is signed, and only where the front door can replace it.
+func TestLongFieldsAreFolded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("word ", 300) + "end"
+	for _, can := range []bool{true, false} {
+		w := newWorld(t)
+		w.config.HeaderCanon = dkim.Simple
+		w.env.CanReplaceFields = can
+		withField(w, "Subject", long)
+		withField(w, "X-Other", long)
+		signed, _, err := w.sign(w.signer())
+		if err != nil || signed.LongField == can || signed.LongBody {
+			t.Fatalf("%v, long %t", err, signed.LongField)
+		}
+		if !can {
+			if len(signed.Folded) > 0 {
+				t.Errorf("folded %+v", signed.Folded)
+			}
+			continue
+		}
+		if len(signed.Folded) != 1 || signed.Folded[0].Name != "Subject" {
+			t.Fatalf("folded %+v", signed.Folded)
+		}
+		withField(w, "Subject", strings.TrimPrefix(signed.Folded[0].Value, " "))
+		if _, err := w.verify(signed.Fields[0]); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestFinishHonoursContext(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

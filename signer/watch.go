@@ -33,6 +33,8 @@ func (w *watch) body(p []byte) {
 	w.eight = w.eight || hasEightBit(p)
 }
 
+func (w *watch) longBody() bool { return w.long || w.column > maxLine-2 }
+
 // warnings are for the event of the message.
 func (w *watch) warnings() []string {
 	var list []string
@@ -43,7 +45,7 @@ func (w *watch) warnings() []string {
 	}
 	add(w.longField, "a signed header field has a line over 998 octets: a server that folds it breaks the signatures")
 	add(w.eightField, "a signed header field has 8-bit content: a server that encodes it breaks the signatures")
-	add(w.long || w.column > maxLine-2, "the body has a line over 998 octets: a server that breaks the line breaks the signatures")
+	add(w.longBody(), "the body has a line over 998 octets: a server that breaks the line breaks the signatures")
 	add(w.eight, "the body has 8-bit content: a server that converts it to 7 bit breaks the signatures")
 	return list
 }

@@ -22,7 +22,7 @@ type Daemon struct {
 // Settings is the configuration a test gives dkimd: lines of dkimd.toml by
 // section, and rules files by name.
 type Settings struct {
-	Verify, DNS, Metrics string
+	Sign, Verify, DNS, Metrics string
 
 	Rules map[string]string
 	Keys  string // directory; empty: that of ours.test
@@ -84,6 +84,8 @@ listen = [%q]
 socket_group = "postfix"
 [sign]
 directory = %q
+%s
+
 [verify]
 %s
 [dns]
@@ -95,7 +97,7 @@ directory = %q
 output = "stdout"
 [metrics]
 %s
-`, Hostname, w.Milter, s.Keys, s.Verify, w.DNS.Addr(), s.DNS, filepath.Join(w.Dir, "rules"), s.Metrics)
+`, Hostname, w.Milter, s.Keys, s.Sign, s.Verify, w.DNS.Addr(), s.DNS, filepath.Join(w.Dir, "rules"), s.Metrics)
 	w.Write(t, "dkimd.toml", text)
 }
 

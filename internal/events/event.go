@@ -56,7 +56,9 @@ type Event struct {
 	Error      string        `json:"error"` // a fault of dkimd's own
 
 	// What only metrics show.
-	Finish time.Duration `json:"-"` // from the end of the body to the answer; 0: there is none
+	Finish    time.Duration `json:"-"` // from the end of the body to the answer; 0: there is none
+	LongField bool          `json:"-"` // it was signed with a line over 998 octets in the header
+	LongBody  bool          `json:"-"` // or in the body
 }
 
 // Signature is what came of one DKIM-Signature field of a verified message.

@@ -98,6 +98,8 @@ type Envelope struct {
 	RecipientCount int
 	// CannotQuarantine is set when the MTA did not offer to hold mail back.
 	CannotQuarantine bool
+	// CanReplaceFields is set when the front door can replace header fields of the message.
+	CanReplaceFields bool
 }
 
 // AddRecipient appends one RCPT TO address, given without its angle brackets.

@@ -22,9 +22,9 @@ const (
 
 // Messages counts messages by the records they leave.
 type Messages struct {
-	messages, results, made, unsigned, decisions counters
-	stripped, faulted                            prometheus.Counter
-	total, finish                                prometheus.Histogram
+	messages, results, made, unsigned, decisions, long counters
+	stripped, faulted                                  prometheus.Counter
+	total, finish                                      prometheus.Histogram
 }
 
 // Count counts one message.
@@ -41,6 +41,12 @@ func (m *Messages) Count(e *events.Event) {
 	}
 	for i := range e.Policy {
 		m.decisions.inc(e.Policy[i].Mode, e.Policy[i].Action)
+	}
+	if e.LongField {
+		m.long.inc("header")
+	}
+	if e.LongBody {
+		m.long.inc("body")
 	}
 	if e.Stripped > 0 {
 		m.stripped.Add(float64(e.Stripped))

@@ -50,6 +50,11 @@ func TestEachHappeningCounts(t *testing.T) {
 			with(message(`dkimd_messages_total{front="milter",mode="sign",verdict="accept"}`),
 				`dkimd_signatures_made_total{algorithm="rsa-sha256"}`, `dkimd_signatures_made_total{algorithm="ed25519-sha256"}`),
 		},
+		"signed, with lines that are too long": {
+			event(events.Event{Front: "milter", Mode: "sign", Verdict: "accept", LongField: true, LongBody: true}),
+			with(message(`dkimd_messages_total{front="milter",mode="sign",verdict="accept"}`),
+				`dkimd_long_lines_total{part="header"}`, `dkimd_long_lines_total{part="body"}`),
+		},
 		"verified": {
 			event(events.Event{
 				Front: "exim", Mode: "verify", Verdict: "reject", Stripped: 1,

@@ -96,6 +96,8 @@ func (r registry) declareMessages() *Messages {
 			}}),
 		decisions: r.counters("dkimd_policy_decisions_total", "Rules that decided, by the mode of their file and their action.",
 			always, label{"mode", []string{"monitor", "enforce"}}, label{"action", actions}),
+		long: r.counters("dkimd_long_lines_total", "Messages signed with a line over 998 octets that could not be folded, by the part it is in.",
+			always, label{"part", []string{"header", "body"}}),
 		stripped: r.counter("dkimd_stripped_results_total", "Authentication-Results fields removed because they claimed our name."),
 		faulted:  r.counter("dkimd_message_errors_total", "Messages that met a fault of dkimd's own and were handled as configured for this case."),
 		total: r.histogram("dkimd_message_duration_seconds", "From MAIL FROM to the answer, most of it waiting for the client.",

@@ -50,7 +50,7 @@ func (s *session) answer(m *gomilter.Modifier, o pipeline.Outcome) gomilter.Resp
 	return s.reply(smtpreply.Reply{}, smtpreply.Transient)
 }
 
-// edit removes forged results, then inserts the new fields.
+// edit replaces fields that were folded, removes forged results, then inserts the new fields.
 //
 // Postfix renumbers the fields of a name after each removal and Sendmail does
 // not; from the highest index down both mean the same field. Indices count the fields of
@@ -61,6 +61,9 @@ func (s *session) answer(m *gomilter.Modifier, o pipeline.Outcome) gomilter.Resp
 // is to be topmost is inserted last.
 func (s *session) edit(m *gomilter.Modifier, o pipeline.Outcome) {
 	if s.grant.canChange() {
+		for _, f := range o.Replace {
+			_ = m.ChangeHeader(f.Index, f.Name, s.fieldValue(f.Value))
+		}
 		for _, index := range o.RemoveAuthRes {
 			_ = m.ChangeHeader(index, authResults, "") // an empty value removes
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dkimd/internal/message"
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/pipeline"
@@ -106,6 +107,21 @@ func TestEditsOnlyWhereAgreed(t *testing.T) {
 		o := client.Options{Version: 6, Actions: actions, Protocol: client.AllProtocol}
 		if r := answer(t, o, outcome); len(r.Edits) != edits || r.Action != client.Continue {
 			t.Errorf("actions %#x: %+v", actions, r)
+		}
+	}
+}
+
+// TestFoldedFieldsAreReplaced has both MTAs replace one of two fields, and remove a forged result.
+func TestFoldedFieldsAreReplaced(t *testing.T) {
+	t.Parallel()
+	const forged = "Authentication-Results: us; dkim=pass\r\n"
+	for _, mta := range []client.MTA{client.Postfix, client.Sendmail} {
+		r := answer(t, client.Options{MTA: mta}, pipeline.Outcome{
+			RemoveAuthRes: []int{1}, Replace: []message.Folded{{Name: "X", Index: 2, Value: " a\r\n b"}},
+		})
+		want := "X: 1\r\nX: a\r\n b\r\n\r\nbody\r\n"
+		if d := cmp.Diff(want, string(client.Apply(mta, []byte("X: 1\r\n"+forged+"X: a b\r\n\r\nbody\r\n"), r.Edits))); d != "" {
+			t.Errorf("MTA %d (-want +got):\n%s", mta, d)
 		}
 	}
 }

@@ -43,6 +43,7 @@ func (s *session) begin() {
 		Helo:             s.helo,
 		Sender:           s.address,
 		CannotQuarantine: !s.grant.canQuarantine(),
+		CanReplaceFields: s.grant.canChange(),
 	}
 	cur := &current{env: env}
 	cur.ctx, cur.cancel = context.WithCancelCause(s.ctx)

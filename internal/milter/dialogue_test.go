@@ -116,6 +116,7 @@ func dialogue(t *testing.T, w *world, o client.Options) {
 			Client: message.NewClient("client.example.net", "203.0.113.9"), Sender: id + "@example.com",
 			Recipients: []string{"r1@example.net", "r2@example.net"}, RecipientCount: 2,
 			CannotQuarantine: s.Actions&client.ActionQuarantine == 0,
+			CanReplaceFields: s.Actions&client.ActionChangeHeader != 0,
 		}
 		if id == "3" {
 			want.AuthType, want.AuthUser = "PLAIN", "user@example.com"

@@ -160,7 +160,7 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 		slices.Reverse(m.remove)
 		out.RemoveAuthRes = m.remove
 	} else {
-		out.Add = nil
+		out.Add, out.Replace = nil, nil
 	}
 	if gone, ok := errors.AsType[GoneError](context.Cause(ctx)); ok {
 		m.reason, rec.aborted = signer.Reason{Code: reasonAborted, Text: gone.Error()}, true
@@ -197,7 +197,9 @@ func (m *Message) sign(ctx context.Context, out *Outcome, rec *record) {
 		m.failSigning(out)
 		return
 	}
+	out.Replace = signed.Folded
 	rec.signed = signed.Signatures
+	rec.longField, rec.longBody = signed.LongField, signed.LongBody
 	rec.warnings = signed.Warnings
 	for _, value := range signed.Fields {
 		out.Add = append(out.Add, Addition{Name: signatureName, Value: value})

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
 	"dkimd/policy"
 )
@@ -17,6 +18,8 @@ type Outcome struct {
 	Reply  smtpreply.Reply // of a reject or tempfail
 	// Quarantine is the reason given to the MTA with policy.Quarantine.
 	Quarantine string
+	// Replace lists fields that were folded before they were signed. It comes before the removals.
+	Replace []message.Folded
 	// RemoveAuthRes lists Authentication-Results fields to delete: their
 	// 1-based index among the fields of that name, highest first.
 	RemoveAuthRes []int

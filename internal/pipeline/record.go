@@ -14,12 +14,13 @@ import (
 
 // record is what the steps of a message leave for its one record.
 type record struct {
-	signed   []signer.Signature
-	report   *verifier.Report
-	verdict  policy.Verdict
-	warnings []string
-	err      error
-	aborted  bool
+	signed              []signer.Signature
+	report              *verifier.Report
+	verdict             policy.Verdict
+	warnings            []string
+	longField, longBody bool
+	err                 error
+	aborted             bool
 }
 
 // maxFrom bounds the addresses of From that a record names.
@@ -46,6 +47,8 @@ func (m *Message) write(out *Outcome, rec *record) {
 		Verdict:    out.Action.String(),
 		Total:      now.Sub(m.started),
 		Warnings:   rec.warnings,
+		LongField:  rec.longField,
+		LongBody:   rec.longBody,
 	}
 	if !m.ended.IsZero() {
 		e.Finish = now.Sub(m.ended)
