@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -71,13 +73,15 @@ func TestMetricsBesidePostfix(t *testing.T) {
 		`dkimd_panics_total 0`,
 		`dkimd_config_stale 0`,
 	)
-	w.Write(t, "rules/theirs.example.toml", "mode = \"enforced\"\n")
+	w.Write(t, "rules/_default.toml", "mode = \"enforced\"\n")
 	w.Reload(t, "reload refused")
-	if status, body := get(t, "http://"+at+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "theirs.example.toml:1: mode: got") {
+	if status, body := get(t, "http://"+at+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "_default.toml:1: mode: got") {
 		t.Errorf("%d %s", status, body)
 	}
 	scrape(`dkimd_config_stale 1`, `dkimd_reloads_total{result="refused"} 1`)
-	w.Rule(t, "theirs.example", fmt.Sprintf(unsignedRule, "enforce", `action = "reject"`))
+	if err := os.Remove(filepath.Join(w.Dir, "rules/_default.toml")); err != nil {
+		t.Fatal(err)
+	}
 	w.Reload(t, "reloaded")
 	if status, body := get(t, "http://"+at+"/readyz"); status != http.StatusOK || body != "ready\n" {
 		t.Errorf("%d %s", status, body)

@@ -23,7 +23,9 @@ type Domain struct {
 	signs  bool // has a .pem, usable or not: mail of this domain is ours to sign
 	faults fault.Faults
 
-	reading *reading
+	kept      *fault.Kept // it is as before a reload; see Store.Keep
+	successor atomic.Pointer[Domain]
+	reading   *reading
 }
 
 // reading is whether a directory has been read: until then all but the name and the path is missing.
@@ -47,6 +49,9 @@ func (d *Domain) load(r *reader) *Domain {
 	})
 	return d
 }
+
+// Signs reports whether mail of this domain is ours to sign: it has a key file, usable or not.
+func (d *Domain) Signs() bool { return d.signs }
 
 // Usable reports whether a key is left that signs, as far as is known: one that
 // is not parsed yet counts. A domain without one is in fault, and its mail gets what on_error says.

@@ -18,7 +18,7 @@ import (
 // yet: that would take 100,000 domains a second and more, and on a cold disk minutes.
 func (s *Store) index(directory string, top fingerprint) {
 	if !top.directory() {
-		s.fault(noDirectory(directory, unix.ENOTDIR, "the directory of the keys"))
+		s.unlist(noDirectory(directory, unix.ENOTDIR, "the directory of the keys"))
 		return
 	}
 	if fault := checkDirectory(directory, top); fault != nil {
@@ -26,7 +26,7 @@ func (s *Store) index(directory string, top fingerprint) {
 	}
 	entries, err := os.ReadDir(directory) // sorted
 	if err != nil {
-		s.fault(unreadable(directory, err))
+		s.unlist(unreadable(directory, err))
 		return
 	}
 	s.named = make(map[domain.Name]*Domain, len(entries))
@@ -38,6 +38,12 @@ func (s *Store) index(directory string, top fingerprint) {
 }
 
 func (s *Store) fault(f *fault.Fault) { s.faults = append(s.faults, *f) }
+
+// unlist is the fault of a directory that cannot be listed.
+func (s *Store) unlist(f *fault.Fault) {
+	s.fault(f)
+	s.unlisted = append(s.unlisted, *f)
+}
 
 // stray is the fault of what belongs to no domain: no mail is ours because of it.
 func (s *Store) stray(f *fault.Fault) {

@@ -24,6 +24,7 @@ type Key struct {
 
 	reader   *reader
 	snapshot atomic.Pointer[snapshot]
+	pinned   bool        // it stays in memory: its file is another one
 	used     atomic.Bool // again, since parsed last asked
 	mu       sync.Mutex
 	flight   *flight // the reading under way; mu guards it
@@ -189,7 +190,7 @@ func (k *Key) refuse(file fingerprint, fault *fault.Fault) *snapshot {
 // fingerprint gives. Faults are looked into anew: they may come from above the file.
 func (k *Key) fits(now fingerprint) bool {
 	o := k.snapshot.Load()
-	return o.fault == nil && o.file == now
+	return o.fault == nil && o.file == now && !k.pinned
 }
 
 // usable reports whether the key signs, as far as is known.

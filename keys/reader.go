@@ -161,7 +161,7 @@ func (s *Store) key(name domain.Name, path string) *Key {
 	if s == nil || s.named[name] == nil || !s.named[name].reading.done.Load() {
 		return nil
 	}
-	keys := s.named[name].Keys
+	keys := s.named[name].current().Keys
 	i := slices.IndexFunc(keys, func(k *Key) bool { return k.Path == path })
 	if i < 0 {
 		return nil

@@ -62,11 +62,14 @@ func (unmetered) EngineFailed() {}
 // a domain's own directory is read by the background or the first message that asks
 // for it. The methods may be called from any goroutine.
 type Store struct {
-	domains []*Domain               // all, by name
-	named   map[domain.Name]*Domain // the same
-	faults  fault.Faults            // that belong to no domain
-	strays  int                     // how many of them are of files and directories that do not either
-	reader  *reader
+	domains  []*Domain               // all, by name
+	named    map[domain.Name]*Domain // the same
+	faults   fault.Faults            // that belong to no domain
+	unlisted fault.Faults            // why the directory could not be listed; they are in faults, too
+	strays   int                     // how many of them are of files and directories that do not either
+	reader   *reader
+
+	rereading sync.Mutex // see reread
 
 	opened  time.Time
 	next    atomic.Int64 // the next domain for the background
@@ -89,7 +92,7 @@ func Open(c Config) (*Store, fault.Faults) {
 	switch {
 	case c.Directory == "", errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		s.fault(unreadable(c.Directory, err))
+		s.unlist(unreadable(c.Directory, err))
 	default:
 		s.index(c.Directory, top)
 	}
@@ -163,9 +166,9 @@ func (s *Store) finish() {
 // Lookup is the domain whose keys sign for this one: its own directory, else that
 // of the nearest domain above it whose options say subdomains; nil if there is none.
 // A domain whose keys are all unusable is found too.
-// The first call for a domain may read its directory and its domain.toml.
+// A call may read the directory of a domain, its domain.toml; if a key is not in memory and its file has changed, again.
 func (s *Store) Lookup(name domain.Name) *Domain {
-	if d := s.signing(name); d != nil {
+	if d := s.signing(name, true); d != nil {
 		return d
 	}
 	for {
@@ -174,26 +177,38 @@ func (s *Store) Lookup(name domain.Name) *Domain {
 			return nil
 		}
 		name = domain.Name(parent)
-		if d := s.signing(name); d != nil && d.Options.Subdomains {
+		if d := s.signing(name, false); d != nil {
 			return d
 		}
 	}
 }
 
-// signing is the domain of that name if it has a .pem.
-func (s *Store) signing(name domain.Name) *Domain {
-	if d := s.named[name]; d != nil && d.load(s.reader).signs {
-		return d
+// signing is the domain of that name if it has a .pem and signs for itself or, below, for its subdomains.
+func (s *Store) signing(name domain.Name, itself bool) *Domain {
+	d := s.named[name]
+	if d == nil {
+		return nil
 	}
-	return nil
+	signs := func() bool { return d.signs && (itself || d.Options.Subdomains) }
+	if d = d.load(s.reader).current(); !signs() {
+		return nil
+	}
+	if d.lost() {
+		d = s.reread(d)
+	}
+	if !signs() {
+		return nil
+	}
+	return d
 }
 
 // Domains are all domains with a directory, by name, also those that cannot sign (yet).
 func (s *Store) Domains() []*Domain {
-	for _, d := range s.domains {
-		d.load(s.reader)
+	all := make([]*Domain, len(s.domains))
+	for i, d := range s.domains {
+		all[i] = d.load(s.reader).current()
 	}
-	return slices.Clone(s.domains)
+	return all
 }
 
 // Signs reports whether a domain has a key that signs, as far as is known: see Domain.Usable.
@@ -205,7 +220,7 @@ func (s *Store) Signs() bool {
 func (s *Store) Faults() fault.Faults {
 	faults := slices.Clone(s.faults)
 	for _, d := range s.domains {
-		faults = append(faults, d.Faults()...)
+		faults = append(faults, d.current().Faults()...)
 	}
 	return faults
 }
@@ -226,6 +241,7 @@ func (s *Store) Counts() Counts {
 			c.Unread++
 			continue
 		}
+		d = d.current()
 		if !d.signs {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
@@ -27,11 +28,17 @@ const (
 // DOMAIN.toml that cannot be used is replaced by one that defers that domain's
 // mail, and with a _default.toml that cannot be used, or a directory that cannot
 // be read, DefaultBroken reports true.
-func Load(dir string) (*Rules, fault.Faults) {
+func Load(dir string) (*Rules, fault.Faults) { return Reload(dir, nil) }
+
+// Reload is Load, but a DOMAIN.toml that cannot be used leaves the rules of that domain as
+// they are in previous: the same file judges its mail, or none where there was none. Its
+// faults are in Kept then, and not among those returned. Nil: there are no rules yet.
+func Reload(dir string, previous *Rules) (*Rules, fault.Faults) {
 	l := loader{
-		rules:  &Rules{files: map[domain.Name]*file{}},
-		shared: map[[sha256.Size]byte]*program{},
-		paths:  map[domain.Name]string{},
+		rules:    &Rules{files: map[domain.Name]*file{}, kept: map[domain.Name]fault.Kept{}},
+		previous: previous,
+		shared:   map[[sha256.Size]byte]*program{},
+		paths:    map[domain.Name]string{},
 	}
 	if dir == "" {
 		return l.rules, nil
@@ -65,11 +72,12 @@ func Load(dir string) (*Rules, fault.Faults) {
 }
 
 type loader struct {
-	rules  *Rules
-	faults fault.Faults
-	shared map[[sha256.Size]byte]*program // by content: hosters give most domains the same rules
-	paths  map[domain.Name]string
-	count  int
+	rules    *Rules
+	previous *Rules // nil: none
+	faults   fault.Faults
+	shared   map[[sha256.Size]byte]*program // by content: hosters give most domains the same rules
+	paths    map[domain.Name]string
+	count    int
 }
 
 // isRules leaves alone what editors and package managers put beside rules files
@@ -119,7 +127,7 @@ func reason(err error) string {
 
 // load reads one file.
 func (l *loader) load(dir, name string) {
-	path := filepath.Join(dir, name)
+	path, before := filepath.Join(dir, name), len(l.faults)
 	if strings.EqualFold(name, defaultName) {
 		l.loadDefault(path, name)
 		return
@@ -135,19 +143,20 @@ func (l *loader) load(dir, name string) {
 	}
 	if first, twice := l.paths[sender]; twice {
 		l.fault(path, "a second file for "+string(sender), "one file for each domain", "join it with "+filepath.Base(first))
-		l.rules.files[sender] = deferring(name, sender, l.rules.files[sender].subdomains || l.subdomains(path))
+		f := l.rules.files[sender]
+		l.broken(deferring(name, sender, f != nil && f.subdomains || l.subdomains(path)), before)
 		return
 	}
 	l.paths[sender] = path
 	data, err := readFile(path)
 	if err != nil {
 		l.unreadableFile(path, err)
-		l.rules.files[sender] = deferring(name, sender, false)
+		l.broken(deferring(name, sender, false), before)
 		return
 	}
 	p := l.compile(path, data)
 	if len(p.faults) > 0 {
-		l.rules.files[sender] = deferring(name, sender, claimsSubdomains(p, data))
+		l.broken(deferring(name, sender, claimsSubdomains(p, data)), before)
 		return
 	}
 	l.rules.files[sender] = &file{name: name, domain: sender, program: p}
@@ -156,6 +165,33 @@ func (l *loader) load(dir, name string) {
 			Path: path, Got: "rules for a domain named default", Want: defaultName + " for the mail no other file claims", Hint: "rename it",
 		})
 	}
+}
+
+// broken takes in a domain whose file cannot be used, for the reasons since before: as it
+// was if there are rules in force already, else by one that defers its mail.
+func (l *loader) broken(f *file, before int) {
+	if l.previous == nil {
+		l.rules.files[f.domain] = f
+		return
+	}
+	old := l.previous.files[f.domain]
+	if old != nil && old.broken {
+		l.rules.files[f.domain] = f
+		return
+	}
+	delete(l.rules.files, f.domain)
+	if old != nil {
+		l.rules.files[f.domain] = old
+	}
+	k, again := l.rules.kept[f.domain]
+	if !again {
+		k = fault.Kept{Domain: string(f.domain), Since: time.Now()}
+		if earlier, was := l.previous.kept[f.domain]; was {
+			k.Since = earlier.Since
+		}
+	}
+	k.Faults = append(k.Faults, l.faults[before:]...)
+	l.rules.kept[f.domain], l.faults = k, l.faults[:before]
 }
 
 func (l *loader) loadDefault(path, name string) {

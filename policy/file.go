@@ -43,6 +43,7 @@ type program struct {
 	plain      bool          // no rule has a condition on the message
 	stops      bool          // a rule can keep a message from its recipients
 	published  bool          // a rule asks for the published policy
+	broken     bool          // stands for a file that cannot be used
 	aligned    bool          // a rule counts the signatures aligned with the sender
 	signers    []domain.Name // domains that rules name, each once
 
@@ -117,7 +118,7 @@ func deferring(name string, sender domain.Name, subdomains bool) *file {
 		where = "this mail"
 	}
 	return &file{name: name, domain: sender, program: &program{
-		claims: fromHeader | envelope, subdomains: subdomains, mode: modeEnforce, plain: true, stops: true,
+		claims: fromHeader | envelope, subdomains: subdomains, mode: modeEnforce, plain: true, stops: true, broken: true,
 		rules: []*rule{{
 			name: ruleBroken, action: TempFail,
 			reply: smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "local policy for " + where + " is broken, try again later"},

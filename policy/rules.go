@@ -10,6 +10,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -28,6 +29,7 @@ type Rules struct {
 	stops         bool // a file in enforce mode can keep a message from its recipients
 	warnings      fault.Faults
 	tests         []string // files of test cases
+	kept          map[domain.Name]fault.Kept
 }
 
 // Message is what the rules see of a message beside its signatures.
@@ -54,6 +56,31 @@ func (r *Rules) Empty() bool { return r.Len() == 0 && (r == nil || r.fallback ==
 // DefaultBroken reports that _default.toml, or the whole directory, cannot be
 // used: dkimd must not start with it.
 func (r *Rules) DefaultBroken() bool { return r != nil && r.defaultBroken }
+
+// Kept are the domains whose rules are those of before a reload, by name; see Reload.
+func (r *Rules) Kept() []fault.Kept {
+	if r == nil {
+		return nil
+	}
+	return slices.SortedFunc(maps.Values(r.kept), func(a, b fault.Kept) int { return strings.Compare(a.Domain, b.Domain) })
+}
+
+// Enforced are the domains of files in enforce mode.
+func (r *Rules) Enforced() []domain.Name {
+	if r == nil {
+		return nil
+	}
+	var names []domain.Name
+	for name, f := range r.files {
+		if f.mode == modeEnforce && !f.broken {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Has reports whether a domain has a file of its own.
+func (r *Rules) Has(name domain.Name) bool { return r != nil && r.files[name] != nil }
 
 // Warnings is what works but is likely not what the operator wants.
 func (r *Rules) Warnings() []fault.Fault {

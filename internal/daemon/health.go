@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ func (d *daemon) state() metrics.State {
 		Keys:         count.Keys, UnusableKeys: count.UnusableKeys,
 		Domains: count.Domains, UnusableDomains: count.UnusableDomains,
 		RulesDomains: s.Rules.Len(), BrokenRules: s.brokenFiles(),
+		KeptRules: len(s.Rules.Kept()), KeptKeys: len(s.Keys.Kept()),
 		RecordsLost: d.events.Lost(),
 		Stale:       d.refused.Load() != nil, Loaded: s.loaded,
 	}
@@ -57,14 +59,17 @@ func (d *daemon) health() metrics.Health {
 			h.Faults = append(h.Faults, strings.TrimSuffix(line, "\n"))
 		}
 	}
-	faults := s.Faults()
+	faults := append(slices.Clone(s.Broken), s.Keys.Faults()...) // Kept has words of its own
 	keyFaults := s.Keys.Faults()
 	if count := s.Keys.Counts(); len(keyFaults) > count.Strays && count.Keys == 0 && count.Unread == 0 {
 		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: fix what dkimd check prints, then send SIGHUP)")
 		h.Faults = append(h.Faults, texts(keyFaults)...)
 		faults = s.Broken
 	}
-	h.Warnings = texts(faults)
+	for _, k := range s.Kept() {
+		h.Warnings = append(h.Warnings, k.Words()...)
+	}
+	h.Warnings = append(h.Warnings, texts(faults)...)
 	return h
 }
 

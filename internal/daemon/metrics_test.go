@@ -186,18 +186,18 @@ func TestReadinessAfterARefusedReload(t *testing.T) {
 	w := monitored(t)
 	w.start()
 	w.ready(200, "ready\n")
-	w.write("rules/reject.example.toml", "mode = \"enforced\"")
+	w.write("rules/_default.toml", "mode = \"enforced\"")
 	w.ready(200, "ready\n") // nobody asked for it yet
 	for range 2 {
 		w.hangup("reload refused")
 	}
 	w.ready(503, "not ready\n", "was refused", "hint: fix what dkimd check prints, then send SIGHUP",
-		"\nfault: "+w.path("rules/reject.example.toml")+":1: mode: got \"enforced\"; want monitor or enforce")
+		"\nfault: "+w.path("rules/_default.toml")+":1: mode: got \"enforced\"; want monitor or enforce")
 	got := w.counted()
 	if got["dkimd_config_stale"] != "1" || got[`dkimd_reloads_total{result="refused"}`] != "2" {
 		t.Errorf("%v", got)
 	}
-	w.write("rules/reject.example.toml", rejectRules)
+	w.remove("rules/_default.toml")
 	w.hangup("reloaded")
 	w.ready(200, "ready\n")
 	if got = w.counted(); got["dkimd_config_stale"] != "" || got[`dkimd_reloads_total{result="taken"}`] != "1" {
@@ -205,6 +205,24 @@ func TestReadinessAfterARefusedReload(t *testing.T) {
 	}
 	if status, body := w.get("/healthz"); status != 200 {
 		t.Errorf("%d %s", status, body)
+	}
+}
+
+// A domain that is as it was before a reload is a warning that says since when.
+func TestReadinessWithAKeptDomain(t *testing.T) {
+	t.Parallel()
+	w := monitored(t)
+	w.start()
+	w.write("rules/reject.example.toml", "mode = \"enforced\"")
+	w.write("keys/example.org/k1.pem", "junk")
+	w.hangup("reloaded.*kept=2")
+	w.ready(200, "ready\nwarning: reject.example is as it was before 20", "Z, for the file is broken: "+w.path("rules/reject.example.toml")+":1: mode: got",
+		"\nwarning: example.org is as it was before 20", w.path("keys/example.org/k1.pem")+": got no PEM block")
+	got := w.counted()
+	for _, name := range []string{`dkimd_kept_domains{what="keys"}`, `dkimd_kept_domains{what="rules"}`, `dkimd_keys{state="usable"}`} {
+		if got[name] != "1" {
+			t.Errorf("%s is %q", name, got[name])
+		}
 	}
 }
 

@@ -36,12 +36,13 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 			if r := d.refused.Load(); r != nil {
 				d.log.Error("the configuration on disk is broken: the previous one is still in force", "fault", r.fault.Error())
 			}
+			d.reportKept(d.current.Load().Kept())
 		}
 	}
 }
 
-// reload builds everything anew and puts it in force, unless that would bring
-// a fault that the setup in force does not have.
+// reload builds everything anew and puts it in force. A domain whose files are broken stays
+// as it is: see admit. The rest is refused only for what concerns all mail.
 func (d *daemon) reload(ctx context.Context) {
 	began := time.Now()
 	if err := d.events.Reopen(); err != nil {
@@ -69,7 +70,8 @@ func (d *daemon) reload(ctx context.Context) {
 	d.metrics.Reloads.Taken()
 	// Messages under way keep the old resolver; it ends with their lookups.
 	old.Keys.Close()
-	d.log.Info("reloaded", "took", time.Since(began).Round(time.Millisecond).String(), "faults", len(next.Faults()))
+	d.log.Info("reloaded", "took", time.Since(began).Round(time.Millisecond).String(), "faults", len(next.Faults()), "kept", len(next.Kept()))
+	d.reportKept(next.Kept())
 }
 
 func (d *daemon) reBuild(ctx context.Context, old *Setup) (*Setup, error) {
@@ -84,9 +86,24 @@ func (d *daemon) reBuild(ctx context.Context, old *Setup) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(next.Keys.Wait(ctx), old.Keys.Wait(ctx), next.newFaults(old).Err()); err != nil {
+	if err := d.admit(ctx, old, next); err != nil {
 		next.Close()
 		return nil, err
 	}
 	return next, nil
+}
+
+// admit lets domains that are broken on disk stay as they are in force, and refuses what no reload may bring.
+func (d *daemon) admit(ctx context.Context, old, next *Setup) error {
+	if err := errors.Join(next.Keys.Wait(ctx), old.Keys.Wait(ctx)); err != nil {
+		return err
+	}
+	if err := next.Keys.Err(); err != nil && old.Keys.Err() == nil {
+		return err
+	}
+	next.Keys.Keep(old.Keys)
+	if r := old.removal(next); r != nil {
+		return d.accepts(next.Config, r)
+	}
+	return nil
 }

@@ -2,6 +2,8 @@ package daemon_test
 
 import (
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,21 +46,18 @@ func TestReloadKeepsTheOldOnAFault(t *testing.T) {
 	}{
 		"dkimd.toml":    {func(w *world) { w.configure("[log]\nformat = \"syslog\"\n") }, `dkimd.toml:12: log.format: got`},
 		"no dkimd.toml": {func(w *world) { w.remove("dkimd.toml") }, `dkimd.toml: got no such file`},
-		"a rules file":  {func(w *world) { w.write("rules/reject.example.toml", "mode = \"enforced\"") }, `reject.example.toml:1: mode: got`},
 		"_default.toml": {func(w *world) { w.write("rules/_default.toml", "mod") }, `_default.toml:1: got`},
-		"a key":         {func(w *world) { w.write("keys/example.org/k1.pem", "junk") }, `k1.pem: got no PEM block`},
-		"another key":   {func(w *world) { w.write("keys/example.net/k1.pem", "junk") }, `example.net/k1.pem: got no PEM block`},
-		"a key's mode": {func(w *world) {
-			if err := os.Chmod(w.path("keys/example.org/k1.pem"), 0o644); err != nil {
-				w.t.Fatal(err)
-			}
-		}, `k1.pem: got mode 0644`},
-		"domain.toml": {func(w *world) { w.write("keys/example.org/domain.toml", "expiry = 7") }, `domain.toml:1: expiry: got 7`},
 		"no rules": {func(w *world) {
 			if err := os.RemoveAll(w.path("rules")); err != nil {
 				w.t.Fatal(err)
 			}
 		}, `policy.directory: got`},
+		"rules that are not mounted": {func(w *world) { w.remove("rules/reject.example.toml") }, `policy.directory: got a directory without any rules file`},
+		"keys that are not mounted": {func(w *world) {
+			if err := os.RemoveAll(w.path("keys/example.org")); err != nil {
+				w.t.Fatal(err)
+			}
+		}, `sign.directory: got a directory without any domain`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -93,7 +92,119 @@ func TestReloadKeepsTheOldOnAFault(t *testing.T) {
 	}
 }
 
-// Who lives with a fault must be able to change something else.
+// A domain that broke on disk stays as it was, for as many reloads as it is broken; what is good is taken.
+func TestReloadKeepsABrokenDomain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		spoil func(w *world)
+		fault string
+	}{
+		"a rules file": {func(w *world) { w.write("rules/reject.example.toml", "mode = \"enforced\"") }, `domain=reject.example .*reject.example.toml:1: mode: got`},
+		"a key":        {func(w *world) { w.write("keys/example.org/k1.pem", "junk") }, `domain=example.org .*k1.pem: got no PEM block`},
+		"a new domain": {func(w *world) { w.write("keys/example.net/k1.pem", "junk") }, `domain=example.net .*example.net/k1.pem: got no PEM block`},
+		"a key's mode": {func(w *world) {
+			if err := os.Chmod(w.path("keys/example.org/k1.pem"), 0o644); err != nil {
+				w.t.Fatal(err)
+			}
+		}, `domain=example.org .*k1.pem: got mode 0644`},
+		"domain.toml": {func(w *world) { w.write("keys/example.org/domain.toml", "expiry = 7") }, `domain=example.org .*domain.toml:1: expiry: got 7`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.start()
+			w.signers() // the domain is read
+			test.spoil(w)
+			w.write("rules/other.example.toml", strings.Replace(rejectRules, "old", "other", 1))
+			for range 2 { // a second reload keeps it, too
+				w.hangup("reloaded.*kept=1")
+				w.err.Wait(t, 1, "a domain stays as it was: its files are broken. "+test.fault)
+				if got := w.signers(); got != "k1" {
+					t.Errorf("signed by %q", got)
+				}
+				if got := w.send("x@reject.example", "Q").Reply; got != "550 5.7.20 old rule" {
+					t.Errorf("reply %q", got)
+				}
+				if got := w.send("x@other.example", "Q").Reply; got != "550 5.7.20 other rule" {
+					t.Errorf("reply of what is good: %q", got)
+				}
+			}
+			if err := os.RemoveAll(w.path("keys")); err != nil {
+				t.Fatal(err)
+			}
+			w.key("example.org", "k2")
+			w.write("rules/reject.example.toml", strings.Replace(rejectRules, "old", "mended", 1))
+			w.hangup("reloaded.*kept=0")
+			if got := w.signers(); got != "k2" {
+				t.Errorf("signed by %q when all is mended", got)
+			}
+			if got := w.send("x@reject.example", "Q").Reply; got != "550 5.7.20 mended rule" {
+				t.Errorf("reply %q", got)
+			}
+		})
+	}
+}
+
+// The operator accepts the one removal he was told of, and no later one.
+func TestReloadAsksBeforeMostDomainsGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	many := []string{"example.org"}
+	for i := range 9 {
+		name := "d" + strconv.Itoa(i) + ".example"
+		w.key(name, "k1")
+		w.write("rules/"+name+".toml", rejectRules)
+		many = append(many, name)
+	}
+	w.start()
+	take := func(names []string) {
+		for _, name := range names {
+			if err := os.RemoveAll(w.path("keys/" + name)); err != nil {
+				t.Fatal(err)
+			}
+			_ = os.Remove(w.path("rules/" + name + ".toml"))
+		}
+	}
+	take(many[5:]) // half
+	w.hangup("reloaded")
+	for _, name := range many[5:] {
+		w.key(name, "k1")
+		w.write("rules/"+name+".toml", rejectRules)
+	}
+	w.hangup("reloaded")
+	refused := func() string {
+		t.Helper()
+		w.hangup("reload refused: .*no key any more for 6 of 10 domains.*no rules file any more for 6 of 10 domains")
+		text := w.err.String()
+		found := regexp.MustCompile(`echo ([0-9a-f]{8}) > (\S+), and`).FindAllStringSubmatch(text, -1)
+		if len(found) == 0 {
+			t.Fatalf("no hint in %s", text)
+		}
+		if path := found[len(found)-1][2]; path != w.path("accept-removal") {
+			t.Errorf("accepted by %s", path)
+		}
+		return found[len(found)-1][1]
+	}
+	take(many[4:])
+	token := refused()
+	w.write("accept-removal", "yes")
+	refused()
+	w.write("accept-removal", token+"\n")
+	w.hangup("removal accepted")
+	w.err.Wait(t, 3, "msg=reloaded")
+	// The file that was left behind accepts nothing that comes later.
+	for _, name := range many[4:] {
+		w.key(name, "k1")
+		w.write("rules/"+name+".toml", rejectRules)
+	}
+	w.hangup("reloaded")
+	take(many[4:])
+	if again := refused(); again == token {
+		t.Error("the removal of another day has the same token")
+	}
+}
+
+// What was broken at the start is out of use, and no reason to keep the rest.
 func TestReloadWithAFaultThatWasThere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -111,11 +222,10 @@ func TestReloadWithAFaultThatWasThere(t *testing.T) {
 	if got := w.signers(); got != "k1 k2" {
 		t.Errorf("signed by %q", got)
 	}
-	// One more is one too many.
 	w.write("rules/other.example.toml", "mode = \"enforced\"")
-	w.hangup("reload refused: .*other.example.toml")
-	if text := w.err.String(); strings.Contains(text[strings.LastIndex(text, "reload refused"):], "broken.example") {
-		t.Error("the reload is refused for the old fault, too")
+	w.hangup("reloaded .*faults=3 kept=1")
+	if text := w.err.String(); strings.Contains(text[strings.LastIndex(text, "a domain stays"):], "broken.example") {
+		t.Error("a domain that was broken at the start is said to be as it was")
 	}
 }
 

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -40,8 +39,15 @@ type Observers struct {
 // Faults are what the operator should fix though dkimd can run: rules files
 // and keys that are out of use. It is complete once the keys are parsed (keys.Store.Wait).
 func (s *Setup) Faults() fault.Faults {
-	return append(slices.Clone(s.Broken), s.Keys.Faults()...)
+	faults := append(slices.Clone(s.Broken), s.Keys.Faults()...)
+	for _, k := range s.Kept() {
+		faults = append(faults, k.Faults...)
+	}
+	return faults
 }
+
+// Kept is what stays in force as it was before a reload, because it is broken on disk.
+func (s *Setup) Kept() []fault.Kept { return append(s.Rules.Kept(), s.Keys.Kept()...) }
 
 // brokenFiles is how many rules files are out of use.
 func (s *Setup) brokenFiles() int {
@@ -84,7 +90,11 @@ func Read(c *config.Config, previous *Setup, o Observers) *Setup {
 		keysConfig.Previous = previous.Keys
 	}
 	s.Keys, _ = keys.Open(keysConfig)
-	s.Rules, s.Broken = policy.Load(c.Policy.Directory)
+	if previous != nil {
+		s.Rules, s.Broken = policy.Reload(c.Policy.Directory, previous.Rules)
+	} else {
+		s.Rules, s.Broken = policy.Load(c.Policy.Directory)
+	}
 	return s
 }
 
@@ -154,39 +164,5 @@ func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames,
 		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.StripOnlyDKIM, SendUnsigned: c.Sign.SendUnsigned,
 		Signer: sign, Verifier: verify, Rules: s.Rules, Events: recorder, Logger: log,
-	})
-}
-
-// vanished says which directory of s is gone. At start an absent default directory
-// is an empty one; at a reload it would take all keys or all rules away.
-func (s *Setup) vanished(next *config.Config) error {
-	gone := func(dir string) bool {
-		_, err := os.Stat(dir)
-		return errors.Is(err, fs.ErrNotExist)
-	}
-	const hint = "put it back, or stop and start dkimd"
-	switch {
-	case len(s.Keys.Domains()) > 0 && gone(next.Sign.Directory):
-		return atKey(next, fault.Faults{{
-			Key: "sign.directory", Got: "a directory that was there and is gone", Want: next.Sign.Directory, Hint: hint,
-		}})
-	case !s.Rules.Empty() && gone(next.Policy.Directory):
-		return atKey(next, fault.Faults{{
-			Key: "policy.directory", Got: "a directory that was there and is gone", Want: next.Policy.Directory, Hint: hint,
-		}})
-	}
-	return nil
-}
-
-// newFaults are the faults of s that other does not have; on another line it is the same one.
-func (s *Setup) newFaults(other *Setup) fault.Faults {
-	known := map[fault.Fault]bool{}
-	for _, f := range other.Faults() {
-		f.Line = 0
-		known[f] = true
-	}
-	return slices.DeleteFunc(s.Faults(), func(f fault.Fault) bool {
-		f.Line = 0
-		return known[f]
 	})
 }

@@ -32,6 +32,7 @@ type State struct {
 	Domains, UnusableDomains int // with a key that signs; with keys of which none does
 	RulesDomains             int // with a rules file of their own
 	BrokenRules              int // rules files out of use
+	KeptKeys, KeptRules      int // domains whose keys, whose rules are those of before a reload
 
 	RecordsLost uint64 // of the log stream, since the start
 
@@ -169,6 +170,7 @@ func (r registry) declareState(c Config) {
 	state := []string{"state"}
 	keys := prometheus.NewDesc("dkimd_keys", "Private keys that are to sign, by whether they can.", state, nil)
 	domains := prometheus.NewDesc("dkimd_signing_domains", "Domains with keys that are to sign, by whether one of them can.", state, nil)
+	kept := prometheus.NewDesc("dkimd_kept_domains", "Domains that are as they were before a reload, because their files are broken.", []string{"what"}, nil)
 	r.MustRegister(&sampler{state: c.State, samples: []sample{
 		gauge(prometheus.NewDesc("dkimd_build_info", "What runs; the value is always 1.", nil, info), func(State) float64 { return 1 }),
 		gauge(keys, func(s State) float64 { return float64(s.Keys) }, "usable"),
@@ -179,6 +181,8 @@ func (r registry) declareState(c Config) {
 			func(s State) float64 { return float64(s.RulesDomains) }),
 		gauge(prometheus.NewDesc("dkimd_rules_files_broken", "Rules files that cannot be used: mail of their domains is deferred.", nil, nil),
 			func(s State) float64 { return float64(s.BrokenRules) }),
+		gauge(kept, func(s State) float64 { return float64(s.KeptKeys) }, "keys"),
+		gauge(kept, func(s State) float64 { return float64(s.KeptRules) }, "rules"),
 		gauge(prometheus.NewDesc("dkimd_dns_cache_entries", "Names in the DNS cache.", nil, nil),
 			func(s State) float64 { return float64(s.CacheEntries) }),
 		gauge(prometheus.NewDesc("dkimd_config_stale", "1 while the configuration on disk was refused, and the one before it is in force.", nil, nil),
