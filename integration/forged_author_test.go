@@ -57,7 +57,6 @@ var forgedAuthors = map[string]string{
 	"UTF-7":                          "From: =?utf-7?Q?boss+AEA-gmail.com?=",
 	"ISO-2022-JP":                    "From: =?iso-2022-jp?Q?boss=40gm=1B=28Bail.com?=",
 	"EBCDIC":                         "From: =?cp037?B?g4WWfIeUgYmTS4OWlA==?=",
-	"encoded words without end":      "From: x@evil.test, " + strings.Repeat("=?u?b?YUBi?= ", 6000) + "boss@gmail.com",
 	"Sender alone":                   "Sender: boss@gmail.com",
 	"empty From and Sender":          "From:\r\nSender: boss@gmail.com",
 	"behind 2001 fields":             strings.Repeat("X: y\r\n", 2001) + "From: boss@gmail.com",
