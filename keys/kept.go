@@ -77,7 +77,7 @@ func (d *Domain) asBefore(broken fault.Faults, r *reader) *Domain {
 
 // pin is a key that signs as this one does, whatever becomes of its file, if it is in memory.
 func (k *Key) pin(r *reader) *Key {
-	o := k.outcome.Load()
+	o := k.snapshot.Load()
 	now, err := stat(k.Path)
 	switch {
 	case err == nil && k.fits(now):
@@ -85,7 +85,7 @@ func (k *Key) pin(r *reader) *Key {
 	case o.private != nil:
 		pinned := newKey(k.Domain, k.Selector, k.Path, o.file, r)
 		pinned.pinned = true
-		pinned.outcome.Store(o)
+		pinned.snapshot.Store(o)
 		return pinned
 	}
 	again := newKey(k.Domain, k.Selector, k.Path, now, r)
@@ -127,7 +127,7 @@ func (s *Store) present(d *Domain) bool {
 // lost reports whether a message would have to read a key whose file is not there any more, or another one.
 func (d *Domain) lost() bool {
 	return slices.ContainsFunc(d.Keys, func(k *Key) bool {
-		if o := k.outcome.Load(); !o.settled() {
+		if o := k.snapshot.Load(); !o.settled() {
 			now, err := stat(k.Path)
 			return err != nil || now != o.file
 		}

@@ -101,6 +101,7 @@ func settingLimits() map[string][]limit {
 	}
 	modes := []limit{ok(`"0600"`), ok(`"777"`), bad(`"1777"`), bad(`"0000"`), bad(`"06"`), bad(`"0680"`)}
 	groups := []limit{ok(`""`), ok(strconv.Quote(strconv.Itoa(os.Getegid()))), bad(`"no such group"`), bad(`"4294967296"`), bad(`"-1"`)}
+	peers := []limit{ok("[]"), bad(`"no such user"`), bad(`""`), bad(`"4294967296"`), bad(`"-1"`)}
 	clients := []limit{ok("[]"), ok(`["192.0.2.0/24", "2001:db8::1"]`), ok(`"0.0.0.0/1"`), bad(`"192.0.2.1/24"`), bad(`"192.0.2.0/33"`), bad(`"mx.example"`)}
 	directories := []limit{ok(`"DIR/KIND"`), bad(`"DIR/absent"`), bad(`"KIND"`), bad(`""`), bad(`"DIR/dkimd.toml"`)}
 	directory := func(kind string) []limit {
@@ -120,10 +121,12 @@ func settingLimits() map[string][]limit {
 		"milter.listen":          listen(`["SOCKET", `),
 		"milter.socket_mode":     modes,
 		"milter.socket_group":    groups,
+		"milter.peers":           append(slices.Clone(peers), ok(strconv.Quote(strconv.Itoa(os.Geteuid())))),
 		"milter.max_connections": within(1, 65536),
 		"exim.listen":            list(listen(`[`)),
 		"exim.socket_mode":       modes,
 		"exim.socket_group":      groups,
+		"exim.peers":             append(slices.Clone(peers), bad(strconv.Quote(strconv.Itoa(os.Geteuid())))), // no unix socket
 		"exim.max_connections":   within(1, 65536),
 		"sign.directory":         directory("keys"),
 		"sign.networks":          append(clients, ok(`"127.0.0.1"`)),

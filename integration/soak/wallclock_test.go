@@ -17,6 +17,7 @@ import (
 // carries the monotonic clock, and must go on doing so.
 func wallClockUses() map[string]string {
 	return map[string]string{
+		"internal/daemon/removal.go":  "the time a configuration was loaded is a name for it, in a hash",
 		"internal/metrics/metrics.go": "Prometheus has points in time as seconds since 1970",
 		"signer/sign.go":              "t= and x= are times of day (RFC 6376 section 3.5)",
 		"verifier/judge.go":           "so they are compared with the time of day",
