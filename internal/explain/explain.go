@@ -11,6 +11,7 @@ import (
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
+	"dkimd/internal/safetext"
 )
 
 // maxSignatures is how many signatures of a message are explained.
@@ -74,32 +75,8 @@ func (e *Explanation) say(sentence string) { e.Findings = append(e.Findings, sen
 // maxShown bounds what is quoted from a message.
 const maxShown = 400
 
-// visible is text from the message on one line: printable ASCII as it is, the rest escaped.
-func visible(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if b.Len() > maxShown {
-			b.WriteString("...")
-			break
-		}
-		switch c := s[i]; {
-		case c == '\t':
-			b.WriteString(`\t`)
-		case c == '\r':
-			b.WriteString(`\r`)
-		case c == '\n':
-			b.WriteString(`\n`)
-		case c < ' ' || c > '~':
-			const digits = "0123456789abcdef"
-			b.WriteString(`\x`)
-			b.WriteByte(digits[c>>4])
-			b.WriteByte(digits[c&15])
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
+// visible is text from the message on one line, byte by byte: a conversion of its charset has to show.
+func visible(s string) string { return safetext.Bytes(safetext.Clip(s, maxShown)) }
 
 func quote(s string) string { return `"` + visible(s) + `"` }
 

@@ -46,6 +46,22 @@ func Printable(s string) string {
 	return b.String()
 }
 
+// Bytes is printable ASCII as it is and every other byte escaped as Go does: \n, \x1b, \xc3\xa9.
+func Bytes(s string) string {
+	if IsASCII(s) {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i : i+1]; IsASCII(c) {
+			b.WriteString(c)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteToASCII(c), `"`))
+		}
+	}
+	return b.String()
+}
+
 // Quote is s in double quotes, escaped, and at most about 60 characters of it.
 func Quote(s string) string {
 	width := 0

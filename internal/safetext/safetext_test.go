@@ -22,6 +22,9 @@ func TestForms(t *testing.T) {
 		"printable, direction":      {safetext.Printable, "a\u202eb\u2028c\ufeff", `a\u202eb\u2028c\ufeff`},
 		"printable, no UTF-8":       {safetext.Printable, "a\xffb\xe9", `a\xffb\xe9`},
 		"printable, U+FFFD itself":  {safetext.Printable, "\uFFFD", "\uFFFD"},
+		"bytes, as they are":        {safetext.Bytes, ` ~"\`, ` ~"\`},
+		"bytes, line ends":          {safetext.Bytes, "a\r\nb\tc\x00", `a\r\nb\tc\x00`},
+		"bytes, other letters":      {safetext.Bytes, "é\xe9\x7f", `\xc3\xa9\xe9\x7f`},
 		"quote":                     {safetext.Quote, "a\"b\n\x00", `"a\"b\n\x00"`},
 		"quote, longest":            {safetext.Quote, strings.Repeat("x", 60), `"` + strings.Repeat("x", 60) + `"`},
 		"quote, too long":           {safetext.Quote, strings.Repeat("x", 61), `"` + strings.Repeat("x", 60) + `..." (61 bytes)`},
@@ -66,6 +69,7 @@ func FuzzForms(f *testing.F) {
 			}
 		}
 		safe("Printable", safetext.Printable(s), 6*len(s))
+		safe("Bytes", safetext.Bytes(s), 4*len(s))
 		safe("Quote", safetext.Quote(s), 4*60+40)
 		safe("ASCII", safetext.ASCII(s), len(s))
 		safe("Domain", safetext.Domain(s), 103)
