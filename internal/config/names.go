@@ -17,17 +17,12 @@ const maxFields = 200
 // readHostname reads a host's name; empty is allowed.
 func readHostname(t *tomlfile.Table, key, def string) string {
 	s := t.String(key, def)
-	if s != "" && !isHostname(s) {
+	name, err := domain.ParseHost(s)
+	if s != "" && err != nil {
 		t.Fault(key, "a host name such as mx.example.org", "")
 		return def
 	}
-	return string(domain.Fold(s))
-}
-
-// isHostname follows RFC 1123 section 2.1: letters, digits and inner hyphens.
-func isHostname(s string) bool {
-	name, err := domain.Parse(s)
-	return err == nil && !strings.Contains(string(name), "_")
+	return string(name)
 }
 
 const wantDomain = "a domain such as example.org"

@@ -70,6 +70,15 @@ func Parse(s string) (Name, error) {
 	return n, nil
 }
 
+// ParseHost reads the name of a host (RFC 1123 section 2.1): what Parse takes, without underscores.
+func ParseHost(s string) (Name, error) {
+	n, err := Parse(s)
+	if err == nil && strings.Contains(string(n), "_") {
+		return "", ErrCharacter
+	}
+	return n, err
+}
+
 // ParseLabels is Parse for a part of a name, such as a selector, that may end in a number.
 func ParseLabels(s string) (Name, error) {
 	n, err := ParseLax(s)
