@@ -44,6 +44,7 @@ cat >/etc/exim4/update-exim4.conf.conf <<-END
 END
 # From here on it is docs/exim.md.
 install -m 0755 %[5]s /usr/local/bin/dkimd
+install -m 0755 %[9]s /usr/local/bin/dkimd-exim-sign
 mkdir -p /etc/exim4/dkimd
 cp %[4]s/dkimd/* /etc/exim4/dkimd/
 if [ %[3]s = true ]; then
@@ -89,7 +90,7 @@ func TestDebianConfigurations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := harness.NewFreshRoot(t)
-			out, err := f.Run(t, fmt.Sprintf(debianExim, harness.EximRoot(), c.build, c.split, packaging, harness.Binary(t), c.kind, c.smarthost, gmailRule))
+			out, err := f.Run(t, fmt.Sprintf(debianExim, harness.EximRoot(), c.build, c.split, packaging, harness.Binary(t), c.kind, c.smarthost, gmailRule, harness.EximSignBinary(t)))
 			if err != nil || !strings.Contains(out, "exim-sign") {
 				t.Fatalf("%v\n%s\n%s\n%s", err, out, f.Process.Log, f.Read(t, "/var/log/dkimd.log"))
 			}

@@ -7,11 +7,10 @@ import (
 	"io"
 	"runtime"
 	"strings"
-	"time"
 
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
-	"dkimd/internal/exim"
+	"dkimd/internal/exim/filter"
 	"dkimd/internal/fault"
 
 	"github.com/spf13/cobra"
@@ -53,7 +52,7 @@ var errQuiet = errors.New("failed")
 // run carries out one command line and returns its exit status.
 func run(ctx context.Context, args []string, std stdio) int {
 	if len(args) > 1 && args[0] == eximSignName && args[1] != "--help" && args[1] != "-h" {
-		return eximSign(args[1:], std.in, std.out)
+		return filter.Command(args[1:], std.in, std.out)
 	}
 	root := newRoot(std)
 	root.SetArgs(args)
@@ -111,7 +110,7 @@ Start with: dkimd demo`,
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	return withCommands(root,
 		serveCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std),
-		probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(new(exim.Filter), new(time.Duration)), versionCommand(std),
+		probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(), versionCommand(std),
 	)
 }
 

@@ -201,3 +201,13 @@ func Binary(t *testing.T) string {
 	}
 	return path
 }
+
+// EximSignBinary is the path of dkimd-exim-sign, built as make build does it.
+func EximSignBinary(t *testing.T) string {
+	t.Helper()
+	path, err := builtEximSign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

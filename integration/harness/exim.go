@@ -232,7 +232,7 @@ func (e *EximWorld) lay(t *testing.T, s EximSettings) {
 		}
 		e.Write(t, "dkimd/"+filepath.Base(file), string(text))
 	}
-	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, Binary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.routers, e.Sink.port(), s.smtp))
+	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.routers, e.Sink.port(), s.smtp))
 	owner, err := user.Lookup("Debian-exim")
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -126,13 +127,29 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 	if RaceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "./cmd/dkimd")...)
-	cmd.Dir = Repository("")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build dkimd: %w", err), errors.New(string(out)))
-	}
-	return path, nil
+	return path, build(os.Environ(), append(args, "./cmd/dkimd")...)
 })
+
+// builtEximSign builds dkimd-exim-sign once.
+var builtEximSign = sync.OnceValues(func() (string, error) {
+	dir, err := ownDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "dkimd-exim-sign")
+	return path, build(append(os.Environ(), "CGO_ENABLED=0"), "build", "-o", path, "./cmd/dkimd-exim-sign")
+})
+
+// build runs the go command in the repository.
+func build(env []string, args ...string) error {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = Repository("")
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return errors.Join(fmt.Errorf("go %s: %w", strings.Join(args, " "), err), errors.New(string(out)))
+	}
+	return nil
+}
 
 // Repository is where a file of the repository is, whichever package is being tested.
 func Repository(name string) string {

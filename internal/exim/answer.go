@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	replyOK    = "DKIMD/1 OK "
-	replyDefer = "DKIMD/1 DEFER\n"
-
 	authResults = "Authentication-Results"
 
 	// maxResults keeps the answer under 16 KB: a report of twice that kills

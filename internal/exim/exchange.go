@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"dkimd/internal/exim/filter"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/safetext"
 	"dkimd/internal/smtpreply"
@@ -197,12 +198,12 @@ func (x *exchange) reply(text string) error {
 func signatures(o pipeline.Outcome) string {
 	a := answerOf(o)
 	if a.action != "accept" {
-		return replyDefer
+		return filter.ReplyDefer
 	}
 	var b strings.Builder
 	for _, add := range o.Add {
 		value := strings.TrimRight(safetext.FieldValue(add.Value), "\n \t")
 		b.WriteString(add.Name + ":" + value + "\n")
 	}
-	return fmt.Sprintf("%s%d\n%s", replyOK, b.Len(), b.String())
+	return fmt.Sprintf("%s%d\n%s", filter.ReplyOK, b.Len(), b.String())
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/exim/filter"
 	"dkimd/internal/message"
 )
 
@@ -22,7 +23,6 @@ const (
 
 const (
 	lineVerify = "DKIMD/1 VERIFY"
-	lineSign   = "DKIMD/1 SIGN"
 	linePing   = "DKIMD/1 PING"
 	// lineCheck is followed by a version, which never meant anything.
 	lineCheck = "CHECK RSPAMC/"
@@ -74,7 +74,7 @@ func readRequest(w *wire) (*request, error) {
 	case line == linePing:
 		r.dialect = dialectPing
 		return r, nil
-	case line == lineSign:
+	case line == filter.Sign:
 		r.dialect = dialectSign
 		r.env.Purpose = message.OnlySign
 	case line == lineVerify:

@@ -5,7 +5,7 @@
 //     variant=rspamd, when a message comes in;
 //   - DKIMD/1 VERIFY, which "${readsocket" speaks where Exim has no content
 //     scanning;
-//   - DKIMD/1 SIGN, spoken by the client exim-sign (Filter) when a message
+//   - DKIMD/1 SIGN, spoken by the client exim-sign (filter.Command) when a message
 //     leaves, and DKIMD/1 PING.
 //
 // The first two undo what Exim did to the message since it came, so that the

@@ -1,4 +1,7 @@
-package exim
+// Package filter is exim-sign, Exim's transport_filter: it puts the signatures of a message
+// on top of it. Exim starts it at each delivery, so it imports little: no TLS, no metrics, no
+// command line library. It signs nothing itself; the daemon does, behind the Exim socket.
+package filter
 
 import (
 	"bufio"
@@ -14,11 +17,18 @@ import (
 	"dkimd/internal/socket"
 )
 
+// Sign is the first line of a request for signatures. The answer begins with ReplyOK and the size of
+// the fields that follow, or is ReplyDefer.
+const (
+	Sign       = "DKIMD/1 SIGN"
+	ReplyOK    = "DKIMD/1 OK "
+	ReplyDefer = "DKIMD/1 DEFER\n"
+)
+
 // maxFields bounds the fields that a daemon may ask to have put on top.
 const maxFields = 1 << 20
 
-// Filter is Exim's transport_filter: it puts the signatures of the message it
-// reads in front of it. It loses no mail: nothing is written before the
+// Filter puts the signatures of the message it reads in front of it. It loses no mail: nothing is written before the
 // daemon's whole answer is in, and Exim keeps a message whose filter fails.
 type Filter struct {
 	// Socket is where the daemon listens, in any form that socket.ParseDial reads.
@@ -71,7 +81,7 @@ func (f Filter) ask(ctx context.Context, msg []byte) ([]byte, error) {
 		_ = conn.SetDeadline(deadline)
 	}
 	request := fmt.Sprintf("%s\nQueue-Id: %s\nLength: %d\nIP: %s\nProtocol: %s\n\n",
-		lineSign, oneWord(f.QueueID), len(msg), oneWord(f.Client), oneWord(f.Protocol))
+		Sign, oneWord(f.QueueID), len(msg), oneWord(f.Client), oneWord(f.Protocol))
 	buffers := net.Buffers{[]byte(request), msg}
 	if _, err := buffers.WriteTo(conn); err != nil {
 		return nil, err
@@ -102,9 +112,9 @@ func readFields(r *bufio.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no answer: %w", err)
 	}
-	size, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), replyOK)
+	size, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), ReplyOK)
 	if !ok {
-		if string(line) == replyDefer {
+		if string(line) == ReplyDefer {
 			return nil, errors.New("it cannot sign this message now; its log says why")
 		}
 		return nil, fmt.Errorf("an answer %.60q", line)
@@ -126,7 +136,7 @@ func readFields(r *bufio.Reader) ([]byte, error) {
 	return fields, checkFields(fields)
 }
 
-// checkFields lets nothing through that is not a block of header fields: it
+// checkFields lets nothing through that is not a block of signatures: it
 // would end the header, or double the CR that Exim puts at each line end.
 func checkFields(fields []byte) error {
 	if len(fields) == 0 {
@@ -136,15 +146,12 @@ func checkFields(fields []byte) error {
 		return errors.New("an answer that is not a header field")
 	}
 	for line := range bytes.Lines(fields) {
-		if line[0] == ' ' || line[0] == '\t' {
-			if len(bytes.TrimSpace(line)) == 0 {
-				return errors.New("a blank line in the answer") // some take it for the end of the header
-			}
-			continue
-		}
-		name, _, found := bytes.Cut(line, []byte(":"))
-		if !found || !isFieldName(string(name)) {
-			return fmt.Errorf("a line in the answer that is not a header field: %.60q", line)
+		continues := line[0] == ' ' || line[0] == '\t'
+		switch {
+		case continues && len(bytes.TrimSpace(line)) == 0:
+			return errors.New("a blank line in the answer") // some take it for the end of the header
+		case !continues && !bytes.HasPrefix(line, []byte("DKIM-Signature:")):
+			return fmt.Errorf("a line in the answer that is not a signature: %.60q", line)
 		}
 	}
 	return nil
