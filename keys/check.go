@@ -72,7 +72,11 @@ type CheckResult struct {
 	State   State
 	Record  Record   // what DNS should serve; its text is empty when Unusable
 	Found   []string // the TXT records DNS serves
-	Err     error    // why the state is Unusable, Invalid or Unreachable
+	// Alias is the end of a chain of CNAME records at which there is no TXT record.
+	Alias string
+	// Misplaced is another name, where DNS has this key's record. Seek finds it.
+	Misplaced dkim.Misplaced
+	Err       error // why the state is Unusable, Invalid or Unreachable
 	// Strict is set when the record says t=s: i= must be in the domain itself.
 	Strict bool
 	// Authenticated is set when the resolver vouches for the answer (DNSSEC).
@@ -96,26 +100,67 @@ func (r CheckResult) Words() string {
 	case Testing:
 		return "DNS serves this key with t=y: verifiers treat the mail as if it were unsigned (RFC 6376 section 3.6.1); remove t=y once mail verifies"
 	case Absent:
-		return "DNS has no TXT record at " + r.Record.Name + "; publish it, and give resolvers that have remembered its absence some minutes"
+		return r.absent()
 	case Different:
 		return "DNS serves another key at " + r.Record.Name + ": " + r.found() + "; publish this key's record, or sign with the key that belongs to the published one"
 	case Revoked:
 		return "DNS says at " + r.Record.Name + " that the key is revoked (empty p=); generate a key with a new selector"
 	case Several:
-		which := "none of them is this key's"
-		for _, text := range r.Found {
-			one := CheckResult{Private: r.Private}
-			if one.compare(text); one.Serves() {
-				which = "one of them is this key's"
-			}
-		}
-		return "DNS has " + strconv.Itoa(len(r.Found)) + " TXT records at " + r.Record.Name + ", and " + which + "; leave only that one: verifiers take any of them (RFC 6376 section 3.6.2.2)"
+		return "DNS has " + strconv.Itoa(len(r.Found)) + " TXT records at " + r.Record.Name + ", and " + r.several()
 	case Invalid:
 		return "DNS serves something at " + r.Record.Name + " that verifiers cannot use: " + fmt.Sprint(r.Err) + ": " + r.found()
 	case Unreachable:
 		return "DNS could not be asked for " + r.Record.Name + ": " + fmt.Sprint(r.Err)
 	}
 	return r.State.String()
+}
+
+// absent says where the record is missing, and where it is instead.
+func (r CheckResult) absent() string {
+	switch {
+	case r.Alias != "":
+		return r.Record.Name + " is an alias (CNAME) of " + safetext.Domain(r.Alias) + ", which has no TXT record; publish it there, or put the TXT record in the place of the CNAME: the two cannot stand side by side"
+	case r.Misplaced.Name != "":
+		return "DNS has no TXT record at " + r.Record.Name + ", and has this key's at " + r.Misplaced.Name + ": " + r.Misplaced.Why
+	}
+	return "DNS has no TXT record at " + r.Record.Name + "; publish it, and give resolvers that have remembered its absence some minutes"
+}
+
+// several says what the records of a name with more than one are to the key.
+func (r CheckResult) several() string {
+	const law = ": verifiers take any of them (RFC 6376 section 3.6.2.2)"
+	switch {
+	case slices.ContainsFunc(r.Found, r.matches):
+		return "one of them is this key's; leave only that one" + law
+	case slices.ContainsFunc(orders(r.Found), r.matches):
+		return "together they are this key's: it was cut into records; publish one record of several strings"
+	}
+	return "none of them is this key's; publish this key's record alone" + law
+}
+
+// matches reports whether a TXT record is this key's.
+func (r CheckResult) matches(text string) bool {
+	one := CheckResult{Private: r.Private}
+	one.compare(text)
+	return one.Serves()
+}
+
+// orders are a few texts joined in every order. DNS keeps none.
+func orders(texts []string) []string {
+	const most = 4
+	if len(texts) == 1 {
+		return texts
+	}
+	var all []string
+	for i := range texts[:min(len(texts), most)] {
+		if len(texts) > most {
+			break
+		}
+		for _, rest := range orders(slices.Delete(slices.Clone(texts), i, i+1)) {
+			all = append(all, texts[i]+rest)
+		}
+	}
+	return all
 }
 
 // found is the first record, harmless to print.
@@ -153,6 +198,9 @@ func Check(ctx context.Context, lookup Lookup, key *Key) CheckResult {
 	switch {
 	case errors.Is(err, resolver.ErrNotExist), errors.Is(err, resolver.ErrNoData), err == nil && len(r.Found) == 0:
 		r.State = Absent
+		if alias, ok := errors.AsType[*resolver.Dangling](err); ok {
+			r.Alias = alias.Target
+		}
 	case err != nil:
 		r.State, r.Err = Unreachable, err
 	case len(r.Found) > 1:
@@ -161,6 +209,23 @@ func Check(ctx context.Context, lookup Lookup, key *Key) CheckResult {
 		r.compare(r.Found[0])
 	}
 	return r
+}
+
+// Seek finds out where a record is that is not at its name. It asks about ten names.
+func (r *CheckResult) Seek(ctx context.Context, lookup Lookup) {
+	if r.State != Absent || r.Alias != "" {
+		return
+	}
+	for _, m := range dkim.MisplacedNames(r.Key.Selector, r.Key.Domain) {
+		answer, err := lookup.TXT(ctx, m.Name)
+		if errors.Is(err, resolver.ErrTemporary) {
+			return // the others would take as long
+		}
+		if slices.ContainsFunc(answer.Records, r.matches) {
+			r.Misplaced = m
+			return
+		}
+	}
 }
 
 // CheckDomain checks the keys of a domain, those that sign and those that wait;
@@ -190,7 +255,7 @@ func (r *CheckResult) compare(text string) {
 		r.State = Revoked
 		return
 	case err != nil:
-		r.State, r.Err = Invalid, err
+		r.State, r.Err = Invalid, errors.New(dkim.KeyFlaw(text, err))
 		return
 	case !ok || !ours.Equal(record.PublicKey):
 		r.State = Different

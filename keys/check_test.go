@@ -70,15 +70,43 @@ func TestCheck(t *testing.T) {
 		},
 		"several, without ours": {
 			"", serving(other, "v=spf1 -all", "junk"), keys.Several, false,
-			"DNS has 3 TXT records at s1._domainkey.example.org, and none of them is this key's; leave only that one: verifiers take any of them (RFC 6376 section 3.6.2.2)",
+			"DNS has 3 TXT records at s1._domainkey.example.org, and none of them is this key's; publish this key's record alone: verifiers take any of them (RFC 6376 section 3.6.2.2)",
+		},
+		"two halves": {
+			"", serving(ours[:40], ours[40:]), keys.Several, false,
+			"DNS has 2 TXT records at s1._domainkey.example.org, and together they are this key's: it was cut into records; publish one record of several strings",
+		},
+		"three parts, in another order": {
+			"", serving(ours[50:], ours[:30], ours[30:50]), keys.Several, false,
+			"DNS has 3 TXT records at s1._domainkey.example.org, and together they are this key's: it was cut into records; publish one record of several strings",
+		},
+		"half of it twice": {
+			"", serving(ours[:40], ours[:40]), keys.Several, false,
+			"DNS has 2 TXT records at s1._domainkey.example.org, and none of them is this key's; publish this key's record alone: verifiers take any of them (RFC 6376 section 3.6.2.2)",
+		},
+		"an alias without a target": {
+			"", &zone{failure: &resolver.Dangling{Target: "k1.esp.example", Err: resolver.ErrNoData}}, keys.Absent, false,
+			"s1._domainkey.example.org is an alias (CNAME) of k1.esp.example, which has no TXT record; publish it there, or put the TXT record in the place of the CNAME: the two cannot stand side by side",
+		},
+		"the domain twice": {
+			"", &zone{records: map[string][]string{served + ".example.org": {ours}}}, keys.Absent, false,
+			"DNS has no TXT record at s1._domainkey.example.org, and has this key's at s1._domainkey.example.org.example.org: the panel has added example.org once more; enter s1._domainkey as the name",
+		},
+		"without _domainkey": {
+			"", &zone{records: map[string][]string{"s1.example.org": {"v=spf1 -all", ours}}}, keys.Absent, false,
+			"DNS has no TXT record at s1._domainkey.example.org, and has this key's at s1.example.org: _domainkey is missing in the name",
+		},
+		"another key elsewhere": {
+			"", &zone{records: map[string][]string{"s1.example.org": {other}}}, keys.Absent, false,
+			"DNS has no TXT record at s1._domainkey.example.org; publish it, and give resolvers that have remembered its absence some minutes",
 		},
 		"no key record": {
 			"", serving("v=spf1 -all\n\x1b[2J"), keys.Invalid, false,
-			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: syntax error: syntax error: v= holds a character that is not allowed: "v=spf1 -all\n\x1b[2J"`,
+			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: it is an SPF record, whose place is the domain itself: "v=spf1 -all\n\x1b[2J"`,
 		},
 		"a key for something else": {
 			"", serving(ours + "; s=tlsrpt"), keys.Invalid, false,
-			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: key is not for email: "` + ours + `; s=tlsrpt"`,
+			`DNS serves something at s1._domainkey.example.org that verifiers cannot use: s=tlsrpt (octet 69) is not for email; it is no selector: leave s= out: "` + ours + `; s=tlsrpt"`,
 		},
 		"a long answer": {
 			"", serving(ours + "; n=" + strings.Repeat("x", 5000)), keys.Invalid, false,
@@ -111,6 +139,9 @@ func TestCheck(t *testing.T) {
 					t.Fatalf("checked %s, not %s", k.Path, path)
 				}
 				r := keys.Check(within(t), test.zone, k)
+				if r.Seek(within(t), test.zone); r.Serves() && test.zone.asked > 2 {
+					t.Error("it is sought though it is there")
+				}
 				want := strings.ReplaceAll(test.words, "DIR/example.org/s1.pem", path)
 				if r.State != test.state || r.Serves() != test.serves || r.Words() != want {
 					t.Errorf("%s: %v, serves %v:\n%s\nwant %v, %v:\n%s", file, r.State, r.Serves(), r.Words(), test.state, test.serves, want)

@@ -58,7 +58,7 @@ func madeKeys() []making {
 	spread := func(by string) string { return "v=DKIM1; p=" + p[:10] + by + p[10:200] + by + p[200:] }
 	twice := permanent(keyUnreadable + "syntax error: tag occurs more than once: p=")
 	noTag := func(n string) []wantResult {
-		return permanent(keyUnreadable + "syntax error: syntax error: tag " + n + " has no =")
+		return permanent(keyUnreadable + "syntax error: tag " + n + " has no =")
 	}
 	alias := func(from, to string) string { return from + ". 300 IN CNAME " + to + "." }
 	padded := func(n int) string {
@@ -86,7 +86,7 @@ func madeKeys() []making {
 		keyed("space-in-p", passes(), spread(" ")),
 		keyed("tab-in-p", passes(), spread("\t")),
 		keyed("line-ends-in-p", passes(), spread("\r\n ")),
-		keyed("quoted", permanent(keyUnreadable+"syntax error: syntax error: tag 1 has no valid name"), `"v=DKIM1; k=rsa; p=@"`),
+		keyed("quoted", permanent(keyUnreadable+"syntax error: tag 1 has no valid name"), `"v=DKIM1; k=rsa; p=@"`),
 		keyed("quotes-in-p", permanent(keyUnreadable+"syntax error: p= is not base64"), `v=DKIM1; k=rsa; p="@"`),
 		keyed("backslashes", permanent(""), `v=DKIM1\; k=rsa\; p=@`),
 		keyed("no-semicolons", permanent("the TXT record is not a DKIM key"), "v=DKIM1 k=rsa p=@"),

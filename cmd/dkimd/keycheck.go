@@ -21,7 +21,7 @@ func keyCheckCommand(std stdio) *cobra.Command {
 		Short: "Compare keys with what DNS publishes",
 		Long: `Check asks DNS for the record of each key, of those that sign and of those that
 wait to be activated, and says whether receivers can verify what it signs.
-Without DOMAIN it prints a table of all domains.
+Without DOMAIN it prints a table of all domains, and below each row what to do.
 
 Exit status: 0 DNS serves every key, 1 it does not, 2 fix something first.`,
 		Args: arguments("[domain]", "[selector]"),
@@ -61,7 +61,8 @@ func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.L
 		for _, result := range keys.CheckDomain(ctx, lookup, d, selector) {
 			found = true
 			failed = failed || !result.Serves()
-			text := result.String()
+			result.Seek(ctx, lookup)
+			text := terminal.Wrap(result.String(), "")
 			if result.State == keys.Absent || result.State == keys.Different {
 				text += "\npublish:\n" + result.Record.String()
 			}
@@ -91,26 +92,36 @@ type checked struct {
 // checkParallel is how many domains are asked about at a time.
 const checkParallel = 16
 
+// seekAtMost is for how many absent records of a table it is asked where they are instead.
+const seekAtMost = 32
+
 // tabulate checks the keys of all domains and prints a table, as the answers come.
 func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*keys.Domain) (checked, error) {
 	count := checked{states: map[keys.State]int{}}
-	table := terminal.NewTable(w, terminal.PaletteOf(w), "domain", "selector", "key", "DNS", "what to do")
+	table := terminal.NewTable(w, terminal.PaletteOf(w), "domain", "selector", "key", "DNS")
 	table.Fit("", "", "waits", keys.Unreachable.String())
 	for _, d := range domains {
 		for _, k := range slices.Concat(d.Keys, d.Pending) {
 			table.Fit(string(d.Name), k.Selector)
 		}
 	}
+	sought := 0
 	err := keys.CheckAll(ctx, lookup, domains, checkParallel, func(d *keys.Domain, results []keys.CheckResult) error {
 		for _, r := range results {
+			if sought < seekAtMost && r.State == keys.Absent {
+				sought++
+				r.Seek(ctx, lookup)
+			}
 			count.all++
 			count.states[r.State]++
 			count.fail = count.fail || !r.Serves()
-			words := r.Words()
-			if r.State == keys.Published {
-				words = ""
+			if err := table.Row(string(d.Name), r.Key.Selector, roleOf(r.Key), r.State.String()); err != nil {
+				return err
 			}
-			if err := table.Row(string(d.Name), r.Key.Selector, roleOf(r.Key), r.State.String(), words); err != nil {
+			if r.State == keys.Published {
+				continue
+			}
+			if _, err := fmt.Fprintln(w, terminal.Wrap(r.Words(), "  ")); err != nil {
 				return err
 			}
 		}

@@ -42,7 +42,7 @@ func ParseKeyRecord(txt string) (*KeyRecord, error) {
 	tags, err := ParseTagList(txt)
 	k.flags(tags)
 	if err != nil {
-		return k, fmt.Errorf("%w: %w", ErrKeySyntax, err)
+		return k, keySyntaxError{err}
 	}
 	// RFC 6376 section 3.6.1: v= MUST be the first tag if it is there, and records
 	// with another value MUST be discarded.

@@ -7,10 +7,12 @@ package explain
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/message"
+	"dkimd/internal/resolver"
 	"dkimd/internal/safetext"
 )
 
@@ -86,6 +88,9 @@ func (e *Explanation) fetch(sig *dkim.Signature, lookup func(string) ([]string, 
 	records, err := lookup(name)
 	if err != nil {
 		e.say("the key at " + visible(name) + " could not be fetched: " + visible(err.Error()))
+		if errors.Is(err, resolver.ErrNotExist) || errors.Is(err, resolver.ErrNoData) {
+			e.misplaced(sig, lookup)
+		}
 		return nil
 	}
 	var keys []*dkim.KeyRecord
@@ -95,12 +100,46 @@ func (e *Explanation) fetch(sig *dkim.Signature, lookup func(string) ([]string, 
 		case errors.Is(err, dkim.ErrKeyRevoked):
 			e.say("the key at " + visible(name) + " is revoked: its p= is empty")
 		case err != nil:
-			e.say("a TXT record at " + visible(name) + " is not a usable key: " + visible(err.Error()) + ": " + quote(txt))
+			e.say("a TXT record at " + visible(name) + " is not a usable key: " + visible(dkim.KeyFlaw(txt, err)) + ": " + quote(txt))
 		case !strings.HasPrefix(sig.Algorithm, key.Type+"-"):
 			e.say("the key at " + visible(name) + " is another one: it is of type " + key.Type + ", and the signature says a=" + visible(sig.Algorithm))
 		default:
 			keys = append(keys, key)
 		}
 	}
+	if len(records) > 1 {
+		e.say("there are " + strconv.Itoa(len(records)) + " TXT records at " + visible(name) + halves(records))
+	}
 	return keys
+}
+
+// halves says whether two records are one that was cut.
+func halves(records []string) string {
+	if len(records) == 2 {
+		for _, text := range []string{records[0] + records[1], records[1] + records[0]} {
+			_, err := dkim.ParseKeyRecord(text)
+			_, first := dkim.ParseKeyRecord(records[0])
+			_, second := dkim.ParseKeyRecord(records[1])
+			if err == nil && first != nil && second != nil {
+				return ", which together are one key: it was cut into records, and must be one record of several strings"
+			}
+		}
+	}
+	return ", and one is allowed: verifiers take any of them (RFC 6376 section 3.6.2.2)"
+}
+
+// misplaced says where a key is that is not at its name.
+func (e *Explanation) misplaced(sig *dkim.Signature, lookup func(string) ([]string, error)) {
+	for _, m := range dkim.MisplacedNames(sig.Selector, sig.Domain) {
+		records, err := lookup(m.Name)
+		if errors.Is(err, resolver.ErrTemporary) {
+			return
+		}
+		for _, txt := range records {
+			if _, err := dkim.ParseKeyRecord(txt); err == nil {
+				e.say("a key is at " + visible(m.Name) + ": " + visible(m.Why))
+				return
+			}
+		}
+	}
 }

@@ -42,13 +42,13 @@ func (r *Resolver) lookup(ctx context.Context, name string) *entry {
 		switch {
 		case rep.rcode == dns.RcodeNameError:
 			// With aliases, the code is about the last of them (RFC 6604 section 3).
-			found.err = ErrNotExist
+			found.err = dangling(ErrNotExist, aliases, rep.target)
 			return r.found(found, min(ttl, rep.negative), minNegative, maxNegative)
 		case len(rep.records) > 0:
 			found.records = rep.records
 			return r.found(found, ttl, minPositive, maxPositive)
 		case rep.aliases == 0 || rep.soa:
-			found.err = ErrNoData
+			found.err = dangling(ErrNoData, aliases, rep.target)
 			return r.found(found, min(ttl, rep.negative), minNegative, maxNegative)
 		case aliases > maxAliases:
 			return r.failed(ErrAlias, server)
@@ -71,6 +71,14 @@ func (r *Resolver) learn(ctx context.Context, served domain.Name, err error, too
 
 // silent is the entry of a lookup for which nobody was asked.
 func (r *Resolver) silent() *entry { return r.failed(ErrSilent, "") }
+
+// dangling is an absence, which names the end of the aliases that led to it.
+func dangling(err error, aliases int, target string) error {
+	if aliases == 0 {
+		return err
+	}
+	return &Dangling{Target: target, Err: err}
+}
 
 // ask asks one server after the other, the whole list as often as configured,
 // until one knows. What remains of the time is divided evenly over the tries

@@ -34,6 +34,15 @@ var (
 	ErrTemporary = errors.New("temporary DNS failure")
 )
 
+// Dangling is an ErrNotExist or ErrNoData at the end of a chain of aliases (CNAME records).
+type Dangling struct {
+	Target string // the last name of the chain
+	Err    error
+}
+
+func (d *Dangling) Error() string { return "alias of " + d.Target + ": " + d.Err.Error() }
+func (d *Dangling) Unwrap() error { return d.Err }
+
 // Failure is an ErrTemporary with its cause.
 type Failure struct{ Cause error }
 

@@ -74,6 +74,31 @@ func Plural(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun + "s"
 }
 
+// Width is how many characters a line has that people can read anywhere.
+const Width = 80
+
+// Wrap breaks a text at spaces into lines of at most Width characters, each with an indent. A longer word stays whole.
+func Wrap(s, indent string) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(s) {
+		switch {
+		case column == 0:
+			b.WriteString(indent)
+			column = width(indent)
+		case column+1+width(word) > Width:
+			b.WriteString("\n" + indent)
+			column = width(indent)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += width(word)
+	}
+	return b.String()
+}
+
 // Table prints rows in columns. Its first row prints the head before it.
 type Table struct {
 	w       io.Writer

@@ -104,3 +104,19 @@ func TestPaletteOfWhatIsNoTerminal(t *testing.T) {
 		t.Error("colours")
 	}
 }
+
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 90)
+	for text, want := range map[string]string{
+		"":                              "",
+		"one  two":                      "  one two",
+		strings.Repeat("ü", 76) + " a":  "  " + strings.Repeat("ü", 76) + " a",
+		strings.Repeat("ü", 76) + " ab": "  " + strings.Repeat("ü", 76) + "\n  ab",
+		"a " + long + " b":              "  a\n  " + long + "\n  b",
+	} {
+		if got := terminal.Wrap(text, "  "); got != want {
+			t.Errorf("%q:\n%s\nwant\n%s", text, got, want)
+		}
+	}
+}
