@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"dkimd/internal/dkim"
@@ -122,8 +123,11 @@ func (s *Signer) author(h *message.Header, from message.Originator) (domain.Name
 		// Also where the field is not well formed, as in "joe@example.org <joe@example.org>":
 		// there is no doubt in whose name our client writes.
 		return from.Claimed[0], Reason{}
+	case from.Angle != "":
+		// A name with an "@" and no quotes: the signature speaks for the address behind it, and for nobody in the name.
+		return from.Angle, Reason{}
 	case !from.Readable:
-		return "", Reason{FromUnreadable, "the From field is not a well-formed list of addresses"}
+		return "", Reason{FromUnreadable, "the From field is not a well-formed list of addresses" + named(from)}
 	}
 	senders := h.All("Sender")
 	if len(senders) != 1 {
@@ -134,6 +138,22 @@ func (s *Signer) author(h *message.Header, from message.Originator) (domain.Name
 		return "", Reason{FromUnreadable, "From has several addresses, so Sender has to say who sends, and it is not one well-formed address"}
 	}
 	return addresses[0].Domain, Reason{}
+}
+
+// named lists the first addresses of a From field.
+func named(from message.Originator) string {
+	const most = 3
+	var list []string
+	for _, a := range from.Addresses[:min(len(from.Addresses), most)] {
+		list = append(list, safetext.Clip(safetext.Printable(a.Local+"@"+string(a.Domain)), 100))
+	}
+	switch {
+	case len(list) == 0:
+		return ""
+	case len(from.Addresses) > most:
+		list = append(list, "and others")
+	}
+	return "; it has " + strings.Join(list, ", ")
 }
 
 // primary is the directory that signs for the author, or for want of it the

@@ -82,10 +82,13 @@ func TestWhoSigns(t *testing.T) {
 			w.key("example.org", "s2", keys.Ed25519)
 			w.write("example.org", "domain.toml", `selectors = ["s2"]`)
 		}, "example.org/s2"},
-		"two From fields":    {func(w *world) { w.fields = append(w.fields, "From: joe@example.org") }, "multiple_from"},
-		"no From":            {func(w *world) { withoutField(w, "From") }, "from_missing"},
-		"an unreadable From": {func(w *world) { withField(w, "From", "joe@example.org joe@example.com") }, "from_unreadable"},
-		"an empty From":      {func(w *world) { withField(w, "From", "") }, "from_unreadable"},
+		"two From fields":               {func(w *world) { w.fields = append(w.fields, "From: joe@example.org") }, "multiple_from"},
+		"no From":                       {func(w *world) { withoutField(w, "From") }, "from_missing"},
+		"an unreadable From":            {func(w *world) { withField(w, "From", "joe@example.org joe@example.com") }, "from_unreadable"},
+		"an @ in the name":              {func(w *world) { withField(w, "From", "John @ Acme <joe@example.org>") }, "example.org/s1"},
+		"another's address as the name": {func(w *world) { withField(w, "From", "sales@example.com <joe@example.org>") }, "example.org/s1"},
+		"the address of a domain with keys as the name of one without": {func(w *world) { withField(w, "From", "joe@example.org <sales@example.com>") }, "no_key"},
+		"an empty From": {func(w *world) { withField(w, "From", "") }, "from_unreadable"},
 		"several addresses, Sender decides": {func(w *world) {
 			withField(w, "From", "a@example.com, b@example.net")
 			withField(w, "Sender", "joe@example.org")

@@ -26,6 +26,9 @@ type Address struct {
 type Originator struct {
 	Fields    int       // number of From fields
 	Addresses []Address // all addresses over all From fields
+	// Angle is the domain of the only address in angle brackets, where the one From field ends with it and
+	// only its unquoted name makes the field not well formed: `John @ Acme <a@example.org>`.
+	Angle domain.Name
 	// Readable: every From field is a well-formed list with an address in it.
 	Readable bool
 	// Claimed is every distinct domain a reader could take for the author's:
@@ -60,13 +63,20 @@ func ReadFrom(h *Header) Originator {
 		}
 		o.Fields++
 		addresses, ok := names.read(f.Value())
+		o.Angle = names.angle
 		o.Addresses = append(o.Addresses, addresses[:min(len(addresses), maxAddresses-len(o.Addresses))]...)
 		o.Readable = o.Readable && ok
 	}
 	if len(o.Addresses) == 0 {
 		o.Readable = false
 	}
+	if o.Fields > 1 {
+		o.Angle = ""
+	}
 	o.Claimed = names.list
+	if o.Angle != "" && len(o.Claimed) == 1 {
+		o.Readable = true // there is no doubt who the author is
+	}
 	if len(o.Claimed) == 0 {
 		names.room = maxFromBytes
 		for _, f := range h.fields {
@@ -104,6 +114,8 @@ type domainList struct {
 	seen map[domain.Name]bool
 	room int // octets that are still read
 	full bool
+	// angle is Originator.Angle of the field read last.
+	angle domain.Name
 }
 
 // add reports false when there is no room for the domain.
@@ -128,10 +140,15 @@ func (l *domainList) read(value []byte) (addresses []Address, ok bool) {
 	l.room -= len(value)
 	l.full = l.full || !whole
 	addresses, ok = ReadAddresses(value)
+	find := finder{claim: l.add, seen: map[string]bool{}}
+	l.angle = ""
+	if !ok && whole && l.angled(string(value)) {
+		find.loose(withoutNonDomains(string(value)))
+		return addresses, false
+	}
 	for _, a := range addresses {
 		l.add(a.Domain)
 	}
-	find := finder{claim: l.add, seen: map[string]bool{}}
 	if ok && whole {
 		find.otherReadings(string(value))
 	} else {
