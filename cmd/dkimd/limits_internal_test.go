@@ -144,6 +144,7 @@ func settingLimits() map[string][]limit {
 		"sign.on_error":         words("tempfail", "unsigned"),
 		"verify.trusted":        clients,
 		"verify.strip":          words("all", "dkim"),
+		"verify.on_unstripped":  words("tempfail", "accept"),
 		"verify.max_signatures": within(1, 100),
 		"verify.min_rsa_bits":   append(within(1024, 4096), bad("2049", "max_rsa_bits = 2048"), ok("2048", "max_rsa_bits = 2048")),
 		"verify.max_rsa_bits":   within(1024, 4096),

@@ -71,6 +71,7 @@ on_error = "unsigned"
 [verify]
 trusted = "198.51.100.7"
 strip = "dkim"
+on_unstripped = "accept"
 max_signatures = 100
 min_rsa_bits = 2048
 max_rsa_bits = 2048
@@ -109,7 +110,7 @@ listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,
 		},
 		Verify: config.Verify{
-			Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}, StripOnlyDKIM: true, MaxSignatures: 100,
+			Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}, StripOnlyDKIM: true, KeepForged: true, MaxSignatures: 100,
 			MinRSABits: 2048, MaxRSABits: 2048, HonourBodyLength: true,
 		},
 		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},

@@ -205,6 +205,7 @@ type Canonicalization struct{ Header, Body dkim.Canonicalization }
 type Verify struct {
 	Trusted          []netip.Prefix
 	StripOnlyDKIM    bool // strip: leave forged results of other methods alone
+	KeepForged       bool // on_unstripped: forged results that cannot be removed do not defer the mail
 	MaxSignatures    int
 	MinRSABits       int
 	MaxRSABits       int
@@ -222,6 +223,11 @@ func (v *Verify) keys() []key {
 		{
 			"strip", choice(&v.StripOnlyDKIM, means("all", false), means("dkim", true)),
 			"Which Authentication-Results fields that claim our name are removed: all, or only those with a dkim result.",
+		},
+		{
+			"on_unstripped", choice(&v.KeepForged, means("tempfail", false), means("accept", true)),
+			"When such a field is there and the MTA does not let dkimd remove it: tempfail defers the mail, accept lets it " +
+				"through with the forged results in it.",
 		},
 		{"max_signatures", integer(&v.MaxSignatures, 10, 1, 100), "Signatures verified in one message. The others are neutral."},
 		{"min_rsa_bits", integer(&v.MinRSABits, 1024, 1024, 4096), "RSA keys with fewer bits are permerror."},

@@ -162,7 +162,8 @@ func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 	return pipeline.New(pipeline.Config{
 		Hostname: c.Hostname, HostnameFallback: fallback,
 		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames,
-		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.StripOnlyDKIM, SendUnsigned: c.Sign.SendUnsigned,
-		Signer: sign, Verifier: verify, Rules: s.Rules, Events: recorder, Logger: log,
+		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.StripOnlyDKIM, KeepForged: c.Verify.KeepForged,
+		SendUnsigned: c.Sign.SendUnsigned,
+		Signer:       sign, Verifier: verify, Rules: s.Rules, Events: recorder, Logger: log,
 	})
 }

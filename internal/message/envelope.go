@@ -100,6 +100,8 @@ type Envelope struct {
 	CannotQuarantine bool
 	// CanReplaceFields is set when the front door can replace header fields of the message.
 	CanReplaceFields bool
+	// CannotRemove is set when the MTA did not offer to remove header fields.
+	CannotRemove bool
 }
 
 // AddRecipient appends one RCPT TO address, given without its angle brackets.

@@ -44,6 +44,7 @@ func (s *session) begin() {
 		Sender:           s.address,
 		CannotQuarantine: !s.grant.canQuarantine(),
 		CanReplaceFields: s.grant.canChange(),
+		CannotRemove:     !s.grant.canChange(),
 	}
 	cur := &current{env: env}
 	cur.ctx, cur.cancel = context.WithCancelCause(s.ctx)

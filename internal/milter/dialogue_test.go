@@ -53,6 +53,7 @@ func TestDialogue(t *testing.T) {
 		"version 6 without leading space":  {Version: 6, Actions: client.AllActions, Protocol: client.AllProtocol &^ client.LeadingSpace},
 		"version 6 with all replies":       {Version: 6, Actions: client.AllActions, Protocol: client.AllProtocol &^ client.NoReplies},
 		"version 6, replies but to fields": {Version: 6, Actions: client.AllActions, Protocol: client.OldProtocol | client.NoReplyHeader},
+		"version 6 without removals":       {Version: 6, Actions: client.AllActions &^ client.ActionChangeHeader, Protocol: client.AllProtocol},
 		"version 6 without macro lists":    {Version: 6, Actions: client.AllActions &^ client.ActionSetSymList, Protocol: client.AllProtocol},
 		"version 6 with unknown commands":  {Version: 6, Actions: client.AllActions, Protocol: client.AllProtocol &^ client.NoUnknown},
 		"version 2 of an old Sendmail":     {Version: 2, Actions: client.OldActions, Protocol: client.OldProtocol},
@@ -117,6 +118,7 @@ func dialogue(t *testing.T, w *world, o client.Options) {
 			Recipients: []string{"r1@example.net", "r2@example.net"}, RecipientCount: 2,
 			CannotQuarantine: s.Actions&client.ActionQuarantine == 0,
 			CanReplaceFields: s.Actions&client.ActionChangeHeader != 0,
+			CannotRemove:     s.Actions&client.ActionChangeHeader == 0,
 		}
 		if id == "3" {
 			want.AuthType, want.AuthUser = "PLAIN", "user@example.com"

@@ -127,7 +127,7 @@ func (s *session) reportWithheld() {
 	if !s.grant.canAdd() || !s.grant.canChange() {
 		s.server.cfg.Meter.Withheld(WithheldEdits)
 		if s.server.warnedEdits.CompareAndSwap(false, true) {
-			s.logger().Warn("the MTA does not offer to change headers: mail stays unsigned, and forged results stay in it")
+			s.logger().Warn("the MTA does not offer to change headers: mail stays unsigned, and forged results cannot be removed")
 		}
 	}
 }

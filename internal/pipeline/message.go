@@ -148,20 +148,7 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 		out, rec = Outcome{}, record{}
 		m.answerFault(&out, &rec)
 	}
-	if out.Action == policy.Quarantine && m.env.CannotQuarantine {
-		out.Action, out.Quarantine = policy.TempFail, ""
-		out.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "This message should be held for review, which is not possible here, please try again later"}
-	}
-	if m.forged && (out.Action == policy.Accept || out.Action == policy.Quarantine) {
-		out.Action, out.Quarantine = policy.Reject, ""
-		out.Reply = smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "This message has too many Authentication-Results fields that claim to be from here"}
-	}
-	if out.Action == policy.Accept || out.Action == policy.Quarantine {
-		slices.Reverse(m.remove)
-		out.RemoveAuthRes = m.remove
-	} else {
-		out.Add, out.Replace = nil, nil
-	}
+	m.restrict(&out)
 	if gone, ok := errors.AsType[GoneError](context.Cause(ctx)); ok {
 		m.reason, rec.aborted = signer.Reason{Code: reasonAborted, Text: gone.Error()}, true
 		if _, cut := errors.AsType[GoneError](rec.err); cut {
@@ -170,6 +157,32 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 	}
 	m.write(&out, &rec)
 	return out
+}
+
+// restrict makes of an outcome what the MTA can carry out: what it cannot stops the message.
+func (m *Message) restrict(out *Outcome) {
+	stop := func(action policy.Action, reply smtpreply.Reply) {
+		out.Action, out.Quarantine, out.Reply = action, "", reply
+	}
+	if out.Action == policy.Quarantine && m.env.CannotQuarantine {
+		stop(policy.TempFail, smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "This message should be held for review, which is not possible here, please try again later"})
+	}
+	goesOn := func() bool { return out.Action == policy.Accept || out.Action == policy.Quarantine }
+	if m.forged && goesOn() {
+		stop(policy.Reject, smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "This message has too many Authentication-Results fields that claim to be from here"})
+	}
+	// RFC 8601 section 5: a field that claims our name must not reach those who trust it.
+	if len(m.remove) > 0 && m.env.CannotRemove && !m.p.KeepForged && goesOn() {
+		stop(policy.TempFail, smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "This message has Authentication-Results fields that claim to be from here and cannot be removed, please try again later"})
+	}
+	if !goesOn() {
+		out.Add, out.Replace = nil, nil
+		return
+	}
+	if !m.env.CannotRemove {
+		slices.Reverse(m.remove)
+		out.RemoveAuthRes = m.remove
+	}
 }
 
 // finish is the way of a message in which nothing goes wrong on our side.

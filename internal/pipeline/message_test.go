@@ -303,6 +303,52 @@ func TestQuarantineThatIsNotOfferedDefers(t *testing.T) {
 	}
 }
 
+// Where forged results stay, a reader would believe them.
+func TestForgedResultsThatStayDefer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules = nil
+	p := w.pipeline()
+	const claim = "Authentication-Results: mx.example.net; dkim=pass header.d=example.org"
+	for name, tt := range map[string]struct {
+		field, client string
+		action        policy.Action
+		cannot, keep  bool
+		removed       int
+	}{
+		"removed":            {field: claim, client: outside, action: policy.Accept, removed: 1},
+		"stays":              {field: claim, client: outside, cannot: true, action: policy.TempFail},
+		"stays in ours":      {field: claim, client: inside, cannot: true, action: policy.TempFail},
+		"stays in trusted":   {field: claim, client: relay, cannot: true, action: policy.TempFail},
+		"may stay":           {field: claim, client: outside, cannot: true, keep: true, action: policy.Accept},
+		"of another host":    {field: "Authentication-Results: mx.example.com; dkim=pass", client: outside, cannot: true, action: policy.Accept},
+		"no results at all":  {field: "X-Other: mx.example.net; dkim=pass", client: outside, cannot: true, action: policy.Accept},
+		"in the name's case": {field: strings.Replace(claim, "mx", "MX", 1), client: outside, cannot: true, action: policy.TempFail},
+	} {
+		p.KeepForged = tt.keep
+		m := from(tt.client).with(tt.field)
+		m.env.CannotRemove = tt.cannot
+		out, e := w.run(p, m)
+		if out.Action != tt.action || e.Verdict != tt.action.String() || len(out.RemoveAuthRes) != tt.removed || e.Stripped != tt.removed {
+			t.Errorf("%s: %v %q, removed %v, recorded %s", name, out.Action, out.Reply, out.RemoveAuthRes, text(e))
+		}
+		if tt.action == policy.TempFail && (len(out.Add) != 0 || !strings.HasPrefix(out.Reply.String(), "451 4.7.5 ")) {
+			t.Errorf("%s: %+v", name, out)
+		}
+	}
+}
+
+// A rule that rejects is not weakened to a deferral.
+func TestForgedResultsThatStayDoNotSoftenARejection(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := from(outside).with("Authentication-Results: mx.example.net; dkim=pass")
+	m.env.CannotRemove = true
+	if out, _ := w.run(w.pipeline(), m); out.Action != policy.Reject || out.Reply.String() != "550 5.7.20 unsigned" {
+		t.Errorf("%v %q", out.Action, out.Reply)
+	}
+}
+
 func TestCancelledMessageDefers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

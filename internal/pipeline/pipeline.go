@@ -35,6 +35,9 @@ type Config struct {
 	Trusted       []netip.Prefix // verified and recorded, never judged (verify.trusted)
 	// StripOnlyDKIM leaves forged Authentication-Results of ours alone that have no dkim result (verify.strip).
 	StripOnlyDKIM bool
+	// KeepForged lets mail through whose forged Authentication-Results the MTA does not let us remove,
+	// instead of deferring it (verify.on_unstripped).
+	KeepForged bool
 	// SendUnsigned lets mail of ours go out unsigned where signing failed, instead of deferring it (sign.on_error).
 	SendUnsigned bool
 
