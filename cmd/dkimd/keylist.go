@@ -45,6 +45,12 @@ func listKeys(ctx context.Context, std stdio, directory, domain string) error {
 	table := terminal.NewTable(std.out, terminal.PaletteOf(std.out), "domain", "selector", "type", "bits", "state", "file", "fault")
 	var rows [][]string
 	failed := false
+	for _, f := range besidesKeys(faults, domains) {
+		if !slices.ContainsFunc(domains, func(d *keys.Domain) bool { return slices.Contains(d.Faults(), f) }) {
+			failed = true
+			report(std.err, f)
+		}
+	}
 	for _, d := range domains {
 		all := slices.Concat(d.Keys, d.Pending)
 		for _, k := range all {
