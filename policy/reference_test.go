@@ -34,7 +34,7 @@ func (r plainRule) toml() string {
 	return s
 }
 
-// reference judges as section 6 of the design reads, one sentence after the
+// reference judges as docs/policy.md reads, one sentence after the
 // other, with words and complete lists instead of bits: for one author at
 // gmail.com and his file in enforce mode. The answer is the action and whether a
 // lookup has to be repeated.
