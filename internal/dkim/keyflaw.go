@@ -282,10 +282,10 @@ func (r *flawed) key() string {
 	}
 	if bad := badBase64(p.value); bad >= 0 {
 		at := octet(p.value0 + bad)
-		switch c := p.value[bad]; {
-		case c == '-' || c == '_':
+		switch c := p.value[bad]; c {
+		case '-', '_':
 			return "p= is in the base64 of URLs: it holds " + string(c) + " (" + at + "); want + for - and / for _"
-		case c == '=':
+		case '=':
 			return "p= goes on behind the = that ends base64 (" + at + ")"
 		default:
 			return "p= holds " + strconv.QuoteToASCII(string(c)) + " (" + at + "), which is not base64"

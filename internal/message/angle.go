@@ -34,7 +34,7 @@ func (l *domainList) angled(value string) bool {
 func withoutNonDomains(value string) string {
 	end := strings.LastIndexByte(value, '<')
 	name := []byte(value[:end])
-	for i := 0; i < len(name); i++ {
+	for i := range name {
 		if name[i] != '@' {
 			continue
 		}
