@@ -213,6 +213,7 @@ func TestReadinessWithAKeptDomain(t *testing.T) {
 	t.Parallel()
 	w := monitored(t)
 	w.start()
+	w.err.Wait(t, 1, `msg="keys checked"`) // what was never good cannot stay as it was
 	w.write("rules/reject.example.toml", "mode = \"enforced\"")
 	w.write("keys/example.org/k1.pem", "junk")
 	w.hangup("reloaded.*kept=2")
