@@ -106,7 +106,9 @@ func TestNewConnectionsHaveTimeToBegin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, dial := roomWorld(t, 2)
-		first, second := dial(), dial()
+		first := dial()
+		<-time.After(time.Millisecond) // the first one is the older one
+		second := dial()
 		late := dial()
 		<-time.After(minIdle - roomDelay/2)
 		if !open(t, first) || !open(t, second) {
