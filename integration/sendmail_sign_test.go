@@ -149,7 +149,6 @@ func TestSendmailSignsFieldsWithLongLines(t *testing.T) {
 	delete(mails, "a quoted name") // Sendmail writes a long quoted name anew: docs/sendmail.md
 	for name, m := range mails {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			to := harness.Unique("long") + "@elsewhere.test"
 			if got := w.Dial(t, harness.SendmailInside).Send("alice@ours.test", to, m.Bytes()); got.Code != 250 {
 				t.Fatal(got)

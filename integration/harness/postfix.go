@@ -54,8 +54,9 @@ const (
 	WithLocal                 // over TCP, and the one lane to which local submissions go, too
 )
 
-// laneCounts is how many tests can use Postfix at a time.
-var laneCounts = map[LaneKind]int{OverTCP: 4, OverUnix: 2, WithLocal: 1}
+// laneCounts is how many tests can use Postfix at a time. There must be more than tests that hold one while
+// their parallel subtests wait: those wait for the tests that wait for a lane.
+var laneCounts = map[LaneKind]int{OverTCP: 12, OverUnix: 2, WithLocal: 1}
 
 // RefusedRecipient is the recipient that Postfix itself turns away.
 const RefusedRecipient = "refused@elsewhere.test"
