@@ -4,8 +4,6 @@ import (
 	"math"
 	"time"
 
-	"dkimd/internal/domain"
-
 	"github.com/maypok86/otter/v2"
 )
 
@@ -46,7 +44,6 @@ type cache struct {
 	entries *otter.Cache[string, *entry]
 	clock   func() time.Time
 	epoch   time.Time
-	silence silence // it outlives a reload as the entries do
 }
 
 func newCache(size int, clock func() time.Time) (*cache, error) {
@@ -66,7 +63,7 @@ func newCache(size int, clock func() time.Time) (*cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cache{entries: entries, clock: clock, epoch: clock(), silence: silence{domains: make(map[domain.Name]*silentDomain)}}, nil
+	return &cache{entries: entries, clock: clock, epoch: clock()}, nil
 }
 
 // weight is the most that all entries may weigh together.

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -122,7 +121,7 @@ func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
 		// Cut short, the lookup says nothing about the name. Whoever still waits
 		// does so because close did it.
 		e = r.failed(ErrClosed, "")
-	} else if !errors.Is(e.err, ErrSilent) { // that is known, and may be over any time
+	} else {
 		r.cache.put(name, e)
 	}
 	f.entry = e
@@ -138,21 +137,15 @@ func (r *Resolver) recovered(ctx context.Context, name string) (e *entry) {
 			e = r.panicked(name, fault)
 		}
 	}()
-	if r.cache.silence.resting(nameServed(name), r.cache.now()) {
-		return r.silent() // before it waits for a place
-	}
-	taken, end, err := r.turns.take(ctx, name)
-	if err != nil {
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
 		return nil
 	}
-	defer end()
-	timed, cancel := context.WithTimeout(taken, r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	e = r.lookup(timed, name)
-	if errors.Is(e.err, ErrTemporary) && errors.Is(context.Cause(taken), ErrCrowded) {
-		return r.failed(ErrCrowded, e.server)
-	}
-	return e
+	return r.lookup(ctx, name)
 }
 
 // panicked counts a fault of ours, raises the alarm, and is what waiters get.

@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"dkimd/internal/domain"
-
 	"github.com/miekg/dns"
 )
 
@@ -25,13 +23,7 @@ func (r *Resolver) lookup(ctx context.Context, name string) *entry {
 	found := entry{authenticated: true}
 	ttl := maxPositive
 	for {
-		served := nameServed(name)
-		if !r.cache.silence.admit(served, r.cache.now()) {
-			return r.silent()
-		}
-		began := time.Now()
 		rep, server, err := r.ask(ctx, name)
-		r.learn(ctx, served, err, time.Since(began))
 		if err != nil {
 			return r.failed(err, server)
 		}
@@ -56,21 +48,6 @@ func (r *Resolver) lookup(ctx context.Context, name string) *entry {
 		name = rep.target
 	}
 }
-
-// learn remembers whether the servers of a domain answered. A lookup that was cut
-// short, and one that the network did not let out, say nothing about them.
-func (r *Resolver) learn(ctx context.Context, served domain.Name, err error, took time.Duration) {
-	switch {
-	case err == nil:
-		r.cache.silence.answered(served)
-	case errors.Is(context.Cause(ctx), context.Canceled), errors.Is(context.Cause(ctx), ErrCrowded):
-	case errors.Is(err, ErrTimeout), errors.Is(err, ErrServerFailure) && took >= slow:
-		r.cache.silence.unanswered(served, r.cache.now())
-	}
-}
-
-// silent is the entry of a lookup for which nobody was asked.
-func (r *Resolver) silent() *entry { return r.failed(ErrSilent, "") }
 
 // dangling is an absence, which names the end of the aliases that led to it.
 func dangling(err error, aliases int, target string) error {

@@ -61,10 +61,6 @@ var (
 	ErrAlias         = errors.New("alias chain is a loop or too long")
 	ErrNetwork       = errors.New("network error")
 	ErrClosed        = errors.New("resolver is closed")
-	// ErrSilent: nobody was asked, as the domain's name servers left the lookups before without an answer.
-	ErrSilent = errors.New("the domain's name servers did not answer lately")
-	// ErrCrowded: the lookup took long, and others waited for its place.
-	ErrCrowded = errors.New("cut short, too many lookups at once")
 	// ErrPanic: our own fault; the stack is in the log.
 	ErrPanic = errors.New("internal fault in the lookup")
 )
@@ -115,8 +111,7 @@ type Config struct {
 	// CacheEntries is how many names are kept, default 100,000; records longer
 	// than usual count as several, so memory stays under 640 octets an entry.
 	CacheEntries int
-	// MaxQueries is how many lookups are under way at once, default 1024; an eighth
-	// of them for one organizational domain.
+	// MaxQueries is how many lookups are under way at once, default 1024.
 	MaxQueries int
 	// Previous hands its cache over if it asks the same servers. It may be used
 	// on, and closed at any time.
@@ -155,7 +150,7 @@ type Resolver struct {
 	meter    Meter
 	cache    *cache
 	flights  flights
-	turns    *turns
+	slots    chan struct{} // one token for each lookup under way
 	panics   atomic.Uint64
 }
 
@@ -198,7 +193,7 @@ func New(config Config) (*Resolver, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	r.turns = newTurns(queries)
+	r.slots = make(chan struct{}, queries)
 	r.flights.byName = make(map[string]*flight)
 	if config.Previous != nil && sameServers(config.Previous.servers, r.servers) {
 		r.cache = config.Previous.cache
