@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
@@ -87,6 +88,30 @@ func (w *world) ready(status int, parts ...string) {
 		if !strings.Contains(body, part) {
 			w.t.Errorf("%q is not in\n%s", part, body)
 		}
+	}
+}
+
+// Who opens connections for metrics and asks for nothing does not delay who does.
+func TestHealthBesideHalfOpenConnections(t *testing.T) {
+	t.Parallel()
+	w := monitored(t)
+	w.start()
+	for i := range 300 {
+		conn, err := net.Dial("unix", w.path("m"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		parts := []string{"", "GET /heal", "GET /healthz HTTP/1.1\r\nHost: x\r\n", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"}
+		_, _ = io.WriteString(conn, parts[i%len(parts)]) // it may be closed already
+	}
+	began := time.Now()
+	if status, body := w.get("/healthz"); status != http.StatusOK {
+		t.Errorf("%d %s", status, body)
+	}
+	// Less than what it takes for any of them to be closed for its silence.
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("answered after %s", took)
 	}
 }
 

@@ -12,20 +12,19 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 
 	"dkimd/internal/socket"
 )
 
 const (
-	maxConnections = 64 // of each socket; the next waits
-	maxScrapes     = 4  // at once; the next is asked to try again
-	maxLines       = 20 // of each kind that /readyz lists
+	maxConnections = 256 // of each socket
+	maxScrapes     = 4   // at once; the next is asked to try again
+	maxLines       = 20  // of each kind that /readyz lists
 	maxHeader      = 16 << 10
 
-	readTimeout  = 10 * time.Second
-	writeTimeout = 30 * time.Second
-	idleTimeout  = 2 * time.Minute
+	readTimeout  = 2 * time.Second // of a request, from its connection or its first bytes on
+	writeTimeout = 10 * time.Second
+	idleTimeout  = 5 * time.Second
 )
 
 // Health is what /readyz says, in words for an administrator.
@@ -65,22 +64,27 @@ func Listen(c ServerConfig) (*Server, error) {
 		health := c.Health()
 		say(w, health.status(), health.text())
 	})
+	return newServer(listeners, mux, c.Logger), nil
+}
+
+func newServer(listeners []net.Listener, handler http.Handler, logger *slog.Logger) *Server {
 	return &Server{
 		listeners: listeners,
-		logger:    c.Logger,
+		logger:    logger,
 		http: &http.Server{
-			Handler:     recovering(mux, c.Logger),
+			Handler:     answering(recovering(handler, logger)),
 			ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-			ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+			ConnContext: withConnection, ConnState: rest,
+			ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		},
-	}, nil
+	}
 }
 
 // Start answers until Close. A failing socket must not stop mail.
 func (s *Server) Start() {
 	for _, ln := range s.listeners {
 		s.serving.Go(func() {
-			if err := s.http.Serve(netutil.LimitListener(ln, maxConnections)); err != http.ErrServerClosed {
+			if err := s.http.Serve(newConnections(ln)); err != http.ErrServerClosed {
 				s.logger.Error("metrics server failed", "address", ln.Addr().String(), "error", err)
 			}
 		})

@@ -2,10 +2,13 @@ package metrics_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,39 +90,85 @@ func TestPanicsStayInTheirAnswer(t *testing.T) {
 	w.scrape()
 }
 
-// Who holds connections open keeps others waiting, and no more of the process than that.
+// peer is a connection to the metrics, byte by byte.
+type peer struct {
+	net.Conn
+	t      *testing.T
+	answer *bufio.Reader
+}
+
+func (w *world) dial() *peer {
+	w.t.Helper()
+	conn, err := net.Dial("unix", w.socket)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close() })
+	return &peer{conn, w.t, bufio.NewReader(conn)}
+}
+
+func (p *peer) ask(path string) {
+	p.t.Helper()
+	if _, err := fmt.Fprintf(p, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// answered reads a whole answer, and fails the test unless it comes soon.
+func (p *peer) answered() {
+	p.t.Helper()
+	_ = p.SetReadDeadline(time.Now().Add(20 * time.Second))
+	response, err := http.ReadResponse(p.answer, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusOK {
+		p.t.Fatalf("status %d, %v", response.StatusCode, err)
+	}
+}
+
+// closed fails the test unless the server closes the connection without a word.
+func (p *peer) closed() {
+	p.t.Helper()
+	_ = p.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if b, err := p.answer.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		p.t.Fatalf("read %q, %v", b, err)
+	}
+}
+
+// Who holds connections open keeps nobody waiting: the one idle for longest is closed for a new one, and none
+// that is being answered.
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ask := func() (net.Conn, *bufio.Reader) {
-		conn, err := net.Dial("unix", w.socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		if _, err := conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
-			t.Fatal(err)
-		}
-		return conn, bufio.NewReader(conn)
+	asked, release := make(chan struct{}), make(chan struct{})
+	w.health = func() metrics.Health {
+		close(asked)
+		<-release
+		return metrics.Health{}
 	}
-	var held []net.Conn
-	for range 64 {
-		conn, answer := ask()
-		if line, err := answer.ReadString('\n'); err != nil || line != "HTTP/1.1 200 OK\r\n" {
-			t.Fatalf("%q %v", line, err)
-		}
-		held = append(held, conn)
+	slow := w.dial()
+	slow.ask("/readyz")
+	<-asked
+	var held []*peer
+	for range 255 {
+		p := w.dial()
+		p.ask("/healthz")
+		p.answered()
+		held = append(held, p)
 	}
-	conn, answer := ask()
-	_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if line, err := answer.ReadString('\n'); err == nil {
-		t.Errorf("the 65th connection is answered: %q", line)
+	for _, p := range held { // none is closed yet
+		p.ask("/healthz")
+		p.answered()
 	}
-	_ = held[0].Close()
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
-	if line, err := answer.ReadString('\n'); err != nil || line != "HTTP/1.1 200 OK\r\n" {
-		t.Errorf("when one is free: %q %v", line, err)
-	}
+	p := w.dial()
+	p.ask("/healthz")
+	p.answered()
+	held[0].closed()
+	held[1].ask("/healthz")
+	held[1].answered()
+	close(release)
+	slow.answered()
 }
 
 // All that is wrong with the sockets is said at once, and none stays open.
