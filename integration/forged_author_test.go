@@ -3,6 +3,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -63,6 +64,65 @@ var forgedAuthors = map[string]string{
 	"signed, l=0":                    "DKIM-Signature: v=1; a=rsa-sha256; d=gmail.com; s=rsa; l=0; h=From; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\nFrom: boss@gmail.com",
 	"signed by gmail.com.":           "DKIM-Signature: v=1; a=rsa-sha256; d=gmail.com.; s=rsa; h=From; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\nFrom: boss@gmail.com",
 	"30 signatures that are nothing": strings.Repeat("DKIM-Signature: v=1; a=rsa-sha256; d=gmail.com; s=none; h=From; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n", 30) + "From: boss@gmail.com",
+}
+
+// longFroms are From fields that show gmail.com, of sizes at which Postfix cuts a field (54,000 to 60,000 octets)
+// and at which dkimd stops to read.
+func longFroms() map[string]string {
+	fields := map[string]string{}
+	words := []string{"manager ", "=?u?b?YUBi?= ", "x@evil.test, "}
+	for i, size := range []int{40_000, 57_000, 60_100, 64_000, 70_000, 78_000, 100_000, 110_000} {
+		word := words[i%len(words)]
+		half := strings.Repeat(word, size/len(word)/2)
+		for place, value := range map[string]string{
+			"start": "boss@gmail.com, " + half + half + "x@evil.test", "middle": half + "boss@gmail.com, " + half + "x@evil.test",
+			"end": "x@evil.test, " + half + half + "boss@gmail.com",
+		} {
+			name := fmt.Sprintf("%d octets of %q, at the %s", size, word, place)
+			fields[name] = value
+			fields[name+", folded"] = strings.ReplaceAll(value, strings.Repeat(word, 40), strings.Repeat(word, 40)+"\r\n ")
+		}
+	}
+	return fields
+}
+
+// What an MTA cuts off a From field may name the author: no such message gets in, whether he can still be read or not.
+func TestLongFromWithAForgedAuthorIsRefused(t *testing.T) {
+	t.Parallel()
+	rules, dns := map[string]string{"gmail.com": gmailRule}, "timeout = \"1s\"\nattempts = 1"
+	check := func(t *testing.T, w *harness.World, connect func(t *testing.T) *harness.Session) {
+		t.Helper()
+		harness.PublishForeignKeys(w.DNS, "gmail.com")
+		for name, value := range longFroms() {
+			s := connect(t) // Postfix hangs up on a client with many errors
+			s.Envelope("x@evil.test", "reader@inbox.test")
+			got := s.Data([]byte("X-First: y\r\nFrom: " + value + "\r\nTo: reader@inbox.test\r\nSubject: an invoice\r\n\r\nPay now.\r\n"))
+			if got.Code/10 != 55 {
+				t.Errorf("%s: %s", name, got)
+			}
+			s.HangUp()
+		}
+	}
+	t.Run("postfix", func(t *testing.T) {
+		t.Parallel()
+		w := harness.NewWorld(t, harness.Settings{Rules: rules, DNS: dns})
+		check(t, w, func(t *testing.T) *harness.Session { t.Helper(); return fromGmail(t, w) })
+		// The size alone is no reason.
+		m := "From: x@evil.test, " + strings.Repeat("x@evil.test, ", 3000) + "x@evil.test\r\nTo: reader@inbox.test\r\nSubject: hello\r\n\r\nHello.\r\n"
+		if got := fromGmail(t, w).Send("x@evil.test", "reader@inbox.test", []byte(m)); got.Code != 250 {
+			t.Errorf("%d octets that nobody cuts, and no gmail.com: %s", len(m), got)
+		}
+	})
+	t.Run("sendmail", func(t *testing.T) {
+		t.Parallel()
+		w := newSendmailGmail(t)
+		check(t, w.World, func(t *testing.T) *harness.Session { t.Helper(); return w.Dial(t, harness.SendmailOutside) })
+	})
+	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
+		e := harness.NewEximWorld(t, build, harness.EximSettings{Rules: rules, DNS: dns})
+		check(t, e.World, func(t *testing.T) *harness.Session { t.Helper(); return e.Dial(t, harness.EximOutside) })
+	})
 }
 
 func TestForgedAuthorsAreFound(t *testing.T) {

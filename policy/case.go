@@ -107,7 +107,7 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 		decisions = append(decisions, d)
 	}
 	if c.unread {
-		reply := smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "this message has more From addresses than anybody needs"}
+		reply := smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "this message has more in From than anybody needs"}
 		decisions = append(decisions, Decision{Rule: ruleTooMany, Mode: modeEnforce, Action: Reject, Reply: reply})
 	}
 	return combine(decisions)

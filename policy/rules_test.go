@@ -187,7 +187,7 @@ func TestUnreadFrom(t *testing.T) {
 	m := policy.Message{From: author}
 	const rule = "[[rule]]\nnot_result='pass'\naction='quarantine'\n"
 	strict := load(t, map[string]string{"gmail.com.toml": enforced(rule)})
-	if got := said(strict.Select(m).Judge(&verifier.Report{})); got != "reject by (too many sender domains): 550 5.7.1 this message has more From addresses than anybody needs" {
+	if got := said(strict.Select(m).Judge(&verifier.Report{})); got != "reject by (too many sender domains): 550 5.7.1 this message has more in From than anybody needs" {
 		t.Error(got)
 	}
 	if got := said(strict.Select(m).Fault()); !strings.HasPrefix(got, "tempfail by (internal fault)") {

@@ -41,7 +41,7 @@ type Originator struct {
 	// some mail programs show Sender then.
 	Instead []domain.Name
 	// Incomplete: Claimed or Instead may lack domains, because there was more than
-	// anybody writes and more than is read.
+	// anybody writes and more than is read, or more than the MTA passes on.
 	Incomplete bool
 }
 
@@ -62,6 +62,7 @@ func ReadFrom(h *Header) Originator {
 			continue
 		}
 		o.Fields++
+		o.Incomplete = o.Incomplete || f.mayBeCut()
 		addresses, ok := names.read(f.Value())
 		o.Angle = names.angle
 		o.Addresses = append(o.Addresses, addresses[:min(len(addresses), maxAddresses-len(o.Addresses))]...)
@@ -81,6 +82,7 @@ func ReadFrom(h *Header) Originator {
 		names.room = maxFromBytes
 		for _, f := range h.fields {
 			if f.Is("Sender") {
+				o.Incomplete = o.Incomplete || f.mayBeCut()
 				names.read(f.Value())
 			}
 		}

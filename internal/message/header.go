@@ -16,6 +16,11 @@ const (
 	maxLate = 64 // fields of one name
 	// Less than MaxHeaderBytes: a front door may have cut a field of that size.
 	maxLateBytes = MaxHeaderBytes / 2
+
+	// What Postfix leaves of a longer field where a milter listens, counting a line end as one octet: it cuts at a
+	// line end past the first, otherwise at the second.
+	leastCut = 54000
+	mostCut  = 60000
 )
 
 // Field is one header field as it came: name, colon, value, without the final CRLF.
@@ -37,6 +42,16 @@ func (f Field) Value() []byte { return f.raw[f.colon+1:] }
 func (f Field) Is(name string) bool {
 	own := bytes.TrimRight(f.raw[:f.colon], " \t")
 	return len(own) == len(name) && strings.EqualFold(string(own), name)
+}
+
+// mayBeCut reports whether the field has a size at which Postfix cuts it off: what came behind is lost.
+func (f Field) mayBeCut() bool {
+	size := len(f.raw)
+	if size < leastCut {
+		return false
+	}
+	size -= bytes.Count(f.raw, []byte("\r\n"))
+	return leastCut <= size && size <= mostCut
 }
 
 // MaxFieldName is the longest field name that a configuration may hold: a name cannot be folded.

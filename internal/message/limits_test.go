@@ -83,6 +83,22 @@ func TestLimits(t *testing.T) {
 			}
 		}
 	})
+	t.Run("54,000 to 60,000 octets of a field that Postfix may have cut", func(t *testing.T) {
+		t.Parallel()
+		const author, fold = "a@b.example,", ",\r\n "
+		for n, lost := range map[int]bool{53_999: false, 54_000: true, 60_000: true, 60_001: false} {
+			for _, name := range []string{"From:", "Sender:"} {
+				line := name + author + strings.Repeat(",", n-len(name+author))
+				// A line end counts as one octet.
+				folded := name + author + strings.Repeat(fold, 1000) + strings.Repeat(",", n-len(name+author)-3*1000)
+				for _, field := range []string{line, folded} {
+					if got := message.ReadFrom(header(field)); got.Incomplete != lost || lost && got.Domain() != "" {
+						t.Errorf("%s %d octets, %d folds: incomplete %v", name, n, strings.Count(field, "\n"), got.Incomplete)
+					}
+				}
+			}
+		}
+	})
 	t.Run("512 KiB of late From", func(t *testing.T) {
 		t.Parallel()
 		const author = "a@b.example"
