@@ -266,7 +266,7 @@ func (d *DNS) keys() []key {
 		{"attempts", integer(&d.Attempts, 2, 1, 10), "How often the list of servers is gone through."},
 		{
 			"cache_entries", integer(&d.CacheEntries, 100_000, 1, 10_000_000),
-			"Names kept. Answers are kept as long as DNS says, but 30 s to 1 h; absent names 5 s to 60 s; failures 5 s.",
+			"Names kept. Answers are kept as long as DNS says, but 30 s to 1 h; absent names 5 s to 60 s.",
 		},
 	}
 }

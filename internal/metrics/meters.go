@@ -156,6 +156,8 @@ func outcome(err error) string {
 		return "lame"
 	case errors.Is(err, resolver.ErrAlias):
 		return "alias"
+	case errors.Is(err, resolver.ErrCrowded):
+		return "crowded"
 	case errors.Is(err, resolver.ErrClosed):
 		return "cancelled"
 	case errors.Is(err, resolver.ErrPanic):

@@ -134,7 +134,7 @@ func TestEachHappeningCounts(t *testing.T) {
 	}
 	for label, err := range map[string]error{
 		"found": nil, "nxdomain": resolver.ErrNotExist, "no_data": resolver.ErrNoData, "timeout": resolver.ErrTimeout,
-		"servfail": resolver.ErrServerFailure, "refused": resolver.ErrRefused, "malformed": resolver.ErrMalformed, "lame": resolver.ErrLame,
+		"servfail": resolver.ErrServerFailure, "refused": resolver.ErrRefused, "crowded": resolver.ErrCrowded, "malformed": resolver.ErrMalformed, "lame": resolver.ErrLame,
 		"alias": resolver.ErrAlias, "network": resolver.ErrNetwork, "cancelled": resolver.ErrClosed, "panic": resolver.ErrPanic,
 	} {
 		if err != nil && !errors.Is(err, resolver.ErrNotExist) && !errors.Is(err, resolver.ErrNoData) {

@@ -133,7 +133,7 @@ func (r registry) declareDoors() (milter, exim *Door) {
 func (r registry) declareDNS() *DNS {
 	return &DNS{
 		lookups: r.counters("dkimd_dns_lookups_total", "Lookups for which DNS was asked, by outcome.", always, label{"outcome", []string{
-			"found", "nxdomain", "no_data", "timeout", "servfail", "refused", "malformed", "lame", "alias", "network", "cancelled", "panic",
+			"found", "nxdomain", "no_data", "timeout", "servfail", "refused", "malformed", "lame", "alias", "network", "crowded", "cancelled", "panic",
 		}}),
 		took: r.histogram("dkimd_dns_lookup_duration_seconds", "How long lookups took for which DNS was asked.",
 			.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30),

@@ -13,7 +13,7 @@ const (
 	maxPositive = time.Hour
 	minNegative = 5 * time.Second // or a zone with TTL 0 would cost a query a message
 	maxNegative = time.Minute
-	keepFailure = 5 * time.Second
+	keepFailure = 5 * time.Second // where it is kept, see Resolver.failed
 )
 
 const (

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -121,7 +122,7 @@ func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
 		// Cut short, the lookup says nothing about the name. Whoever still waits
 		// does so because close did it.
 		e = r.failed(ErrClosed, "")
-	} else {
+	} else if e.expires > r.cache.now() {
 		r.cache.put(name, e)
 	}
 	f.entry = e
@@ -137,15 +138,18 @@ func (r *Resolver) recovered(ctx context.Context, name string) (e *entry) {
 			e = r.panicked(name, fault)
 		}
 	}()
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
+	taken, end, err := r.turns.take(ctx, name)
+	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer end()
+	timed, cancel := context.WithTimeout(taken, r.timeout)
 	defer cancel()
-	return r.lookup(ctx, name)
+	e = r.lookup(timed, name)
+	if errors.Is(e.err, ErrTemporary) && errors.Is(context.Cause(taken), ErrCrowded) {
+		return r.failed(ErrCrowded, e.server)
+	}
+	return e
 }
 
 // panicked counts a fault of ours, raises the alarm, and is what waiters get.
@@ -155,9 +159,15 @@ func (r *Resolver) panicked(name string, fault any) *entry {
 	return r.failed(ErrPanic, "")
 }
 
-// failed is the entry of a lookup that brought nothing.
+// failed is the entry of a lookup that brought nothing. Most failures are not kept: those who
+// wait for a name share one, and the first message after an outage finds DNS as it is then. A
+// flood of names that fail gains nothing: it can as well be one of new names.
 func (r *Resolver) failed(cause error, server string) *entry {
-	return &entry{err: temporary(cause), server: server, expires: r.cache.now() + keepFailure}
+	e := &entry{err: temporary(cause), server: server, expires: r.cache.now()}
+	if errors.Is(cause, ErrPanic) || errors.Is(cause, ErrAlias) { // what DNS holds makes it so
+		e.expires += keepFailure
+	}
+	return e
 }
 
 // found is the entry of a lookup that DNS answered.

@@ -1,8 +1,7 @@
 // Package resolver looks up TXT records: DKIM keys and DMARC policies. It is a
 // stub resolver (RFC 1034 section 5.3.1): it asks recursive servers over UDP
 // with EDNS0 (RFC 6891), goes on to TCP where an answer does not fit (RFC 7766),
-// and to the next server where one fails; it keeps answers, absences (RFC 2308)
-// and, shortly, failures. It tells "there is no such record" from "nobody could
+// and to the next server where one fails; it keeps answers and absences (RFC 2308). It tells "there is no such record" from "nobody could
 // tell", never uses a search list, and takes whatever DNS sends for hostile.
 // It does not judge what the records say, and does not validate DNSSEC: it
 // reports what the server did.
@@ -61,6 +60,8 @@ var (
 	ErrAlias         = errors.New("alias chain is a loop or too long")
 	ErrNetwork       = errors.New("network error")
 	ErrClosed        = errors.New("resolver is closed")
+	// ErrCrowded: the lookup took long, and others waited for its place.
+	ErrCrowded = errors.New("cut short, too many lookups at once")
 	// ErrPanic: our own fault; the stack is in the log.
 	ErrPanic = errors.New("internal fault in the lookup")
 )
@@ -111,7 +112,8 @@ type Config struct {
 	// CacheEntries is how many names are kept, default 100,000; records longer
 	// than usual count as several, so memory stays under 640 octets an entry.
 	CacheEntries int
-	// MaxQueries is how many lookups are under way at once, default 1024.
+	// MaxQueries is how many lookups are under way at once, default 1024; an eighth
+	// of them for one organizational domain.
 	MaxQueries int
 	// Previous hands its cache over if it asks the same servers. It may be used
 	// on, and closed at any time.
@@ -150,7 +152,7 @@ type Resolver struct {
 	meter    Meter
 	cache    *cache
 	flights  flights
-	slots    chan struct{} // one token for each lookup under way
+	turns    *turns
 	panics   atomic.Uint64
 }
 
@@ -193,7 +195,7 @@ func New(config Config) (*Resolver, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	r.slots = make(chan struct{}, queries)
+	r.turns = newTurns(queries)
 	r.flights.byName = make(map[string]*flight)
 	if config.Previous != nil && sameServers(config.Previous.servers, r.servers) {
 		r.cache = config.Previous.cache
