@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ func (e userError) Unwrap() error { return e.err }
 // usageError is for a command line that cannot be understood; help is the command that explains it.
 func usageError(err error, help string) error { return userError{err, "dkimd " + help} }
 
-// errQuiet ends a command with status 1; everything has been printed.
+// errQuiet ends a command with status 1, within a userError with 2; everything has been printed.
 var errQuiet = errors.New("failed")
 
 // run carries out one command line and returns its exit status.
@@ -67,11 +68,14 @@ func exitStatus(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	if errors.Is(err, errQuiet) {
+	user, ok := errors.AsType[userError](err)
+	switch quiet := errors.Is(err, errQuiet); {
+	case quiet && ok:
+		return exitFix
+	case quiet:
 		return exitFailed
 	}
 	report(stderr, err)
-	user, ok := errors.AsType[userError](err)
 	if user.hint != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", user.hint)
 	}
@@ -109,7 +113,7 @@ Start with: dkimd demo`,
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", helpWidth)))
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	return withCommands(root,
-		serveCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std),
+		serveCommand(std), reloadCommand(std), statusCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std),
 		probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(), versionCommand(std),
 	)
 }
@@ -136,6 +140,14 @@ func withCommands(group *cobra.Command, commands ...*cobra.Command) *cobra.Comma
 // helpOf is the command, after dkimd, that prints the help of cmd.
 func helpOf(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath()+" --help", "dkimd ")
+}
+
+// printJSON prints a value as JSON, for programs and for people.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // versionLine is what dkimd version prints.

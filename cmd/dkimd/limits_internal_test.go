@@ -164,6 +164,9 @@ func settingLimits() map[string][]limit {
 			ok(`"syslog:/` + strings.Repeat("s", 106) + `"`), bad(`"syslog:/` + strings.Repeat("s", 107) + `"`), bad(`"journal:/x"`), bad(`"syslog:x"`),
 		},
 		"metrics.listen": list(listen(`[`)),
+		"control.listen": {
+			ok("[]"), ok(`"unix:DIR/control"`), ok(`["local:DIR/a", "unix:DIR/b"]`), bad(`"inet:127.0.0.1:0"`), bad(`"` + path(101) + `"`), bad(`"unix:control"`), bad(`""`),
+		},
 	}
 }
 

@@ -3,7 +3,7 @@
 //
 // Each command has a file of its own, named after it: sign.go, keylist.go for
 // dkimd key list. command.go has what all commands share, message.go what those share
-// that take one message; a test holds that no command calls another one's functions.
+// that take one message, daemon.go what those share that ask the daemon; a test holds that no command calls another one's functions.
 package main
 
 import (

@@ -29,6 +29,7 @@ type Config struct {
 	Policy   Policy
 	Log      Log
 	Metrics  Metrics
+	Control  Control
 
 	file *tomlfile.File // as it was when it was loaded: says where a value comes from
 }
@@ -72,6 +73,9 @@ func (c *Config) NeedsRestart(inForce *Config) []string {
 	slices.Sort(changed)
 	return changed
 }
+
+// Sets reports whether the file sets the key, which is its whole path: "control.listen".
+func (c *Config) Sets(key string) bool { return c.file.Place(fault.Fault{Key: key}).Line > 0 }
 
 // origin is where the value of a key comes from.
 func (c *Config) origin(key string) string {

@@ -37,6 +37,18 @@ func readListen(t *tomlfile.Table, key string, def []string) []string {
 	return listen
 }
 
+// readControl reads addresses that must be those of unix sockets: whoever connects there may reload.
+func readControl(t *tomlfile.Table, key string, def []string) []string {
+	listen := readListen(t, key, def)
+	for i, s := range t.Strings(key, def) {
+		if address, err := socket.ParseListen(s); err == nil && address.Network() != "unix" {
+			t.FaultItem(key, i, "unix:/PATH", "an inet socket does not tell who connects, and whoever connects here may reload")
+			listen = slices.DeleteFunc(listen, func(l string) bool { return l == address.String() })
+		}
+	}
+	return listen
+}
+
 // readGroup wants a group, by name or number, that this host has.
 func readGroup(t *tomlfile.Table, key, def string) string {
 	name := t.String(key, def)

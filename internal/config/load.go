@@ -93,7 +93,7 @@ func (c *Config) checkDoors() {
 		table     string
 		addresses []string
 	}
-	listeners := []listener{{"exim", c.Exim.Listen}, {"milter", c.Milter.Listen}, {"metrics", c.Metrics.Listen}}
+	listeners := []listener{{"exim", c.Exim.Listen}, {"milter", c.Milter.Listen}, {"metrics", c.Metrics.Listen}, {"control", c.Control.Listen}}
 	for i, l := range listeners {
 		t := c.section(l.table)
 		for j, written := range t.Strings("listen", nil) {

@@ -89,6 +89,8 @@ format = "exim"
 output = "DIR/log"
 [metrics]
 listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
+[control]
+listen = "unix:/run/dkimd/other.sock"
 `)
 	if len(faults) > 0 {
 		t.Fatal(strings.Join(faults, "\n"))
@@ -118,6 +120,7 @@ listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
 		Log:    config.Log{Format: "exim", Output: []string{dir + "/log"}},
 
 		Metrics: config.Metrics{Listen: []string{"unix:/run/dkimd/metrics.sock", "inet::9891"}},
+		Control: config.Control{Listen: []string{"unix:/run/dkimd/other.sock"}},
 	}
 	if diff := same(want, got); diff != "" {
 		t.Error(diff)
@@ -220,8 +223,9 @@ func TestNeedsRestart(t *testing.T) {
 	b.Exim = config.Exim{Listen: []string{"unix:/y"}, SocketGroup: "mail", Peers: []string{"0"}}
 	b.Log = config.Log{}
 	b.Metrics = config.Metrics{Listen: []string{"inet::1"}}
+	b.Control = config.Control{}
 	b.Sign.SendUnsigned = true
-	want := []string{"exim.listen", "exim.max_connections", "exim.peers", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "metrics.listen", "milter.listen", "milter.max_connections", "milter.peers", "milter.socket_group", "milter.socket_mode"}
+	want := []string{"control.listen", "exim.listen", "exim.max_connections", "exim.peers", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "metrics.listen", "milter.listen", "milter.max_connections", "milter.peers", "milter.socket_group", "milter.socket_mode"}
 	if keys := a.NeedsRestart(b); !slices.Equal(keys, want) {
 		t.Errorf("got %v", keys)
 	}

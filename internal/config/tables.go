@@ -53,6 +53,7 @@ func (c *Config) tables() []table {
 			"dkimd's own messages go to stderr.", true, c.Log.keys()},
 		{"metrics", "What monitoring asks over HTTP: `/metrics`, `/healthz` and `/readyz`, described in " +
 			"[metrics.md](metrics.md).", true, c.Metrics.keys()},
+		{"control", "The socket of `dkimd reload` and `dkimd status`.", true, c.Control.keys()},
 	}
 }
 
@@ -312,5 +313,19 @@ func (m *Metrics) keys() []key {
 		"Where to listen: inet:127.0.0.1:9891, or any form that [milter] takes. A unix socket has mode 0660 and the group of " +
 			"the process. Empty: nowhere. There is no authentication and no TLS, and /readyz names domains and files: keep it on " +
 			"loopback, or behind a firewall.",
+	}}
+}
+
+// ControlDirectory holds the control socket by default. Where it is not, there is no such socket.
+const ControlDirectory = "/run/dkimd"
+
+// Control is the table [control]: the socket of dkimd reload and dkimd status.
+type Control struct{ Listen []string }
+
+func (c *Control) keys() []key {
+	return []key{{
+		"listen", list(&c.Listen, readControl, "unix:"+ControlDirectory+"/control.sock"),
+		"Where commands ask the running daemon: unix:/PATH, of mode 0600, so that only root and dkimd's user can connect; they " +
+			"use the first. The default is left out where its directory is not there, or another dkimd serves it. Empty: nowhere.",
 	}}
 }

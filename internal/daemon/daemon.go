@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"dkimd/internal/config"
+	"dkimd/internal/control"
 	"dkimd/internal/events"
 	"dkimd/internal/events/output"
 	"dkimd/internal/metrics"
@@ -50,6 +51,7 @@ type daemon struct {
 	log     *slog.Logger
 	metrics *metrics.Metrics
 	monitor *metrics.Server // nil: [metrics] listens nowhere
+	control *control.Server // nil: no control socket
 	events  *output.Log
 	doors   doors
 	started *config.Config // sockets and outputs do not change after the start
@@ -57,11 +59,15 @@ type daemon struct {
 	// refused is the last reload, if it was refused; nil: the newest configuration is in force.
 	refused  atomic.Pointer[refusal]
 	stopping atomic.Bool
+	began    time.Time
+	reloads  chan reloadRequest // what refresh is to do
+	ending   chan struct{}      // closed when no more reloads are done
 }
 
 // newDaemon returns a daemon that has not read anything yet.
 func newDaemon(o Options) *daemon {
-	d := &daemon{Options: o}
+	// One hangup waits while a reload goes on: what comes meanwhile asks for nothing more.
+	d := &daemon{Options: o, began: time.Now(), reloads: make(chan reloadRequest, 1), ending: make(chan struct{})}
 	d.metrics = metrics.New(metrics.Config{Version: o.Version, State: d.state})
 	d.log = slog.New(d.metrics.Log.Before(slog.NewTextHandler(WithPriorities(o.Stderr), nil)))
 	return d
@@ -88,7 +94,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer d.end()
 	d.log.Info("ready", "version", o.Version, "listen", slices.Concat(c.Milter.Listen, c.Exim.Listen), "pid", os.Getpid())
-	d.notify(systemd.SdNotifyReady)
+	d.notifyReady()
 	if o.Ready != nil {
 		o.Ready()
 	}
@@ -120,6 +126,10 @@ func (d *daemon) start(c *config.Config) (err error) {
 		d.end()
 		return err
 	}
+	if err := d.openControl(c); err != nil {
+		d.end()
+		return err
+	}
 	return nil
 }
 
@@ -139,6 +149,9 @@ func (d *daemon) enforce(s *Setup) {
 
 // end closes what start opened.
 func (d *daemon) end() {
+	if d.control != nil {
+		_ = d.control.Close()
+	}
 	if d.monitor != nil {
 		_ = d.monitor.Close()
 	}
@@ -151,11 +164,11 @@ func (d *daemon) end() {
 // attend waits for signals, and for the end.
 func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	reloading, endReloading := context.WithCancel(ctx)
-	hangups := make(chan struct{}, 1) // what comes while one waits asks for nothing more
 	var reloads sync.WaitGroup
-	reloads.Go(func() { d.refresh(reloading, hangups) })
+	reloads.Go(func() { d.refresh(reloading) })
 	reloads.Go(func() { d.watchKeys(reloading) })
 	defer reloads.Wait()
+	defer close(d.ending)
 	defer endReloading()
 	for {
 		select {
@@ -169,7 +182,7 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 				return d.stop(served)
 			}
 			select {
-			case hangups <- struct{}{}:
+			case d.reloads <- reloadRequest{}:
 			default:
 			}
 		}

@@ -6,8 +6,7 @@ import (
 	"time"
 
 	"dkimd/internal/config"
-
-	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"dkimd/internal/control"
 )
 
 // reminderTime passes between reminders that the configuration on disk is broken.
@@ -19,19 +18,22 @@ type refusal struct {
 	at    time.Time
 }
 
-// refresh reloads at each hangup, and reminds of a reload that was refused. It
+// refresh reloads at each request, and reminds of a reload that was refused. It
 // has a goroutine of its own: with many keys a reload takes its time, and the end must not wait for it.
-func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
+func (d *daemon) refresh(ctx context.Context) {
 	reminder := time.NewTicker(reminderTime)
 	defer reminder.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hangups:
+		case request := <-d.reloads:
 			d.notify(reloading())
-			d.reload(ctx)
-			d.notify(systemd.SdNotifyReady)
+			done := d.reload(ctx, request.acceptRemoval)
+			d.notifyReady()
+			if request.done != nil && ctx.Err() == nil {
+				request.done <- done
+			}
 		case <-reminder.C:
 			if r := d.refused.Load(); r != nil {
 				d.log.Error("the configuration on disk is broken: the previous one is still in force", "fault", r.fault.Error())
@@ -43,26 +45,34 @@ func (d *daemon) refresh(ctx context.Context, hangups <-chan struct{}) {
 
 // reload builds everything anew and puts it in force. A domain whose files are broken stays
 // as it is: see admit. The rest is refused only for what concerns all mail.
-func (d *daemon) reload(ctx context.Context) {
+func (d *daemon) reload(ctx context.Context, acceptRemoval bool) (done control.Reload) {
 	began := time.Now()
+	defer func() { done.Summary, done.Seconds = d.summary(), time.Since(began).Seconds() }()
 	if err := d.events.Reopen(); err != nil {
 		d.log.Error("could not reopen the log file", "error", err)
 	}
 	old := d.current.Load()
-	next, err := d.reBuild(ctx, old)
+	next, err := d.reBuild(ctx, old, acceptRemoval)
 	if ctx.Err() != nil {
 		if err == nil {
 			next.Close()
 		}
-		return // dkimd stops
+		return done // dkimd stops
 	}
 	if err != nil {
 		d.refused.Store(&refusal{fault: err, at: time.Now()})
 		d.metrics.Reloads.Refused()
 		d.log.Error("reload refused: the previous configuration stays in force", "fault", err.Error(), "hint", "dkimd check")
-		return
+		return control.Reload{Result: control.Refused, Faults: lines(err)}
 	}
-	for _, key := range next.Config.NeedsRestart(d.started) {
+	done = control.Reload{Result: control.Taken, Faults: texts(next.Faults()), Restart: next.Config.NeedsRestart(d.started)}
+	for _, w := range next.Rules.Warnings() {
+		done.Warnings = append(done.Warnings, w.Error())
+	}
+	if len(done.Faults) > 0 {
+		done.Result = control.Partly
+	}
+	for _, key := range done.Restart {
 		d.log.Warn("this change takes effect after a restart", "key", key)
 	}
 	d.enforce(next)
@@ -72,9 +82,10 @@ func (d *daemon) reload(ctx context.Context) {
 	old.Keys.Close()
 	d.log.Info("reloaded", "took", time.Since(began).Round(time.Millisecond).String(), "faults", len(next.Faults()), "kept", len(next.Kept()))
 	d.reportKept(next.Kept())
+	return done
 }
 
-func (d *daemon) reBuild(ctx context.Context, old *Setup) (*Setup, error) {
+func (d *daemon) reBuild(ctx context.Context, old *Setup, acceptRemoval bool) (*Setup, error) {
 	c, faults := config.Load(d.Config, d.Named)
 	if len(faults) > 0 {
 		return nil, faults
@@ -86,7 +97,7 @@ func (d *daemon) reBuild(ctx context.Context, old *Setup) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.admit(ctx, old, next); err != nil {
+	if err := d.admit(ctx, old, next, acceptRemoval); err != nil {
 		next.Close()
 		return nil, err
 	}
@@ -94,7 +105,7 @@ func (d *daemon) reBuild(ctx context.Context, old *Setup) (*Setup, error) {
 }
 
 // admit lets domains that are broken on disk stay as they are in force, and refuses what no reload may bring.
-func (d *daemon) admit(ctx context.Context, old, next *Setup) error {
+func (d *daemon) admit(ctx context.Context, old, next *Setup, acceptRemoval bool) error {
 	if err := errors.Join(next.Keys.Wait(ctx), old.Keys.Wait(ctx)); err != nil {
 		return err
 	}
@@ -103,7 +114,7 @@ func (d *daemon) admit(ctx context.Context, old, next *Setup) error {
 	}
 	next.Keys.Keep(old.Keys)
 	if r := old.removal(next); r != nil {
-		return d.accepts(next.Config, r)
+		return d.accepts(next.Config, r, acceptRemoval)
 	}
 	return nil
 }

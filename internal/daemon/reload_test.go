@@ -44,7 +44,7 @@ func TestReloadKeepsTheOldOnAFault(t *testing.T) {
 		spoil func(w *world)
 		fault string
 	}{
-		"dkimd.toml":    {func(w *world) { w.configure("[log]\nformat = \"syslog\"\n") }, `dkimd.toml:12: log.format: got`},
+		"dkimd.toml":    {func(w *world) { w.configure("[log]\nformat = \"syslog\"\n") }, `dkimd.toml:14: log.format: got`},
 		"no dkimd.toml": {func(w *world) { w.remove("dkimd.toml") }, `dkimd.toml: got no such file`},
 		"_default.toml": {func(w *world) { w.write("rules/_default.toml", "mod") }, `_default.toml:1: got`},
 		"no rules": {func(w *world) {

@@ -104,7 +104,11 @@ func domains(n int) string {
 const acceptFile = "accept-removal"
 
 // accepts reports whether the operator has accepted this removal; the error says how to.
-func (d *daemon) accepts(c *config.Config, r *removal) error {
+func (d *daemon) accepts(c *config.Config, r *removal, accepted bool) error {
+	if accepted {
+		d.log.Warn("removal accepted", "by", "dkimd reload --accept-removal", "what", r.faults.Error())
+		return nil
+	}
 	path := filepath.Join(filepath.Dir(d.Config), acceptFile)
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() < 1<<10 {
 		if text, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(text)) == r.token { //nolint:gosec // beside dkimd.toml
@@ -114,7 +118,7 @@ func (d *daemon) accepts(c *config.Config, r *removal) error {
 	}
 	faults := slices.Clone(r.faults)
 	for i := range faults {
-		faults[i].Hint = "is it mounted? if it was removed on purpose: echo " + r.token + " > " + path + ", and reload again"
+		faults[i].Hint = "is it mounted? if it was removed on purpose: dkimd reload --accept-removal, or echo " + r.token + " > " + path + ", and reload again"
 	}
 	return atKey(c, faults)
 }

@@ -18,6 +18,11 @@ func (d *daemon) notify(state string) {
 	}
 }
 
+// notifyReady tells systemd that dkimd serves, and with what; systemctl status shows it.
+func (d *daemon) notifyReady() {
+	d.notify(systemd.SdNotifyReady + "\nSTATUS=" + d.summary())
+}
+
 // reloading is the state while dkimd reloads; systemd wants to know since when (sd_notify(3)).
 func reloading() string {
 	var now unix.Timespec

@@ -81,7 +81,9 @@ directory = "%s"
 servers = ["127.0.0.1:1"]
 timeout = "100ms"
 attempts = 1
-%s`, w.socket, w.path("keys"), w.path("rules"), more))
+[control]
+listen = "unix:%s"
+%s`, w.socket, w.path("keys"), w.path("rules"), w.path("c"), more))
 }
 
 // key makes a key that signs.

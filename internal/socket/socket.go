@@ -229,13 +229,26 @@ func checkVacant(path string) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", path)
 	if err == nil {
-		_ = conn.Close()
-		return refuse("a socket that no other process serves", "ss -lxp src "+path+" names it: stop it, or choose another path")
+		defer func() { _ = conn.Close() }()
+		return refuse("a socket that no other process serves", servedBy(conn, path)+": stop it, or choose another path")
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return refuse("a path at which no socket is in use", "whether a process serves the one that is there cannot be told ("+err.Error()+"): remove it if none does")
+}
+
+// servedBy says which process is at the other end.
+func servedBy(conn net.Conn, path string) string {
+	who, err := credentials(conn)
+	if err != nil || who.Pid == 0 { // 0: in a namespace that we do not see
+		return "ss -lxp src " + path + " names it"
+	}
+	pid := strconv.Itoa(int(who.Pid))
+	if name, err := os.ReadFile("/proc/" + pid + "/comm"); err == nil { //nolint:gosec // a number of the kernel's
+		return "process " + pid + " (" + strings.TrimSpace(string(name)) + ") does"
+	}
+	return "process " + pid + " does"
 }
 
 // socketListener is a unix listener that knows the path its socket was renamed to.

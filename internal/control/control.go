@@ -1,0 +1,167 @@
+// Package control is the socket over which commands ask the running daemon: dkimd
+// reload and dkimd status. It is HTTP with JSON on a unix socket that root and the
+// daemon's user alone may enter. What is asked for is done by a Daemon.
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"dkimd/internal/fault"
+	"dkimd/internal/socket"
+
+	"golang.org/x/net/netutil"
+)
+
+const (
+	// socketMode lets root and the daemon's user connect, and nobody else.
+	socketMode     = 0o600
+	maxConnections = 16
+	headerTimeout  = 2 * time.Second
+	// maxAnswer is what a client reads at most: a hundred thousand faults of a kilobyte.
+	maxAnswer = 100 << 20
+)
+
+// Daemon is asked by several goroutines at once.
+type Daemon interface {
+	Status() Status
+	// Reload ends early when ctx does, or when the daemon stops.
+	Reload(ctx context.Context, acceptRemoval bool) (Reload, error)
+}
+
+// Server answers on its socket until Close.
+type Server struct {
+	listeners []net.Listener
+	http      *http.Server
+	logger    *slog.Logger
+	serving   sync.WaitGroup
+}
+
+// Listen opens unix sockets, of the form unix:/PATH; nobody is answered before Start. The error is a fault.Faults.
+func Listen(listen []string, d Daemon, logger *slog.Logger) (*Server, error) {
+	listeners, err := socket.Listen(socket.Config{Name: "control", Listen: listen, Mode: socketMode})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.Status()) })
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		done, err := d.Reload(r.Context(), r.URL.Query().Has("accept-removal"))
+		if err != nil {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, err.Error()) //nolint:gosec // an error of our own, for no browser
+			return
+		}
+		answer(w, done)
+	})
+	return &Server{
+		listeners: listeners,
+		logger:    logger,
+		http: &http.Server{
+			Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: headerTimeout,
+			ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		},
+	}, nil
+}
+
+// Start answers until Close.
+func (s *Server) Start() {
+	for _, ln := range s.listeners {
+		s.serving.Go(func() {
+			if err := s.http.Serve(netutil.LimitListener(ln, maxConnections)); err != http.ErrServerClosed {
+				s.logger.Error("control socket failed", "address", ln.Addr().String(), "error", err)
+			}
+		})
+	}
+}
+
+// Close removes the sockets and cuts every connection.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	for _, ln := range s.listeners {
+		_ = ln.Close() // those that were never served
+	}
+	s.serving.Wait()
+	return err
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // whoever asked has gone
+}
+
+// Client asks the daemon behind a socket.
+type Client struct {
+	address socket.Address
+	http    http.Client
+}
+
+// NewClient returns a client of the socket at address, unix:/PATH.
+func NewClient(address string) (*Client, error) {
+	a, err := socket.ParseDial(address)
+	if err != nil {
+		return nil, err
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return a.Dial(ctx) }
+	return &Client{address: a, http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}, nil
+}
+
+// Status asks what the daemon does.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.ask(ctx, http.MethodGet, "status", &s)
+}
+
+// Reload has the daemon reload, and waits for what comes of it.
+func (c *Client) Reload(ctx context.Context, acceptRemoval bool) (r Reload, err error) {
+	path := "reload"
+	if acceptRemoval {
+		path += "?accept-removal"
+	}
+	return r, c.ask(ctx, http.MethodPost, path, &r)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, v any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://dkimd/"+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	switch {
+	case err != nil:
+		return fmt.Errorf("the daemon did not finish its answer: %w", err)
+	case response.StatusCode != http.StatusOK:
+		return fmt.Errorf("the daemon answers: %s", bytes.TrimSpace(body))
+	}
+	return json.Unmarshal(body, v)
+}
+
+// unreachable says why nobody answers, as a fault of the key that names the socket.
+func (c *Client) unreachable(err error) error {
+	f := fault.Fault{Key: "control.listen", Want: "the socket of a running dkimd", Got: c.address.String() + ", where nobody answers"}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		f.Hint = "is dkimd running, and with this configuration? systemctl status dkimd"
+	case errors.Is(err, fs.ErrPermission):
+		f.Got, f.Hint = c.address.String()+", which this user may not enter", "ask as root or as dkimd's user"
+	default:
+		f.Hint = err.Error()
+	}
+	return fault.Faults{f}
+}
