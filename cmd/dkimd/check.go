@@ -50,6 +50,9 @@ func check(ctx context.Context, cmd *cobra.Command, std stdio) error {
 		_, failed := s.Rules.RunTest(test)
 		faults = append(faults, failed...)
 	}
+	for _, name := range c.Ignored() {
+		fmt.Fprintf(std.err, "dkimd: warning: %s is not read: its name does not end with .toml\n", name)
+	}
 	for _, w := range s.Rules.Warnings() {
 		fmt.Fprintf(std.err, "dkimd: warning: %v\n", w)
 	}

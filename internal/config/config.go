@@ -31,7 +31,8 @@ type Config struct {
 	Metrics  Metrics
 	Control  Control
 
-	file *tomlfile.File // as it was when it was loaded: says where a value comes from
+	ignored []string       // files in the directory beside it that are not read
+	file    *tomlfile.File // as it was when it was loaded: says where a value comes from
 }
 
 // Default is the configuration of an empty file.
@@ -46,6 +47,9 @@ func defaults(path string) *Config {
 	}
 	return c
 }
+
+// Ignored are the files in the directory beside dkimd.toml that are not read: their names do not end with .toml.
+func (c *Config) Ignored() []string { return c.ignored }
 
 // Locate gives faults that came to light when a configuration was put to use the
 // file and, where the file sets the key, the line.
@@ -79,8 +83,8 @@ func (c *Config) Sets(key string) bool { return c.file.Place(fault.Fault{Key: ke
 
 // origin is where the value of a key comes from.
 func (c *Config) origin(key string) string {
-	if line := c.file.Place(fault.Fault{Key: key}).Line; line > 0 {
-		return c.Path + ":" + strconv.Itoa(line)
+	if place := c.file.Place(fault.Fault{Key: key}); place.Line > 0 {
+		return place.Path + ":" + strconv.Itoa(place.Line)
 	}
 	return "default"
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +15,22 @@ import (
 	"dkimd/internal/tomlfile"
 )
 
-// Load reads the file at path. An absent file is an empty one, unless named
-// is set: then the operator asked for this very file. With faults the
+// Load reads the file at path, and those of the directory beside it whose name is path and ".d". An
+// absent file is an empty one, unless named is set: then the operator asked for this very file. With faults the
 // Config still holds what could be read, and defaults for the rest; never nil.
 func Load(path string, named bool) (*Config, fault.Faults) {
+	file, faults := readFile(path, named)
+	ignored, unread := include(file)
+	c, found := read(file)
+	c.ignored = ignored
+	return c, append(append(faults, unread...), otherProgram(path, found)...)
+}
+
+// readFile reads dkimd.toml itself; the File is empty where that cannot be.
+func readFile(path string, named bool) (*tomlfile.File, fault.Faults) {
 	file, err := tomlfile.Read(path)
 	if err == nil {
-		c, faults := read(file)
-		return c, otherProgram(path, faults)
+		return file, nil
 	}
 	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 	wrong := fault.Fault{Path: path, Got: reason(err), Want: "the configuration file"}
@@ -29,7 +38,7 @@ func Load(path string, named bool) (*Config, fault.Faults) {
 	case absent && link == nil:
 		wrong.Got, wrong.Hint = "a link that leads nowhere", "readlink "+path+" shows where to"
 	case absent && !named:
-		return defaults(path), nil
+		return tomlfile.Parse(path, nil), nil
 	case absent:
 		wrong.Got, wrong.Hint = "no such file", "name it with --config, or leave that out to use the defaults"
 	case errors.Is(err, fs.ErrPermission):
@@ -38,7 +47,42 @@ func Load(path string, named bool) (*Config, fault.Faults) {
 	default:
 		wrong.Want, wrong.Hint = "a file that dkimd can read", "namei -l "+path+" shows what is there"
 	}
-	return defaults(path), fault.Faults{wrong}
+	return tomlfile.Parse(path, nil), fault.Faults{wrong}
+}
+
+// include takes in the files of dkimd.toml.d, by name. It returns those that are left out, for their name has another ending.
+func include(file *tomlfile.File) (ignored []string, faults fault.Faults) {
+	dir := file.Path() + ".d"
+	unreadable := func(path string, err error) {
+		faults = append(faults, fault.Fault{
+			Path: path, Got: reason(err), Want: "a part of the configuration that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can read",
+			Hint: "namei -l " + path + " shows who may",
+		})
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if _, absent := os.Lstat(dir); absent == nil {
+			unreadable(dir, err)
+		}
+		return nil, faults
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		switch name := entry.Name(); {
+		case strings.HasPrefix(name, "."):
+			continue
+		case !strings.HasSuffix(name, ".toml"):
+			ignored = append(ignored, path)
+			continue
+		}
+		part, err := tomlfile.Read(path)
+		if err != nil {
+			unreadable(path, err)
+			continue
+		}
+		file.Include(part)
+	}
+	return ignored, faults
 }
 
 // reason is the cause of a file error, without the path that is named anyway.

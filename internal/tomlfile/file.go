@@ -8,6 +8,7 @@ package tomlfile
 import (
 	"bytes"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -26,7 +27,8 @@ type File struct {
 	path   string
 	root   *Table
 	faults fault.Faults
-	broken bool // not TOML: the one fault is enough, more would mislead
+	broken bool    // not TOML: the one fault is enough, more would mislead
+	parts  []*File // those that Include took in
 }
 
 // Read reads the file at path. The error is the operating system's (absent,
@@ -106,18 +108,48 @@ func (f *File) fail(wrong fault.Fault) {
 	f.broken = true
 }
 
-// Faults are all faults found, by line, and every key that was not asked for:
+// Include takes the tables of another file into f, as if they stood there; faults in them name the file they
+// stand in. A table is in one file only, and other keys are in f.
+func (f *File) Include(part *File) {
+	f.parts = append(f.parts, part)
+	for _, key := range slices.Sorted(maps.Keys(part.root.entries)) {
+		v, before := part.root.entries[key], f.root.entries[key]
+		switch {
+		case v.table == nil:
+			part.Add(fault.Fault{Line: v.line, Key: key, Got: "a key above the first [table]", Want: "it in " + f.path, Hint: "further files hold whole tables"})
+		case before != nil && before.table != nil:
+			part.Add(fault.Fault{
+				Line: v.line, Key: key, Got: "a table that " + before.table.file.path + " has too", Want: "each table in one file",
+				Hint: "move all its keys to one of them",
+			})
+		case before == nil:
+			f.root.entries[key] = v
+		}
+	}
+}
+
+// Faults are all faults found, file by file and by line, and every key that was not asked for:
 // call it when everything has been read.
 func (f *File) Faults() fault.Faults {
 	homes := map[string][]string{}
 	f.root.homes(homes)
-	return f.root.unknown(slices.Clone(f.faults), homes).Sorted()
+	unknown := f.root.unknown(nil, homes)
+	var all fault.Faults
+	for _, file := range append([]*File{f}, f.parts...) {
+		of := slices.Clone(file.faults)
+		for _, u := range unknown {
+			if u.Path == file.path {
+				of = append(of, u)
+			}
+		}
+		all = append(all, of.Sorted()...)
+	}
+	return all
 }
 
 // Place gives a fault that came to light later the file, and the line of its key
 // where the file has it. An index is left out of a key that holds a single value.
 func (f *File) Place(wrong fault.Fault) fault.Fault {
-	wrong.Path = f.path
 	t, name := f.root, wrong.Key
 	for {
 		table, rest, deeper := strings.Cut(name, ".")
@@ -130,6 +162,7 @@ func (f *File) Place(wrong fault.Fault) fault.Fault {
 		}
 		t, name = v.table, rest
 	}
+	wrong.Path = t.file.path
 	name, index, indexed := strings.Cut(strings.TrimSuffix(name, "]"), "[")
 	v := t.entries[name]
 	if v == nil || v.kind != kindList {
@@ -169,6 +202,9 @@ func (t *Table) unknown(all fault.Faults, homes map[string][]string) fault.Fault
 			continue
 		}
 		f := fault.Fault{Path: t.file.path, Line: v.line, Key: t.KeyPath(key), Got: "an unknown key"}
+		if v.table != nil { // maybe of an included file
+			f.Path = v.table.file.path
+		}
 		known := sortedKeys(t.known)
 		switch near := nearest(key, known); {
 		case near != "":
