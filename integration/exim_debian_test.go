@@ -15,11 +15,14 @@ import (
 
 // debianExim turns a fresh root into a host with Debian's Exim in place of
 // Postfix: the packages' own files, configured as for an "internet site" by
-// their own update-exim4.conf. Arguments: where Exim is unpacked, the build,
-// whether the configuration is split, packaging/exim, the dkimd binary.
+// their own update-exim4.conf. The host's name has no dot, as Debian's installer leaves it.
+// Arguments: where Exim is unpacked, the build, whether the configuration is split, packaging/exim,
+// the dkimd binary, the kind of host, its smarthost, rules, dkimd-exim-sign, and what follows the build's name.
 const debianExim = `
 /etc/init.d/postfix stop >/dev/null 2>&1
-for part in %[2]s debian; do
+hostname mail
+printf '127.0.0.1 localhost\n127.0.1.1 mail.example.org mail\n' >/etc/hosts
+for part in %[2]s%[10]s debian%[10]s; do
 	tar -C %[1]s/$part -c . | tar -C / -x --keep-directory-symlink --no-overwrite-dir
 done
 rm -f /usr/sbin/sendmail
@@ -82,15 +85,21 @@ func TestDebianConfigurations(t *testing.T) {
 	harness.Need(t, "patch")
 	harness.OnStage(t)
 	packaging := harness.Repository("packaging/exim")
-	for name, c := range map[string]struct{ build, split, kind, smarthost string }{
-		"split-heavy":           {"heavy", "true", "internet", ""},
-		"split-light-smarthost": {"light", "true", "smarthost", "203.0.113.9::2525"},
-		"single-light":          {"light", "false", "internet", ""},
-	} {
+	type host struct{ build, split, kind, smarthost, version string }
+	tests := map[string]host{
+		"split-heavy":           {"heavy", "true", "internet", "", ""},
+		"split-light-smarthost": {"light", "true", "smarthost", "203.0.113.9::2525", ""},
+		"single-light":          {"light", "false", "internet", "", ""},
+	}
+	for _, version := range harness.NewerExims() {
+		tests["split-heavy-"+version] = host{"heavy", "true", "internet", "", "-" + version}
+		tests["single-light-"+version] = host{"light", "false", "internet", "", "-" + version}
+	}
+	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := harness.NewFreshRoot(t)
-			out, err := f.Run(t, fmt.Sprintf(debianExim, harness.EximRoot(), c.build, c.split, packaging, harness.Binary(t), c.kind, c.smarthost, gmailRule, harness.EximSignBinary(t)))
+			out, err := f.Run(t, fmt.Sprintf(debianExim, harness.EximRoot(), c.build, c.split, packaging, harness.Binary(t), c.kind, c.smarthost, gmailRule, harness.EximSignBinary(t), c.version))
 			if err != nil || !strings.Contains(out, "exim-sign") {
 				t.Fatalf("%v\n%s\n%s\n%s", err, out, f.Process.Log, f.Read(t, "/var/log/dkimd.log"))
 			}
@@ -143,7 +152,10 @@ func drive(t *testing.T, f *harness.FreshRoot, smarthost bool) {
 	if got := f.Dial(t, harness.OutsideAddress, harness.RootAddress).Send(gmailUser, mailbox, plain); got.String() != gmailReply {
 		t.Errorf("unsigned: %q", got)
 	}
-	if got := f.Dial(t, harness.OutsideAddress, harness.RootAddress).Send(gmailUser, mailbox, byGmail.sign(t, plain)); got.Code != 250 {
+	const forged = "; dkim=pass header.d=forged.example"
+	signed := harness.NewMail(gmailUser, "to Debian").With(
+		"Authentication-Results: mail.example.org"+forged, "Authentication-Results: (x) Mail.Example.(y)Org"+forged).Bytes()
+	if got := f.Dial(t, harness.OutsideAddress, harness.RootAddress).Send(gmailUser, mailbox, byGmail.sign(t, signed)); got.Code != 250 {
 		t.Errorf("signed: %q", got)
 	}
 	var inbox string
@@ -155,7 +167,7 @@ func drive(t *testing.T, f *harness.FreshRoot, smarthost bool) {
 		}
 		return false
 	})
-	if !strings.Contains(inbox, "Authentication-Results: mail.example.org;") || !strings.Contains(inbox, "dkim=pass") {
+	if !strings.Contains(inbox, "Authentication-Results: mail.example.org;") || !strings.Contains(inbox, "dkim=pass") || strings.Contains(inbox, "forged.example") {
 		t.Errorf("delivered:\n%s", inbox)
 	}
 

@@ -325,6 +325,30 @@ func TestEximRemovesForgedResults(t *testing.T) {
 	})
 }
 
+// TestEximSaysWhatOurNameIs: dkimd.toml has no hostname, and this host has another name.
+func TestEximSaysWhatOurNameIs(t *testing.T) {
+	t.Parallel()
+	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
+		e := harness.NewEximWorld(t, build, harness.EximSettings{NoName: true})
+		host, err := os.Hostname()
+		if err != nil || strings.EqualFold(host, harness.Hostname) {
+			t.Fatalf("this host is %q: %v", host, err)
+		}
+		const forged = "; dkim=pass header.d=gmail.com"
+		for _, name := range []string{harness.Hostname, host} {
+			to := harness.Unique("named") + "@inbox.test"
+			sender := harness.Unique("forger") + "@theirs.example"
+			m := harness.NewMail(sender, "forged results").With("Authentication-Results: "+name+forged, "Authentication-Results: "+harness.Hostname+" 1"+forged)
+			e.Dial(t, harness.EximOutside).Send(sender, to, m.Bytes())
+			got := harness.FieldValues(e.Sink.Wait(t, to).Data, "Authentication-Results")
+			if len(got) != 1 || got[0] != harness.Hostname+"; dkim=none" {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+	})
+}
+
 func TestEximCarriesOutEveryAction(t *testing.T) {
 	t.Parallel()
 	eachExim(t, func(t *testing.T, build string) {

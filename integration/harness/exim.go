@@ -24,6 +24,16 @@ func EximRoot() string {
 	return "/var/cache/dkimd-test"
 }
 
+// NewerExims are the versions of later Debian releases that scripts/install-newer-exim has unpacked.
+func NewerExims() []string {
+	var list []string
+	found, _ := filepath.Glob(filepath.Join(EximRoot(), "debian-*"))
+	for _, dir := range found {
+		list = append(list, strings.TrimPrefix(filepath.Base(dir), "debian-"))
+	}
+	return list
+}
+
 // EximBinary is the program of a build.
 func EximBinary(build string) string { return filepath.Join(EximRoot(), build, "usr/sbin/exim4") }
 
@@ -54,6 +64,7 @@ type EximWorld struct {
 // EximSettings is what a test changes.
 type EximSettings struct {
 	Rules   map[string]string
+	NoName  bool   // dkimd.toml has no hostname
 	sign    string // lines of [sign]
 	DNS     string // lines of [dns]
 	Macros  string // before dkimd's
@@ -167,6 +178,10 @@ func NewEximWorld(t *testing.T, build string, s EximSettings) *EximWorld {
 	if err := e.DNS.SetZone(keys.zone); err != nil {
 		t.Fatal(err)
 	}
+	hostname := Hostname
+	if s.NoName {
+		hostname = ""
+	}
 	e.Write(t, "dkimd.toml", fmt.Sprintf(`hostname = %q
 [milter]
 listen = [%q]
@@ -182,7 +197,7 @@ servers = [%q]
 %s
 [policy]
 directory = %q
-`, Hostname, e.Milter, e.Socket, keys.dir, s.sign, e.DNS.Addr(), s.DNS, dir+"/rules"))
+`, hostname, e.Milter, e.Socket, keys.dir, s.sign, e.DNS.Addr(), s.DNS, dir+"/rules"))
 	if err := os.Mkdir(dir+"/rules", 0o755); err != nil {
 		t.Fatal(err)
 	}

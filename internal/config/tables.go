@@ -40,7 +40,7 @@ func (c *Config) tables() []table {
 		{keys: []key{{
 			"hostname", host(&c.Hostname),
 			"The authserv-id of Authentication-Results fields (RFC 8601 section 2.5). Empty: what the MTA calls itself " +
-				"(macro j), otherwise the name of the host.",
+				"(macro j, Exim's primary_hostname), otherwise the name of the host; fields that claim any of these names are removed.",
 		}}},
 		{"milter", "The front door for Postfix and Sendmail.", true, c.Milter.keys()},
 		{"exim", "The front door for Exim: see [exim.md](exim.md).", true, c.Exim.keys()},

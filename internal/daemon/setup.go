@@ -3,7 +3,7 @@ package daemon
 import (
 	"errors"
 	"log/slog"
-	"os"
+
 	"slices"
 	"time"
 
@@ -155,12 +155,8 @@ func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 	if err := errors.Join(signErr, verifyErr); err != nil {
 		return nil, err
 	}
-	fallback, err := os.Hostname()
-	if err != nil || fallback == "" {
-		fallback = "localhost"
-	}
 	return pipeline.New(pipeline.Config{
-		Hostname: c.Hostname, HostnameFallback: fallback,
+		Hostname: c.Hostname, HostNames: hostNames(len(c.Exim.Listen) > 0 && c.Hostname == ""),
 		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames,
 		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.StripOnlyDKIM, KeepForged: c.Verify.KeepForged,
 		SendUnsigned: c.Sign.SendUnsigned,

@@ -286,3 +286,56 @@ func TestAnyChunkingIsTheSameMessage(t *testing.T) {
 		t.Errorf("%q %q", m.fields, m.body.String())
 	}
 }
+
+// TestHostIsWhatEximCallsItself: VERIFY has a line for it. CHECK has none, but Exim's own Received says it, whatever
+// the client said in front of it.
+func TestHostIsWhatEximCallsItself(t *testing.T) {
+	t.Parallel()
+	const start = "Received: from [203.0.113.9] (helo=client)\n\t"
+	with := func(receivedBy string) string {
+		return check("From: <>\nRecipient-Number: 1\nRcpt: <a@b>\n", mboxLine+"X-Envelope-To: a@b\n"+receivedBy+"\n\tid "+queueID+"; Sun\nFrom: a@b\n\n")
+	}
+	line := func(host string) string { return verify("Host: "+host+"\n"+verifyHead, received, "") }
+	for name, test := range map[string]struct{ request, want string }{
+		"VERIFY":                           {line("mx.example.org"), "mx.example.org"},
+		"VERIFY, upper case":               {line("MX.Example.ORG."), "mx.example.org"},
+		"VERIFY, one label":                {line("mx"), "mx"},
+		"VERIFY, no host":                  {line("mx.example.org; dkim=pass"), ""},
+		"VERIFY, an address":               {line("203.0.113.1"), ""},
+		"VERIFY, empty":                    {line(""), ""},
+		"VERIFY, file of before":           {verify(verifyHead, received, ""), ""},
+		"VERIFY, by its Received":          {verify(verifyHead, start+"by mx.example.org with esmtp\n\tid "+queueID+";\n", ""), "mx.example.org"},
+		"VERIFY, line before Received":     {verify("Host: mx.example.org\n"+verifyHead, start+"by other.example with esmtp\n\tid "+queueID+";\n", ""), "mx.example.org"},
+		"CHECK":                            {with(start + "by mx.example.org with esmtp"), "mx.example.org"},
+		"CHECK, a client named by":         {with("Received: from by evil.example (helo=by evil.example)\n\tby mx.example.org with esmtp"), "mx.example.org"},
+		"CHECK, only the first":            {with(start + "by mx.example.org with esmtp\n\tby evil.example"), "mx.example.org"},
+		"CHECK, of another form":           {with("Received: at mx.example.org"), ""},
+		"CHECK, no host":                   {with(start + "by [203.0.113.1] with esmtp"), ""},
+		"CHECK, nothing behind by":         {with(start + "by"), ""},
+		"CHECK, Received of another":       {strings.Replace(with(start+"by mx.example.org with esmtp"), "id "+queueID+"; Sun", "id 1xV2Ha-0006jv-2x; Sun", 1), ""},
+		"CHECK, a line for it is no line":  {strings.Replace(with("Received: x"), "From: <>", "Host: evil.example\r\nFrom: <>", 1), ""},
+		"CHECK, a stranger's own Received": {strings.Replace(with("Received: x"), "From: a@b", start+"by evil.ex id "+queueID, 1), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			request := strings.Replace(test.request, "True-Size: 13", "True-Size: 0", 1)
+			if at := strings.Index(request, "\r\n\r\n"); strings.HasPrefix(request, "CHECK") {
+				_, rest, _ := strings.Cut(request, "Content-length: ")
+				length, _, _ := strings.Cut(rest, "\r\n")
+				request = strings.Replace(request, "length: "+length, fmt.Sprintf("length: %d", len(request)-at-4), 1)
+			}
+			w := newWorld(t, nil)
+			w.ask(t, request, strings.HasPrefix(request, "DKIMD"))
+			if m := w.last(t); m.ended != "finish" || m.env.MTA != test.want {
+				t.Errorf("%s: MTA %q, want %q\n%s", m.ended, m.env.MTA, test.want, w.log)
+			}
+		})
+	}
+	w := newWorld(t, nil)
+	if got := w.ask(t, strings.Replace(line("a.example"), "Host:", "Host: b.example\nHost:", 1), true); got != "" {
+		t.Errorf("two lines are taken: %q", got)
+	}
+	if got := w.ask(t, sign("IP: \nProtocol: local\nHost: a.example\n", "a: b\n\n"), true); got == "" {
+		t.Error("SIGN with the line is refused")
+	}
+}

@@ -152,9 +152,26 @@ func (m *mail) isExims(name string, value []byte) bool {
 	}
 	if m.ours == prefaceReceived {
 		m.ours++
-		return strings.EqualFold(name, "Received") && bytes.Contains(value, []byte(m.req.env.QueueID))
+		if strings.EqualFold(name, "Received") && bytes.Contains(value, []byte(m.req.env.QueueID)) {
+			m.learnHost(value)
+			return true
+		}
 	}
 	return false
+}
+
+// learnHost takes $primary_hostname from Exim's own Received, where no line in front of the message had it: "spam ="
+// has no room for one. It begins a line there, behind what the client said of itself, in which Exim leaves no line breaks.
+func (m *mail) learnHost(received []byte) {
+	if m.req.env.MTA != "" {
+		return
+	}
+	for line := range bytes.Lines(received) {
+		if words := bytes.Fields(line); len(words) > 1 && string(words[0]) == "by" {
+			m.req.env.MTA = hostName(string(words[1]))
+			return
+		}
+	}
 }
 
 func (m *mail) endHeader() {

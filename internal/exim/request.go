@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/exim/filter"
 	"dkimd/internal/message"
 )
@@ -141,6 +142,11 @@ func (r *request) set(key, text string) error {
 		r.hostname = text
 	case "protocol":
 		r.env.AuthType = authType(text)
+	case "host":
+		if r.dialect == dialectCheck {
+			break // not a line of Exim's
+		}
+		r.env.MTA = hostName(text)
 	case "rcpts":
 		for _, address := range splitAddresses(text) {
 			r.env.AddRecipient(address)
@@ -202,6 +208,15 @@ func number(key, text string, n *int64) error {
 // isQueueID lets through only the characters of a queue id: it is echoed to Exim, which compares it.
 func isQueueID(id string) bool {
 	return len(id) > 0 && len(id) <= 64 && strings.Trim(id, "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
+}
+
+// hostName is a name that Exim gives as its own, or empty where no host can have it.
+func hostName(s string) string {
+	n, err := domain.ParseHost(s)
+	if err != nil {
+		return ""
+	}
+	return string(n)
 }
 
 func unangle(s string) string {

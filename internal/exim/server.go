@@ -62,7 +62,7 @@ type Config struct {
 	Peers []string
 	// MaxConnections are served at once, the next waits; 0: 1024.
 	MaxConnections int
-	// Begin starts a message. Its envelope is complete but for the queue id's echo.
+	// Begin starts a message. Its envelope is complete but for MTA, which may come before the first Header.
 	Begin  func(*message.Envelope) Message
 	Logger *slog.Logger
 	// Meter counts connections; nil: they are not counted.

@@ -36,11 +36,11 @@ type Message struct {
 	started time.Time
 	ended   time.Time // the end of the body; zero: it has not come
 
-	authservID string
-	header     message.Header
-	authRes    int   // Authentication-Results fields so far
-	remove     []int // those among them that claim our name, ascending
-	forged     bool  // there are more of those than can be removed
+	names   []string // under which results are ours; the first is our authserv-id
+	header  message.Header
+	authRes int   // Authentication-Results fields so far
+	remove  []int // those among them that claim our name, ascending
+	forged  bool  // there are more of those than can be removed
 
 	began        bool // there is a header: DATA has begun
 	done         bool // the record is written
@@ -58,15 +58,33 @@ type Message struct {
 
 // Begin starts a message at MAIL. The envelope may be completed until EndOfHeader.
 func (p *Pipeline) Begin(env *message.Envelope) *Message {
-	m := &Message{p: p, env: env, started: p.Now()}
-	m.authservID = p.Hostname
-	if m.authservID == "" {
-		m.authservID = string(domain.Fold(env.MTA))
+	return &Message{p: p, env: env, started: p.Now()}
+}
+
+// ourNames are the names under which results are ours.
+func (m *Message) ourNames() []string {
+	switch {
+	case m.names != nil:
+	case m.p.Hostname != "":
+		m.names = []string{m.p.Hostname}
+	default:
+		if mta := domain.Fold(m.env.MTA); mta != "" {
+			m.names = append(m.names, string(mta))
+		}
+		for _, name := range m.p.HostNames {
+			if !slices.Contains(m.names, name) {
+				m.names = append(m.names, name)
+			}
+		}
 	}
-	if m.authservID == "" {
-		m.authservID = p.HostnameFallback
-	}
-	return m
+	return m.names
+}
+
+// claims reports whether results say that they are ours.
+func (m *Message) claims(value string) bool {
+	return slices.ContainsFunc(m.ourNames(), func(name string) bool {
+		return verifier.ClaimsAuthserv([]byte(value), name, m.p.StripOnlyDKIM)
+	})
 }
 
 // Header takes one field; the value has whatever white space followed the colon.
@@ -76,7 +94,7 @@ func (m *Message) Header(name, value string) {
 	m.header.Add(name, value)
 	if m.env.Purpose != message.OnlySign && strings.EqualFold(strings.TrimRight(name, " \t"), authResultsName) {
 		m.authRes++
-		if !m.forged && verifier.ClaimsAuthserv([]byte(value), m.authservID, m.p.StripOnlyDKIM) {
+		if !m.forged && m.claims(value) {
 			m.remove = append(m.remove, m.authRes)
 			m.forged = len(m.remove) > maxRemovals
 		}
@@ -233,7 +251,7 @@ func (m *Message) verify(ctx context.Context, out *Outcome, rec *record) {
 			out.Quarantine = "dkimd: " + rec.verdict.Rule
 		}
 	}
-	for _, value := range verifier.AuthenticationResults(m.authservID, rec.report) {
+	for _, value := range verifier.AuthenticationResults(m.ourNames()[0], rec.report) {
 		out.Add = append(out.Add, Addition{Name: authResultsName, Value: " " + value})
 	}
 	for _, tag := range rec.verdict.Tags {

@@ -172,7 +172,7 @@ func TestTooManyForgedResultsAreRefused(t *testing.T) {
 func TestOurNameIsWhatTheMTASays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.config.Hostname, w.config.HostnameFallback = "", "host.example"
+	w.config.Hostname, w.config.HostNames = "", []string{"host.example", "host"}
 	p := w.pipeline()
 	m := from(outside)
 	m.env.Sender, m.head[0] = "", "From: a@other.example"
@@ -183,6 +183,33 @@ func TestOurNameIsWhatTheMTASays(t *testing.T) {
 	m.env.MTA = ""
 	if out, _ = w.run(p, m); !strings.HasPrefix(out.Add[0].Value, " host.example;") {
 		t.Errorf("authserv-id in %q", out.Add[0].Value)
+	}
+}
+
+// Without a hostname in dkimd.toml nobody can tell which of its names a host used when it said whom to trust.
+func TestResultsInAnyOfOurNamesAreForged(t *testing.T) {
+	t.Parallel()
+	for _, mta := range []string{"", "mta.example.net", "host.example"} {
+		w := newWorld(t)
+		w.config.Hostname, w.config.HostNames, w.rules = "", []string{"host.example", "host"}, nil
+		m := from(outside).with(
+			"Authentication-Results: foreign.example; dkim=pass",
+			"Authentication-Results: HOST.example 1; dkim=pass",
+			"Authentication-Results: mta.example.net; dkim=pass",
+			"Authentication-Results: host; dkim=pass",
+			"Authentication-Results: host.example.org; dkim=pass")
+		m.env.MTA = mta
+		want := []int{4, 2}
+		if mta == "mta.example.net" {
+			want = []int{4, 3, 2}
+		}
+		if out, _ := w.run(w.pipeline(), m); !slices.Equal(out.RemoveAuthRes, want) {
+			t.Errorf("MTA %q: %d removed, want %d", mta, out.RemoveAuthRes, want)
+		}
+		w.config.Hostname = "mx.example.net"
+		if out, _ := w.run(w.pipeline(), m); len(out.RemoveAuthRes) != 0 {
+			t.Errorf("MTA %q: %d removed though dkimd.toml names us", mta, out.RemoveAuthRes)
+		}
 	}
 }
 

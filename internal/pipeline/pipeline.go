@@ -25,9 +25,11 @@ type Recorder interface{ Write(e *events.Event) }
 // Config is what a Pipeline is made of. Names in parentheses are keys of dkimd.toml.
 type Config struct {
 	// Hostname is our authserv-id (hostname, RFC 8601 section 2.5). Empty: what
-	// the MTA calls itself, and where it does not say, HostnameFallback.
-	Hostname         string
-	HostnameFallback string
+	// the MTA calls itself, and where it does not say, the first of HostNames.
+	Hostname string
+	// HostNames are the names of this host; none: localhost. Without a Hostname results that claim any of
+	// them, or the MTA's, are forged.
+	HostNames []string
 
 	Networks      []netip.Prefix // clients whose mail is ours (sign.networks)
 	Authenticated bool           // mail of clients that logged in is ours (sign.authenticated)
@@ -56,6 +58,9 @@ type Pipeline struct{ Config }
 func New(c Config) (*Pipeline, error) {
 	if c.Signer == nil || c.Verifier == nil || c.Rules == nil || c.Events == nil || c.Logger == nil {
 		return nil, errors.New("pipeline: a part is missing")
+	}
+	if len(c.HostNames) == 0 {
+		c.HostNames = []string{"localhost"}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
