@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -21,7 +22,7 @@ func bare(address string) string {
 }
 
 // readMessage reads the message of a command: a file, or "-" for standard input.
-// The hint says how to give it one.
+// The hint says how to give it one. What was around the message in the file is a warning.
 func readMessage(file string, std stdio, hint string) (eml.Message, error) {
 	m, err := eml.Read(file, std.in)
 	if err != nil {
@@ -33,6 +34,9 @@ func readMessage(file string, std stdio, hint string) (eml.Message, error) {
 			where = "on standard input"
 		}
 		return m, userError{errors.New("there is no message " + where), hint}
+	}
+	for _, note := range m.Notes {
+		fmt.Fprintf(std.err, "dkimd: warning: %s\n", note)
 	}
 	return m, nil
 }

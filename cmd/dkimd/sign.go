@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"dkimd/internal/message"
@@ -26,6 +27,9 @@ message is written all the same), 2 fix something first.`,
 				return err
 			}
 			defer one.Close()
+			if len(one.Notes) > 0 { // what is signed has to be what is sent
+				return userError{errors.New("sign: want the message as it is sent"), "dkimd verify reads saved messages in other forms"}
+			}
 			out, event := one.process(cmd.Context(), env)
 			var added []message.Field
 			for _, a := range out.Add {

@@ -4,9 +4,12 @@ package eml
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"dkimd/internal/message"
@@ -15,6 +18,8 @@ import (
 // maxSize bounds a message: mail servers do not take larger ones.
 const maxSize = 256 << 20
 
+var errTooLarge = errors.New("the message is larger than " + strconv.Itoa(maxSize>>20) + " MiB")
+
 // Message is a message as it stood in a file, taken apart.
 type Message struct {
 	EOL     string // its line ends
@@ -22,6 +27,9 @@ type Message struct {
 	Fields  []message.Field
 	RawBody []byte // the body as read
 	Body    []byte // the body with CRLF line ends
+
+	// Notes say what was around the message, and was taken off: the file is not the message as it was sent.
+	Notes []string
 
 	mboxLine []byte
 }
@@ -42,16 +50,39 @@ func Read(file string, stdin io.Reader) (Message, error) {
 	case err != nil:
 		return Message{}, fmt.Errorf("read the message: %w", err)
 	case len(raw) > maxSize:
-		return Message{}, fmt.Errorf("the message is larger than %d MiB", maxSize>>20)
+		return Message{}, errTooLarge
 	}
-	return Split(raw), nil
+	raw, notes, err := unwrap(raw)
+	if err != nil {
+		return Message{}, err
+	}
+	raw, more := firstOfMbox(raw)
+	m := Split(raw)
+	if m.Notes = notes; more {
+		m.Notes = append(m.Notes, "the file is an mbox with several messages: read is the first")
+	}
+	return m, nil
+}
+
+// nextInMbox is the line above another message in an mbox. Such a line of a message itself is written ">From ".
+var nextInMbox = regexp.MustCompile(`\n\r?\nFrom [^\n]+\b\d\d:\d\d`)
+
+// firstOfMbox is an mbox up to its second message, and whether it has one.
+func firstOfMbox(raw []byte) ([]byte, bool) {
+	if !bytes.HasPrefix(raw, []byte("From ")) {
+		return raw, false
+	}
+	if at := nextInMbox.FindIndex(raw); at != nil {
+		return raw[:at[0]+1], true
+	}
+	return raw, false
 }
 
 // Split takes a message apart at its first empty line. Lines may end in LF or
 // CRLF. A line that cannot be a header field begins the body, as it does for a mail server.
 func Split(raw []byte) Message {
 	m := Message{EOL: "\n"}
-	if bytes.HasPrefix(raw, []byte("From ")) {
+	if bytes.HasPrefix(raw, []byte("From ")) || bytes.HasPrefix(raw, []byte(">From ")) {
 		_, after := cutLine(raw)
 		m.mboxLine, raw = raw[:len(raw)-len(after)], after
 	}
