@@ -11,6 +11,9 @@ import (
 	"dkimd/verifier"
 )
 
+// SampleClient is the client that samples come from where nobody names another one: somebody out in the world (RFC 5737).
+const SampleClient = "203.0.113.9"
+
 // Sample is a message in the words of an operator: for a test case, or a question.
 type Sample struct {
 	// From are the addresses of From, one field each if FromFields is more than 1.

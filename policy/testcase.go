@@ -89,7 +89,7 @@ func readCase(t *tomlfile.Table, domain string) testCase {
 	c := testCase{
 		name: t.String("name", ""),
 		sample: Sample{
-			From: from, FromFields: int(t.Int("from_fields", 0, 0, 100)), Sender: t.String("sender", first), Client: t.String("client", "203.0.113.9"),
+			From: from, FromFields: int(t.Int("from_fields", 0, 0, 100)), Sender: t.String("sender", first), Client: t.String("client", SampleClient),
 			Recipients: t.Strings("recipients", []string{"postmaster@localhost"}), List: t.Bool("list", false),
 			Signatures: t.Strings("signatures", nil), Published: t.String("published", ""),
 		},

@@ -27,6 +27,7 @@ type logQuery struct {
 	id, domain   string
 	since, until string
 	follow       bool
+	probes       bool
 	top          int
 
 	from, to time.Time
@@ -41,7 +42,7 @@ func logCommand(std stdio) *cobra.Command {
 input where FILE is -, or from the file that [log] output names. It prints a
 summary: by mode, domain, result of signatures, rule, and reason. With --id it
 prints all that is known of one message, with --follow each record as it is
-written.
+written. Messages of dkimd probe are left out.
 
   dkimd log --since 24h
   dkimd log --id 4Xyz8q2Nk1z
@@ -62,6 +63,7 @@ Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
 	f.StringVar(&q.since, "since", "", "only records from this `time` on: 24h, 7d, 2w, 2026-11-23, 2026-11-23T14:00:00Z")
 	f.StringVar(&q.until, "until", "", "only records before this `time`")
 	f.BoolVarP(&q.follow, "follow", "f", false, "print each record as it is written, one line each")
+	f.BoolVar(&q.probes, "probes", false, "also records of messages that dkimd probe sent")
 	f.IntVar(&q.top, "top", 10, "how many `lines` each table has at most")
 	return c
 }
@@ -179,7 +181,7 @@ func (q *logQuery) show(in io.Reader, std stdio) error {
 	var summary events.Summary
 	out := &painter{w: std.out, Palette: terminal.PaletteOf(std.out)}
 	r := events.NewReader(in)
-	found := false
+	found, probes := false, 0
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -189,6 +191,10 @@ func (q *logQuery) show(in io.Reader, std stdio) error {
 			return fmt.Errorf("read the log: %w", err)
 		}
 		if !q.wants(e) {
+			continue
+		}
+		if e.IsProbe() && !q.probes && q.id == "" {
+			probes++
 			continue
 		}
 		switch {
@@ -208,6 +214,9 @@ func (q *logQuery) show(in io.Reader, std stdio) error {
 	}
 	if n := r.Skipped(); n > 0 {
 		fmt.Fprintf(std.err, "dkimd: left out of the log as no record of format json: %s\n", terminal.Plural(n, "line"))
+	}
+	if probes > 0 {
+		fmt.Fprintf(std.err, "dkimd: left out as sent by dkimd probe, not by mail: %s (--probes shows them)\n", terminal.Plural(probes, "record"))
 	}
 	switch {
 	case q.follow:

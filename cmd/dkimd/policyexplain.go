@@ -44,14 +44,18 @@ Exit status: 0 accepted, 1 not, 2 fix something first.`,
 				return err
 			}
 			list, verdict := rules.Explain(m, report)
-			return printExplanation(std.out, m, report, list, verdict)
+			client := m.Client.String()
+			if !cmd.Flags().Changed("client") {
+				client += " (no --client)"
+			}
+			return printExplanation(std.out, m, client, report, list, verdict)
 		},
 	}
 	f := c.Flags()
 	f.StringArrayVar(&s.From, "from", nil, "an `address` of From; may be given several times")
 	f.IntVar(&s.FromFields, "from-fields", 0, "how many From `fields` there are (default 1, none without --from)")
 	f.StringVar(&s.Sender, "sender", "", "the MAIL FROM `address`, <> for a bounce (default: that of From)")
-	f.StringVar(&s.Client, "client", "", "the client's IP `address`")
+	f.StringVar(&s.Client, "client", policy.SampleClient, "the client's IP `address`; none: submitted without a client")
 	f.StringArrayVar(&s.Recipients, "rcpt", []string{"postmaster@localhost"}, "a RCPT TO `address`; may be given several times")
 	f.BoolVar(&s.List, "list", false, "there is a List-Id field")
 	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing, duplicates; may be given several times")
@@ -71,6 +75,9 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	}
 	for _, f := range faults {
 		fmt.Fprintf(std.err, "dkimd: %v\n", f)
+	}
+	if s.Client == "none" {
+		s.Client = ""
 	}
 	described := slices.ContainsFunc([]string{"from", "signature", "published", "from-fields"}, cmd.Flags().Changed)
 	bounce := cmd.Flags().Changed("sender")
@@ -113,7 +120,7 @@ func messageOf(header *message.Header, s policy.Sample, sender bool) (policy.Mes
 	m.From = message.ReadFrom(header)
 	m.List = m.List || len(header.All("List-Id")) > 0
 	if !sender && len(m.From.Addresses) > 0 {
-		m.Sender = m.From.Addresses[0].Local + "@" + string(m.From.Addresses[0].Domain)
+		m.Sender = m.From.Addresses[0].String()
 	}
 	return m, nil
 }
@@ -149,7 +156,7 @@ func verified(ctx context.Context, c *config.Config, header *message.Header, bod
 	return w.Finish(ctx), nil
 }
 
-func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, list []policy.Explanation, v policy.Verdict) error {
+func printExplanation(w io.Writer, m policy.Message, client string, report *verifier.Report, list []policy.Explanation, v policy.Verdict) error {
 	var authors []string
 	for _, name := range m.From.Claimed {
 		authors = append(authors, string(name))
@@ -158,7 +165,7 @@ func printExplanation(w io.Writer, m policy.Message, report *verifier.Report, li
 	if m.From.Fields > 1 { // then no signature counts
 		from += fmt.Sprintf(", in %d fields", m.From.Fields)
 	}
-	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", from, terminal.Safe(m.Sender), m.Client)
+	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", from, terminal.Safe(m.Sender), client)
 	printSignatures(w, report.Results)
 	for _, e := range list {
 		where := ""

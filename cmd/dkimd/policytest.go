@@ -58,6 +58,7 @@ func testRules(w io.Writer, rules *policy.Rules, faults fault.Faults, paths []st
 	if len(faults) > 0 {
 		return faults
 	}
-	_, err := fmt.Fprintf(w, "%s in %s: all as they say\n", terminal.Plural(count, "case"), terminal.Plural(len(paths), "file"))
+	_, err := fmt.Fprintf(w, "%s in %s: all as they say (client %s where a case names none)\n",
+		terminal.Plural(count, "case"), terminal.Plural(len(paths), "file"), policy.SampleClient)
 	return err
 }

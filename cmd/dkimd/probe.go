@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"dkimd/internal/eml"
+	"dkimd/internal/events"
 	"dkimd/internal/message"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/socket"
+	"dkimd/policy"
 
 	"github.com/spf13/cobra"
 )
@@ -19,6 +21,7 @@ import (
 // probe is what the flags of the command say.
 type probe struct {
 	client, auth, from, mta string
+	assumed                 string // what is said of a client that nobody named
 	recipients              []string
 	edited                  bool
 	messages, connections   int
@@ -39,7 +42,8 @@ message in FILE (or on standard input) as Postfix or Sendmail would, and prints
 what is negotiated, each response with its time, the edits and the verdict.
 SOCKET is written as in dkimd.toml or in the mail server's configuration; the
 scheme may be left out: inet:HOST:PORT, unix:/PATH, HOST:PORT or a path. No mail
-is delivered.
+is delivered. In the records of dkimd such a message has an id that begins with
+PROBE; dkimd log leaves it out.
 
 With -n it sends the message that many times, over -c connections at once, and
 prints how long the milter took.
@@ -49,6 +53,9 @@ break the protocol, 2 fix something first.`,
 		Args: arguments("socket", "[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = append(args, "-")
+			if !cmd.Flags().Changed("client") {
+				p.assumed = " (no --client)"
+			}
 			if err := p.read(args[0], args[1], std); err != nil {
 				return err
 			}
@@ -59,7 +66,7 @@ break the protocol, 2 fix something first.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&p.client, "client", "203.0.113.9", "the client's IP `address`; none: submitted without a client")
+	f.StringVar(&p.client, "client", policy.SampleClient, "the client's IP `address`; none: submitted without a client")
 	f.StringVar(&p.auth, "auth", "", "the `login` of an authenticated client")
 	f.StringVar(&p.from, "from", "", "the MAIL FROM `address`, <> for a bounce (default: that of the From field)")
 	f.StringArrayVar(&p.recipients, "rcpt", []string{"postmaster@localhost"}, "a RCPT TO `address`; may be given several times")
@@ -108,7 +115,7 @@ func (p *probe) read(address, file string, std stdio) error {
 	p.mail.Sender = bare(p.from)
 	if p.from == "" {
 		if authors := message.ReadFrom(m.Header()).Addresses; len(authors) > 0 {
-			p.mail.Sender = authors[0].Local + "@" + string(authors[0].Domain)
+			p.mail.Sender = authors[0].String()
 		}
 	}
 	for _, to := range p.recipients {
@@ -134,5 +141,5 @@ func (p *probe) dial(ctx context.Context) (*client.Session, error) {
 	return s, nil
 }
 
-// queueID is one as the MTA would give it.
-func queueID(n int) string { return fmt.Sprintf("PROBE%05d", n+1) }
+// queueID is one that marks the record of the message.
+func queueID(n int) string { return fmt.Sprintf(events.ProbeID+"%05d", n+1) }

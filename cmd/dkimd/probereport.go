@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ func (p *probe) once(ctx context.Context, std stdio) error {
 		return err
 	}
 	defer s.Close() //nolint:errcheck // Quit has closed it
+	fmt.Fprintf(report, "client: %s\n", cmp.Or(p.client, "none")+p.assumed)
 	printAgreement(report, s, time.Since(began))
 	fmt.Fprintln(report)
 	r, err := s.Send(ctx, p.mail)

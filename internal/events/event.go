@@ -6,7 +6,10 @@
 // is bounded and escaped, so that it can forge no line and no field.
 package events
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Bounds of a record.
 const (
@@ -117,6 +120,13 @@ const (
 	CodeVersion                    // v= is not 1
 	CodeSkipped                    // not looked at: over the limit
 )
+
+// ProbeID begins the queue ids of messages that dkimd probe shows to a milter. Those of mail servers do not:
+// Postfix's long ones have no vowels, its short ones no letter past F, and Sendmail's begin with a digit.
+const ProbeID = "PROBE"
+
+// IsProbe reports whether the message came from dkimd probe, and from no mail server.
+func (e *Event) IsProbe() bool { return strings.HasPrefix(e.ID, ProbeID) }
 
 // Why is the reason with its code, as people read it.
 func (e *Event) Why() string {

@@ -22,6 +22,23 @@ type Address struct {
 	Domain domain.Name // or an address literal
 }
 
+// String is the address as SMTP has it: a local part that is no dot-atom is in quotes (RFC 5321 section 4.1.2).
+func (a Address) String() string {
+	if isDotAtom(a.Local) {
+		return a.Local + "@" + string(a.Domain)
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(a.Local) + `"@` + string(a.Domain)
+}
+
+func isDotAtom(s string) bool {
+	for atom := range strings.SplitSeq(s, ".") {
+		if atom == "" || strings.ContainsFunc(atom, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,"`, r) }) {
+			return false
+		}
+	}
+	return true
+}
+
 // Originator is what the From fields of a header say (RFC 5322 section 3.6.2).
 type Originator struct {
 	Fields    int       // number of From fields

@@ -263,3 +263,17 @@ func FuzzReadFrom(f *testing.F) {
 		}
 	})
 }
+
+// A local part that is no dot-atom stays in quotes: without them it names another domain.
+func TestAddressString(t *testing.T) {
+	t.Parallel()
+	for _, field := range []string{
+		"joe@example.org", "j.o.e+tag@example.org", `"ceo@gmail.com"@evil.example`, `"a b"@example.org`, `".a"@example.org`, `"a..b"@example.org`,
+		`"\"\\"@example.org`, `""@example.org`, "jürgen@example.org", `"a,b"@example.org`, `joe@[192.0.2.1]`,
+	} {
+		addresses, ok := message.ReadAddresses([]byte(field))
+		if len(addresses) != 1 || !ok || addresses[0].String() != field {
+			t.Errorf("%s: %v", field, addresses)
+		}
+	}
+}
