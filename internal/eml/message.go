@@ -4,12 +4,10 @@ package eml
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"dkimd/internal/message"
@@ -18,7 +16,7 @@ import (
 // maxSize bounds a message: mail servers do not take larger ones.
 const maxSize = 256 << 20
 
-var errTooLarge = errors.New("the message is larger than " + strconv.Itoa(maxSize>>20) + " MiB")
+func errTooLarge() error { return fmt.Errorf("the message is larger than %d MiB", maxSize>>20) }
 
 // Message is a message as it stood in a file, taken apart.
 type Message struct {
@@ -50,7 +48,7 @@ func Read(file string, stdin io.Reader) (Message, error) {
 	case err != nil:
 		return Message{}, fmt.Errorf("read the message: %w", err)
 	case len(raw) > maxSize:
-		return Message{}, errTooLarge
+		return Message{}, errTooLarge()
 	}
 	raw, notes, err := unwrap(raw)
 	if err != nil {

@@ -97,7 +97,7 @@ func gunzip(raw []byte) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("unpack the message: %w", err)
 	case len(inner) > maxSize:
-		return nil, errTooLarge
+		return nil, errTooLarge()
 	}
 	return inner, nil
 }
