@@ -22,6 +22,8 @@ type Domain struct {
 
 	signs  bool // has a .pem, usable or not: mail of this domain is ours to sign
 	faults fault.Faults
+	// overlooked are files that its owner may believe to be in use, and that keep nothing from signing.
+	overlooked fault.Faults
 
 	kept      *fault.Kept // it is as before a reload; see Store.Keep
 	successor atomic.Pointer[Domain]

@@ -112,7 +112,7 @@ func TestFaults(t *testing.T) {
 				root(w)
 				w.check(os.Chown(w.path("example.org/s1.pem"), 4711, 4711))
 			},
-			"example.org/s1.pem: got owner 4711; want root as the owner (hint: chown root:0 DIR/example.org/s1.pem && chmod 0640 DIR/example.org/s1.pem)", one,
+			"example.org/s1.pem: got owner 4711; want root as the owner (hint: chown root:root DIR/example.org/s1.pem && chmod 0640 DIR/example.org/s1.pem)", one,
 		},
 		"another user's key that everybody reads": {
 			func(w *world) {
@@ -120,14 +120,14 @@ func TestFaults(t *testing.T) {
 				w.check(os.Chown(w.path("example.org/s1.pem"), 4711, 4711))
 				w.check(os.Chmod(w.path("example.org/s1.pem"), 0o644))
 			},
-			"example.org/s1.pem: got mode 0644, with which everybody can read the key; want a key file that others cannot read and only its owner can write (hint: chown root:0 DIR/example.org/s1.pem && chmod 0640 DIR/example.org/s1.pem)", one,
+			"example.org/s1.pem: got mode 0644, with which everybody can read the key; want a key file that others cannot read and only its owner can write (hint: chown root:root DIR/example.org/s1.pem && chmod 0640 DIR/example.org/s1.pem)", one,
 		},
 		"another user's directory": {
 			func(w *world) {
 				root(w)
 				w.check(os.Chown(w.path("example.org"), 4711, 4711))
 			},
-			"example.org: got owner 4711; want root as the owner (hint: chown root:0 DIR/example.org)", none,
+			"example.org: got owner 4711; want root as the owner (hint: chown root:root DIR/example.org)", none,
 		},
 		"all in the hands of the daemon's user": {
 			func(w *world) {
@@ -346,7 +346,7 @@ func TestFaults(t *testing.T) {
 			root(w)
 			toml("")(w)
 			w.check(os.Chown(w.path("example.org/domain.toml"), 4711, 4711))
-		}, "example.org/domain.toml: got owner 4711; want root as the owner (hint: chown root:0 DIR/example.org/domain.toml && chmod 0640 DIR/example.org/domain.toml)", none},
+		}, "example.org/domain.toml: got owner 4711; want root as the owner (hint: chown root:root DIR/example.org/domain.toml && chmod 0640 DIR/example.org/domain.toml)", none},
 		"domain.toml is a pipe": {func(w *world) {
 			w.check(syscall.Mkfifo(w.path("example.org/domain.toml"), 0o600))
 		}, "example.org/domain.toml: got a named pipe; want a TOML file (hint: move it away)", none},

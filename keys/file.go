@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"dkimd/internal/fault"
@@ -104,17 +103,17 @@ func (perms *permissions) mend(path string, p fingerprint) string {
 func (perms *permissions) foreign(path string, p fingerprint) *fault.Fault {
 	want := "root as the owner"
 	if us := os.Geteuid(); us != 0 {
-		want += ", or the user dkimd runs as (" + strconv.Itoa(us) + ")"
+		want += ", or the user dkimd runs as (" + fault.User(us) + ")"
 	}
 	hint := "chown " + perms.owner() + " " + quote(path)
 	if p.regular() {
 		hint = perms.mend(path, p)
 	}
-	return &fault.Fault{Path: path, Got: "owner " + id(p.uid), Want: want, Hint: hint}
+	return &fault.Fault{Path: path, Got: "owner " + fault.User(int(p.uid)), Want: want, Hint: hint}
 }
 
 // owner is the user and group a file should belong to, so that the daemon can read it at mode 0640.
-func (perms *permissions) owner() string { return "root:" + id(perms.group) }
+func (perms *permissions) owner() string { return "root:" + fault.Group(int(perms.group)) }
 
 // checkOptions is the fault that keeps a domain.toml from being believed: it says who may sign.
 func (perms *permissions) checkOptions(path string, p fingerprint) *fault.Fault {
@@ -192,35 +191,35 @@ func (perms *permissions) read(path string, check func(string, fingerprint) *fau
 
 // unreadable is the fault of a path that the system does not let us read.
 func unreadable(path string, err error) *fault.Fault {
-	fault := &fault.Fault{Path: path, Got: reason(err)}
+	f := &fault.Fault{Path: path, Got: reason(err)}
 	var st unix.Stat_t
 	switch {
 	case errors.Is(err, unix.ELOOP):
-		fault.Got, fault.Want, fault.Hint = "a link that leads in a circle", "a file", "rm "+quote(path)
+		f.Got, f.Want, f.Hint = "a link that leads in a circle", "a file", "rm "+quote(path)
 	case errors.Is(err, fs.ErrNotExist):
-		fault.Want = "a file"
+		f.Want = "a file"
 		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
-			fault.Got = "a link that leads nowhere"
-			fault.Hint = "rm " + quote(path)
+			f.Got = "a link that leads nowhere"
+			f.Hint = "rm " + quote(path)
 		}
 	case errors.Is(err, fs.ErrPermission):
-		us := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
-		fault.Want = "read permission for the user dkimd runs as (" + us + ")"
+		us := fault.User(os.Geteuid()) + ":" + fault.Group(os.Getegid())
+		f.Want = "read permission for the user dkimd runs as (" + us + ")"
 		p, closed := nearest(path)
 		mode := "0640"
 		switch {
 		case closed != path:
-			fault.Got += " in " + closed
+			f.Got += " in " + closed
 			mode = "g+x"
 		case p.directory():
 			mode = "0750"
 		}
-		fault.Got += fmt.Sprintf(" (mode %s, owner %d:%d)", octal(p.mode), p.uid, p.gid)
-		fault.Hint = fmt.Sprintf("chgrp %d %s && chmod %s %s", os.Getegid(), quote(closed), mode, quote(closed))
+		f.Got += fmt.Sprintf(" (mode %s, owner %s:%s)", octal(p.mode), fault.User(int(p.uid)), fault.Group(int(p.gid)))
+		f.Hint = fmt.Sprintf("chgrp %s %s && chmod %s %s", fault.Group(os.Getegid()), quote(closed), mode, quote(closed))
 	default:
-		fault.Want, fault.Hint = "a file that dkimd can read", "namei -l "+quote(path)+" shows what is there"
+		f.Want, f.Hint = "a file that dkimd can read", "namei -l "+quote(path)+" shows what is there"
 	}
-	return fault
+	return f
 }
 
 // nearest is the path, or the directory on the way to it or to where it links,
@@ -254,8 +253,6 @@ func reason(err error) string {
 }
 
 func octal(mode uint32) string { return fmt.Sprintf("%04o", mode&0o7777) }
-
-func id(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
 // quote writes a path as one word of a shell command.
 func quote(path string) string {

@@ -8,6 +8,7 @@ import (
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
+	"dkimd/internal/fault"
 )
 
 // ErrNoKeys says that a domain has no directory of keys.
@@ -63,7 +64,7 @@ func locate(directory string, sdid domain.Name) (string, error) {
 		return "", *unreadable(directory, err)
 	}
 	for _, name := range names {
-		if other, err := dkim.ParseSDID(name); !ignored(name) && err == nil && other == sdid {
+		if other, err := dkim.ParseSDID(name); !fault.Leftover(name) && err == nil && other == sdid {
 			return filepath.Join(directory, name), nil
 		}
 	}

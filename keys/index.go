@@ -54,7 +54,7 @@ func (s *Store) stray(f *fault.Fault) {
 // enter takes in one entry of the directory of keys.
 func (s *Store) enter(directory string, entry fs.DirEntry) {
 	file := entry.Name()
-	if ignored(file) || file == "lost+found" {
+	if fault.Leftover(file) {
 		return
 	}
 	path := filepath.Join(directory, file)
@@ -75,6 +75,9 @@ func (s *Store) enter(directory string, entry fs.DirEntry) {
 			Hint: "mkdir -m 0750 " + quote(home) + " && mv " + quote(path) + " " + quote(filepath.Join(home, file)),
 		})
 	case !isDirectory:
+		s.overlooked = append(s.overlooked, fault.Fault{
+			Path: path, Got: "a file that is no domain's", Want: "directories named after domains", Hint: "move it away",
+		})
 	case reason != nil && err != nil:
 		s.stray(unreadable(path, err))
 	case reason != nil:
@@ -112,15 +115,4 @@ func noDirectory(path string, err error, want string) *fault.Fault {
 		return unreadable(path, err)
 	}
 	return &fault.Fault{Path: path, Got: p.kind(), Want: want, Hint: "move it away"}
-}
-
-// ignored reports names that are no keys and no domains on purpose: hidden files
-// (Kubernetes' ..data, .git), and what editors and administrators leave behind.
-func ignored(name string) bool {
-	for _, end := range []string{"~", ".bak", ".old", ".orig", ".disabled"} {
-		if strings.HasSuffix(name, end) {
-			return true
-		}
-	}
-	return strings.HasPrefix(name, ".")
 }

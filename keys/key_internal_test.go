@@ -102,14 +102,14 @@ func TestUnreadable(t *testing.T) {
 	if err := errors.Join(os.Chmod(filepath.Dir(above), 0o755), os.Mkdir(dir, 0o755), os.WriteFile(dir+"/s1.pem", []byte(seedPEM), 0o000)); err != nil {
 		t.Fatal(err)
 	}
-	us := fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid())
-	group := os.Getegid()
+	us := fault.User(os.Geteuid()) + ":" + fault.Group(os.Getegid())
+	group := fault.Group(os.Getegid())
 	r := newPermissions(fingerprint{}, nil)
-	var fault *fault.Fault
-	asNobody(t, func() { _, _, fault = r.read(dir+"/s1.pem", r.checkKey) })
-	want := fmt.Sprintf("%s/s1.pem: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s/s1.pem && chmod 0640 %s/s1.pem)", dir, us, us, group, dir, dir)
-	if fault == nil || fault.Error() != want {
-		t.Errorf("a file:\n%v\nwant\n%s", fault, want)
+	var found *fault.Fault
+	asNobody(t, func() { _, _, found = r.read(dir+"/s1.pem", r.checkKey) })
+	want := fmt.Sprintf("%s/s1.pem: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %s %s/s1.pem && chmod 0640 %s/s1.pem)", dir, us, us, group, dir, dir)
+	if found == nil || found.Error() != want {
+		t.Errorf("a file:\n%v\nwant\n%s", found, want)
 	}
 	if err := os.Chmod(dir, 0o000); err != nil {
 		t.Fatal(err)
@@ -117,15 +117,15 @@ func TestUnreadable(t *testing.T) {
 	d := newDomain("example.org", dir)
 	asNobody(t, func() {
 		d.load(newReader(Config{}, fingerprint{}))
-		_, _, fault = r.read(dir+"/s1.pem", r.checkKey)
+		_, _, found = r.read(dir+"/s1.pem", r.checkKey)
 	})
-	want = fmt.Sprintf("%s: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s && chmod 0750 %s)", dir, us, us, group, dir, dir)
+	want = fmt.Sprintf("%s: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %s %s && chmod 0750 %s)", dir, us, us, group, dir, dir)
 	if !d.signs || d.Usable() || len(d.faults) != 1 || d.faults[0].Error() != want {
 		t.Errorf("a directory:\n%v\nwant\n%s", d.Faults().Err(), want)
 	}
-	want = fmt.Sprintf("%s/s1.pem: got permission denied in %s (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %d %s && chmod g+x %s)", dir, dir, us, us, group, dir, dir)
-	if fault == nil || fault.Error() != want {
-		t.Errorf("a file in it:\n%v\nwant\n%s", fault, want)
+	want = fmt.Sprintf("%s/s1.pem: got permission denied in %s (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %s %s && chmod g+x %s)", dir, dir, us, us, group, dir, dir)
+	if found == nil || found.Error() != want {
+		t.Errorf("a file in it:\n%v\nwant\n%s", found, want)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -83,6 +84,9 @@ func (r *reader) readDomain(d *Domain) {
 	r.readDirectory(d, dir)
 }
 
+// besideKey are the names of records and public keys, as the tools of others write them beside a key.
+var besideKey = regexp.MustCompile(`^[^.]+\.(txt|pub|dns)$`)
+
 // readDirectory reads the open directory of a domain.
 func (r *reader) readDirectory(d *Domain, dir *directory) {
 	if !r.permissions.owns(dir.print.uid) {
@@ -100,31 +104,32 @@ func (r *reader) readDirectory(d *Domain, dir *directory) {
 	}
 	slices.Sort(names)
 	var options bool
-	var foreign []string // keys as other programs name them
+	var foreign []string // names that are not those of keys here
 	for _, file := range names {
 		selector, isKey := strings.CutSuffix(file, ".pem")
 		pending, isPending := strings.CutSuffix(file, pendingSuffix)
 		switch {
 		case file == optionsFile:
 			options = true
-		case isPending && !ignored(pending):
+		case isPending && !fault.Leftover(pending):
 			if k := r.readKey(d, dir, file, pending); k != nil {
 				d.Pending = append(d.Pending, k)
 			}
-		case ignored(file):
+		case fault.Leftover(file):
 		case isKey:
 			d.signs = true
 			if k := r.readKey(d, dir, file, selector); k != nil {
 				d.Keys = append(d.Keys, k)
 			}
-		case strings.HasSuffix(file, ".private") || strings.HasSuffix(file, ".key"):
-			foreign = append(foreign, file)
+		case besideKey.MatchString(file):
+		default:
+			if p, err := dir.stat(file); err != nil || !p.directory() {
+				foreign = append(foreign, file)
+			}
 		}
 	}
 	d.unique()
-	if !d.signs && len(d.Pending) == 0 {
-		d.unnamed(foreign)
-	}
+	d.unnamed(foreign)
 	if options {
 		r.applyOptions(d)
 	}
@@ -192,15 +197,28 @@ func (d *Domain) unique() {
 	d.Keys = kept
 }
 
-// unnamed reports keys that would sign under another name: those of opendkim-genkey end in .private.
+// unnamed reports files whose name keeps them out of use: keys of opendkim-genkey end in .private. Where no
+// key signs or waits, such a key is a fault.
 func (d *Domain) unnamed(files []string) {
 	for _, file := range files {
 		path := filepath.Join(d.Path, file)
-		as := strings.TrimSuffix(path, filepath.Ext(path)) + ".pem"
-		d.faults = append(d.faults, fault.Fault{
-			Path: path, Got: "a file that does not sign because of its name", Want: "SELECTOR.pem",
-			Hint: "mv -n " + quote(path) + " " + quote(as),
-		})
+		end := strings.ToLower(filepath.Ext(file))
+		stem := strings.TrimSuffix(path, filepath.Ext(path))
+		f := fault.Fault{Path: path, Got: "a file that is not read because of its name", Want: "SELECTOR.pem or " + optionsFile, Hint: "rename it, or move it away"}
+		isKey := end == ".private" || end == ".key" || end == ".pem"
+		switch {
+		case isKey:
+			f.Got, f.Want = "a file that does not sign because of its name", "SELECTOR.pem"
+			f.Hint = "mv -n " + quote(path) + " " + quote(stem+".pem")
+		case strings.HasPrefix(end, ".tom") || end == ".tml" || strings.HasPrefix(file, optionsFile):
+			f.Want = optionsFile
+			f.Hint = "mv -n " + quote(path) + " " + quote(filepath.Join(d.Path, optionsFile))
+		}
+		if isKey && !d.signs && len(d.Pending) == 0 {
+			d.faults = append(d.faults, f)
+		} else {
+			d.overlooked = append(d.overlooked, f)
+		}
 	}
 }
 

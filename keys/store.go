@@ -62,12 +62,13 @@ func (unmetered) EngineFailed() {}
 // a domain's own directory is read by the background or the first message that asks
 // for it. The methods may be called from any goroutine.
 type Store struct {
-	domains  []*Domain               // all, by name
-	named    map[domain.Name]*Domain // the same
-	faults   fault.Faults            // that belong to no domain
-	unlisted fault.Faults            // why the directory could not be listed; they are in faults, too
-	strays   int                     // how many of them are of files and directories that do not either
-	reader   *reader
+	domains    []*Domain               // all, by name
+	named      map[domain.Name]*Domain // the same
+	faults     fault.Faults            // that belong to no domain
+	unlisted   fault.Faults            // why the directory could not be listed; they are in faults, too
+	overlooked fault.Faults            // files beside the directories of domains
+	strays     int                     // how many of them are of files and directories that do not either
+	reader     *reader
 
 	rereading sync.Mutex // see reread
 
@@ -223,6 +224,15 @@ func (s *Store) Faults() fault.Faults {
 		faults = append(faults, d.current().Faults()...)
 	}
 	return faults
+}
+
+// Warnings are files that have no effect, though somebody may believe they do. It reads domains that were not read.
+func (s *Store) Warnings() fault.Faults {
+	all := slices.Clone(s.overlooked)
+	for _, d := range s.Domains() {
+		all = append(all, d.overlooked...)
+	}
+	return all
 }
 
 // Counts is how many domains and keys there are to sign with.

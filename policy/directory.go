@@ -53,6 +53,7 @@ func Reload(dir string, previous *Rules) (*Rules, fault.Faults) {
 	}
 	for _, entry := range entries {
 		if !isRules(entry.Name()) {
+			l.overlook(dir, entry)
 			continue
 		}
 		if l.count++; l.count > MaxFiles {
@@ -159,7 +160,9 @@ func (l *loader) load(dir, name string) {
 		l.broken(deferring(name, sender, claimsSubdomains(p, data)), before)
 		return
 	}
-	l.rules.files[sender] = &file{name: name, domain: sender, program: p}
+	f := &file{name: name, domain: sender, program: p}
+	l.rules.files[sender] = f
+	l.unclaimable(path, f)
 	if sender == "default" {
 		l.rules.warnings = append(l.rules.warnings, fault.Fault{
 			Path: path, Got: "rules for a domain named default", Want: defaultName + " for the mail no other file claims", Hint: "rename it",

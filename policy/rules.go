@@ -50,6 +50,14 @@ func (r *Rules) Len() int {
 	return len(r.files)
 }
 
+// Files is the number of rules files in use, _default.toml among them.
+func (r *Rules) Files() int {
+	if r == nil || r.fallback == nil {
+		return r.Len()
+	}
+	return r.Len() + 1
+}
+
 // Empty reports that there are no rules at all, not even _default.toml.
 func (r *Rules) Empty() bool { return r.Len() == 0 && (r == nil || r.fallback == nil) }
 

@@ -299,7 +299,7 @@ func tree(t *testing.T, files map[string]string) string {
 func checkTree(t *testing.T, dir string) (status int, told string) {
 	t.Helper()
 	out := new(logtest.Lines)
-	status = run(t.Context(), []string{"check", "--config", filepath.Join(dir, "dkimd.toml")}, stdio{out: out, err: out})
+	status = run(t.Context(), []string{"check", "--user", strconv.Itoa(os.Geteuid()), "--config", filepath.Join(dir, "dkimd.toml")}, stdio{out: out, err: out})
 	return status, out.String()
 }
 

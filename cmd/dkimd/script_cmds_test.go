@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/fault"
 	"dkimd/internal/resolver/dnstest"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -70,7 +71,7 @@ type dnsKey struct{}
 
 // prepareScript starts a DNS server for the script and fills in, in every file
 // of its archive, @WORK@ (the work directory), @DNS@ (the server's address), @DNSPORT@
-// (its port), @UID@ and @GID@ (who the test runs as).
+// (its port), @USER@ and @GROUP@ (who the test runs as).
 func prepareScript(env *testscript.Env) error {
 	server, err := dnstest.Start("127.0.0.1:0")
 	if err != nil {
@@ -83,7 +84,7 @@ func prepareScript(env *testscript.Env) error {
 		return err
 	}
 	fill := strings.NewReplacer("@WORK@", env.WorkDir, "@DNS@", server.Addr(), "@DNSPORT@", port,
-		"@UID@", strconv.Itoa(os.Geteuid()), "@GID@", strconv.Itoa(os.Getegid()))
+		"@USER@", fault.User(os.Geteuid()), "@GROUP@", fault.Group(os.Getegid()))
 	return filepath.WalkDir(env.WorkDir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return errors.Join(err, os.Chmod(path, 0o755))

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,7 +19,12 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"dkimd": func() {
-			os.Exit(run(context.Background(), os.Args[1:], stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+			args := os.Args[1:]
+			// Of the hosts that tests run on some have a user dkimd: what check says must not depend on it.
+			if len(args) > 0 && args[0] == "check" && !slices.Contains(args, "--user") {
+				args = append(args, "--user", strconv.Itoa(os.Geteuid()))
+			}
+			os.Exit(run(context.Background(), args, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 		},
 	})
 }

@@ -47,7 +47,7 @@ func TestServeTellsWhatCheckTells(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := new(logtest.Lines)
-	if status := run(t.Context(), []string{"check", "--config", file("dkimd.toml")}, stdio{out: new(logtest.Lines), err: told}); status != exitFix {
+	if status := run(t.Context(), []string{"check", "--user", strconv.Itoa(os.Geteuid()), "--config", file("dkimd.toml")}, stdio{out: new(logtest.Lines), err: told}); status != exitFix {
 		t.Fatalf("check ends with %d: %s", status, told)
 	}
 

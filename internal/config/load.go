@@ -42,7 +42,7 @@ func readFile(path string, named bool) (*tomlfile.File, fault.Faults) {
 	case absent:
 		wrong.Got, wrong.Hint = "no such file", "name it with --config, or leave that out to use the defaults"
 	case errors.Is(err, fs.ErrPermission):
-		wrong.Want = "a file that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can read"
+		wrong.Want = "a file that dkimd's user (" + fault.User(os.Geteuid()) + ") can read"
 		wrong.Hint = "namei -l " + path + " shows who may"
 	default:
 		wrong.Want, wrong.Hint = "a file that dkimd can read", "namei -l "+path+" shows what is there"

@@ -38,7 +38,7 @@ func outputFaults(outputs []string, err error) fault.Faults {
 	}
 	faults := make(fault.Faults, 0, len(errs))
 	for _, err := range errs {
-		f := fault.Fault{Key: "log.output", Want: "a file that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can write"}
+		f := fault.Fault{Key: "log.output", Want: "a file that dkimd's user (" + fault.User(os.Geteuid()) + ") can write"}
 		failed, ok := errors.AsType[*fs.PathError](err)
 		if !ok {
 			f.Got, f.Hint = "an output that cannot be opened", err.Error()

@@ -201,14 +201,20 @@ func checkParent(dir string) error {
 
 // notWritable is the refusal of a directory in which dkimd can make nothing.
 func notWritable(dir string, err error) error {
-	want := "a socket in a directory that dkimd's user (" + strconv.Itoa(os.Geteuid()) + ") can write"
+	want := "a socket in a directory that dkimd's user (" + fault.User(os.Geteuid()) + ") can write"
 	if errors.Is(err, fs.ErrPermission) {
-		return refuse(want, "namei -l "+dir+" shows who may; chown "+strconv.Itoa(os.Geteuid())+" "+dir)
+		return refuse(want, "namei -l "+dir+" shows who may; chown "+fault.User(os.Geteuid())+" "+dir)
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err
 	}
 	return refuse(want, dir+": "+err.Error())
+}
+
+// notMember is the refusal of a group to which dkimd cannot give a socket.
+func notMember(group, reason string) error {
+	return refuse("a socket_group that dkimd's user is a member of",
+		fmt.Sprintf("the socket cannot be given to %q (%s): usermod -aG GROUP USER, then restart dkimd", group, reason))
 }
 
 // checkVacant reports why a socket may not be put at path. A socket that
@@ -264,8 +270,7 @@ func (l *socketListener) publish(staged string, mode os.FileMode, gid int, group
 	// The group first: changing it may clear mode bits.
 	if gid >= 0 {
 		if err := os.Lchown(staged, -1, gid); err != nil {
-			return refuse("a socket_group that dkimd's user is a member of",
-				fmt.Sprintf("the socket cannot be given to %q (%v): usermod -aG GROUP USER, then restart dkimd", group, errors.Unwrap(err)))
+			return notMember(group, errors.Unwrap(err).Error())
 		}
 	}
 	if err := os.Chmod(staged, mode.Perm()); err != nil {

@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // lineSink is a file, stdout or stderr. A record is one line or several.
@@ -23,6 +27,18 @@ func openFile(path string) (sink, error) {
 		return nil, fmt.Errorf("log.output: %w", err)
 	}
 	return &lineSink{w: f, file: f, torn: endsTorn(path)}, nil
+}
+
+// reachFile says why this process could not append to a file, or make it, with a *fs.PathError. It does neither.
+func reachFile(path string) error {
+	err := unix.Access(path, unix.W_OK)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return nil
 }
 
 // endsTorn reports whether a file ends within a line, because a process was killed while writing or

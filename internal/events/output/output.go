@@ -154,12 +154,15 @@ func openJournal(cfg Config) *socketSink {
 	return newSocketSink(path, sendJournal, "unixgram")
 }
 
-// Reach says why the receiver of an output cannot be reached now. It writes nothing, and returns nil for
-// stdout, stderr and files.
+// Reach says why the receiver of an output cannot be reached now, or why this process could not open the file. It
+// writes nothing, and returns nil for stdout and stderr.
 func Reach(name string) error {
 	to, err := newTarget(Config{}, name)
-	if err != nil || to.IsFile() {
+	if err != nil {
 		return err
+	}
+	if to.IsFile() {
+		return reachFile(to.path)
 	}
 	out, err := to.open()
 	if err != nil {
