@@ -13,7 +13,9 @@ import (
 const (
 	maxAddresses = 1000
 	maxClaimed   = 1000
+	maxWords     = 1000     // of a name, or of a local part
 	maxFromBytes = 64 << 10 // of all From fields, without white space around them
+	maxPartBytes = 16 << 10 // of a field that goes past that
 )
 
 // Address is one mailbox of an address list.
@@ -73,7 +75,7 @@ func (o Originator) Domain() domain.Name {
 // ReadFrom reads all From fields of a header, and Sender where they name nobody.
 func ReadFrom(h *Header) Originator {
 	o := Originator{Readable: true, Incomplete: h.lateFrom.lost}
-	names := domainList{seen: map[domain.Name]bool{}, room: maxFromBytes}
+	names := newDomainList()
 	for _, f := range h.fields {
 		if !f.Is("From") {
 			continue
@@ -122,19 +124,24 @@ func DomainOf(address string) domain.Name {
 // SenderDomains is what MAIL FROM names, however it is written: Sendmail hands an
 // address over as the client wrote it, with a name and comments.
 func SenderDomains(address string) []domain.Name {
-	names := domainList{seen: map[domain.Name]bool{}, room: maxFromBytes}
+	names := newDomainList()
 	names.read([]byte(address))
 	return names.list
 }
 
 // domainList is the distinct domains that fields name, at most maxClaimed.
 type domainList struct {
-	list []domain.Name
-	seen map[domain.Name]bool
-	room int // octets that are still read
-	full bool
+	list    []domain.Name
+	seen    map[domain.Name]bool
+	written map[string]bool // finder.seen
+	room    int             // octets that are still read
+	full    bool
 	// angle is Originator.Angle of the field read last.
 	angle domain.Name
+}
+
+func newDomainList() domainList {
+	return domainList{seen: map[domain.Name]bool{}, written: map[string]bool{}, room: maxFromBytes}
 }
 
 // add reports false when there is no room for the domain.
@@ -155,23 +162,26 @@ func (l *domainList) add(name domain.Name) bool {
 func (l *domainList) read(value []byte) (addresses []Address, ok bool) {
 	value = bytes.TrimSpace(value)
 	whole := len(value) <= l.room
-	value = value[:min(len(value), l.room)]
+	if !whole { // the message is refused where one could be, whatever more is found
+		value = value[:min(maxPartBytes, l.room)]
+	}
 	l.room -= len(value)
 	l.full = l.full || !whole
-	addresses, ok = ReadAddresses(value)
-	find := finder{claim: l.add, seen: map[string]bool{}}
+	text := string(value)
+	addresses, ok = readAddresses(text)
+	find := finder{list: l, seen: l.written}
 	l.angle = ""
-	if !ok && whole && l.angled(string(value)) {
-		find.loose(withoutNonDomains(string(value)))
+	if !ok && whole && l.angled(text) {
+		find.loose(withoutNonDomains(text))
 		return addresses, false
 	}
 	for _, a := range addresses {
 		l.add(a.Domain)
 	}
 	if ok && whole {
-		find.otherReadings(string(value))
+		find.otherReadings(text)
 	} else {
-		find.loose(string(value))
+		find.loose(text)
 	}
 	return addresses, ok && whole
 }
@@ -181,7 +191,11 @@ func (l *domainList) read(value []byte) (addresses []Address, ok bool) {
 // result is false when any part of it is no address; what could be read is
 // returned all the same.
 func ReadAddresses(value []byte) ([]Address, bool) {
-	r := addressReader{lexer: lexer{text: string(value)}, well: true}
+	return readAddresses(string(value))
+}
+
+func readAddresses(text string) ([]Address, bool) {
+	r := addressReader{lexer: lexer{text: text}, well: true}
 	r.next()
 	r.list()
 	return r.addresses, r.well && !r.broken && len(r.addresses) > 0
@@ -190,6 +204,7 @@ func ReadAddresses(value []byte) ([]Address, bool) {
 type addressReader struct {
 	lexer
 	token     token
+	words     []token // of the mailbox that is read
 	addresses []Address
 	well      bool
 }
@@ -221,23 +236,22 @@ func (r *addressReader) list() {
 // mailbox reads one mailbox, or the name and colon that open a group.
 func (r *addressReader) mailbox() (group bool) {
 	start := r.token
-	var words []token
+	r.words = r.words[:0]
 	for {
 		switch r.token.kind {
 		case tokenWord, tokenQuoted, '.':
-			words = append(words, r.token)
-			r.next()
+			r.word()
 		case '<':
 			r.next()
 			r.angle()
 			return false
 		case ':':
 			r.next()
-			r.well = r.well && len(words) > 0
+			r.well = r.well && len(r.words) > 0
 			return true
 		case '@':
-			if !slices.ContainsFunc(words, func(t token) bool { return t.kind == tokenWord && t.spaced && t != words[0] }) {
-				r.address(words)
+			if !slices.ContainsFunc(r.words, func(t token) bool { return t.kind == tokenWord && t.spaced && t != r.words[0] }) {
+				r.address()
 				// `user@example.org <user@example.org>`: not well formed, though common.
 				if r.token.kind == '<' {
 					r.well = false
@@ -246,7 +260,7 @@ func (r *addressReader) mailbox() (group bool) {
 				return false
 			}
 			r.well = false
-			words = nil
+			r.words = r.words[:0]
 			r.next()
 		default:
 			r.well = false
@@ -256,6 +270,16 @@ func (r *addressReader) mailbox() (group bool) {
 			return false
 		}
 	}
+}
+
+// word keeps a token that belongs to a name or a local part.
+func (r *addressReader) word() {
+	if len(r.words) < maxWords {
+		r.words = append(r.words, r.token)
+	} else {
+		r.well = false
+	}
+	r.next()
 }
 
 // angle reads what stands between angle brackets: [route] addr-spec.
@@ -270,10 +294,9 @@ func (r *addressReader) angle() {
 		}
 		r.next()
 	}
-	var words []token
+	r.words = r.words[:0]
 	for r.token.kind == tokenWord || r.token.kind == tokenQuoted || r.token.kind == '.' {
-		words = append(words, r.token)
-		r.next()
+		r.word()
 	}
 	if r.token.kind != '@' {
 		r.well = false
@@ -281,7 +304,7 @@ func (r *addressReader) angle() {
 			r.next()
 		}
 	} else {
-		r.address(words)
+		r.address()
 	}
 	if r.token.kind != '>' {
 		r.well = false
@@ -290,8 +313,8 @@ func (r *addressReader) angle() {
 	r.next()
 }
 
-// address reads "@" domain behind a local part and keeps the address.
-func (r *addressReader) address(local []token) {
+// address reads "@" domain behind a local part, the words, and keeps the address.
+func (r *addressReader) address() {
 	r.next()
 	var written strings.Builder
 	want := tokenWord
@@ -314,8 +337,12 @@ func (r *addressReader) address(local []token) {
 			want = tokenWord
 		}
 	}
+	if written.Len() == 0 {
+		r.well = false
+		return
+	}
 	name, err := domain.ParseLax(written.String())
-	if len(local) == 0 || name == "" || want == tokenWord || err != nil && !isLiteral(name) {
+	if len(r.words) == 0 || name == "" || want == tokenWord || err != nil && !isLiteral(name) {
 		r.well = false
 	}
 	if r.token.kind == '@' {
@@ -325,7 +352,7 @@ func (r *addressReader) address(local []token) {
 		return
 	}
 	var user strings.Builder
-	for _, t := range local {
+	for _, t := range r.words {
 		user.WriteString(t.text)
 	}
 	if _, found := nextWord(user.String(), 0); found {

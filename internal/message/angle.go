@@ -11,6 +11,9 @@ import (
 // quotes that RFC 5322 section 3.4 asks for, and one address in angle brackets at the end. Every mail
 // program takes that address for the author's.
 func (l *domainList) angled(value string) bool {
+	if len(value) > maxLine { // no name of anybody
+		return false
+	}
 	r := addressReader{lexer: lexer{text: value}, well: true}
 	for r.next(); ; r.next() {
 		switch r.token.kind {

@@ -1,6 +1,9 @@
 package message
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // otherReadings finds the domains that mail libraries in use take for an author's in a field that is
 // well formed. testdata/readers.json has what they do. They split a field at its
@@ -49,9 +52,13 @@ func (f *finder) elements(text string, as dialect) {
 		case ',', ';', ':': // what stands in front of a colon is the name of a group
 			f.element(&e)
 		case '<':
-			e.angles = append(e.angles, part[1:end-1])
+			if mayHoldAddress(part) {
+				e.angles = append(e.angles, part[1:end-1])
+			}
 		case '(':
-			e.comments = append(e.comments, part[1:end-1])
+			if mayHoldAddress(part) {
+				e.comments = append(e.comments, part[1:end-1])
+			}
 			e.words = append(e.words, "()"...)
 		default:
 			e.words = append(e.words, part...)
@@ -59,6 +66,16 @@ func (f *finder) elements(text string, as dialect) {
 		at += end
 	}
 	f.element(&e)
+}
+
+// mayHoldAddress reports whether there can be an "@" in a part as it is shown.
+func mayHoldAddress(part string) bool {
+	for i := range len(part) {
+		if part[i] == '@' || part[i] >= utf8.RuneSelf {
+			return true
+		}
+	}
+	return false
 }
 
 // element finds the domains in those parts of an element in which programs look for an address, and empties it.

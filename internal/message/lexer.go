@@ -69,6 +69,15 @@ func specialKind(c byte) rune {
 	return 0
 }
 
+// skipTo goes on to the next such octet, or to the end.
+func (l *lexer) skipTo(c byte) {
+	if next := strings.IndexByte(l.text[l.at:], c); next >= 0 {
+		l.at += next
+	} else {
+		l.at = len(l.text)
+	}
+}
+
 // skip passes over white space and comments.
 func (l *lexer) skip() (spaced bool) {
 	depth := 0

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/message"
 )
 
@@ -80,6 +81,50 @@ func TestLimits(t *testing.T) {
 				if got.Incomplete != lost || got.Readable == lost || !slices.Contains(got.Claimed, "b.example") {
 					t.Errorf("%s of %d bytes: incomplete %v, readable %v, claimed %q", name, n, got.Incomplete, got.Readable, got.Claimed)
 				}
+			}
+		}
+	})
+	t.Run("16 KiB of a field that goes past it", func(t *testing.T) {
+		t.Parallel()
+		const author, other = "a@b.example,", "c@d.example"
+		for n, lost := range map[int]bool{16 << 10: false, 16<<10 + 1: true} {
+			field := author + strings.Repeat(",", n-len(author)-len(other)) + other + strings.Repeat(",", 64<<10)
+			if got := message.ReadFrom(header("From:" + field)); !got.Incomplete || slices.Contains(got.Claimed, "d.example") && lost || len(got.Claimed) != 2 && !lost {
+				t.Errorf("%d octets: claimed %q", n, got.Claimed)
+			}
+		}
+	})
+	t.Run("1000 words of a name", func(t *testing.T) {
+		t.Parallel()
+		for n, readable := range map[int]bool{1000: true, 1001: false} {
+			got := message.ReadFrom(header("From: " + strings.Repeat("a ", n) + "<a@b.example>"))
+			if got.Readable != readable || len(got.Claimed) != 1 || got.Incomplete {
+				t.Errorf("%d words: %+v", n, got)
+			}
+		}
+	})
+	t.Run("998 octets of a field with an unquoted @ in the name", func(t *testing.T) {
+		t.Parallel()
+		const name, address = "John @ ", " <a@b.example>"
+		for n, angle := range map[int]domain.Name{998: "b.example", 999: ""} {
+			if got := message.ReadFrom(header("From:" + name + strings.Repeat("x", n-len(name+address)) + address)); got.Angle != angle {
+				t.Errorf("%d octets: %+v", n, got)
+			}
+		}
+	})
+	t.Run("1500 ways to write domains", func(t *testing.T) {
+		t.Parallel()
+		for n, lost := range map[int]bool{1500: false, 1501: true} {
+			var value strings.Builder
+			for i := range n {
+				name := []byte("abcdefghijkl.example")
+				for bit := range 12 {
+					name[bit] -= byte(i>>bit&1) * ('a' - 'A')
+				}
+				fmt.Fprintf(&value, " a@%s", name)
+			}
+			if got := message.ReadFrom(header("From:" + value.String())); len(got.Claimed) != 1 || got.Incomplete != lost {
+				t.Errorf("%d ways: claimed %q, incomplete %v", n, got.Claimed, got.Incomplete)
 			}
 		}
 	})

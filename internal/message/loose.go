@@ -9,35 +9,52 @@ import (
 	"dkimd/internal/domain"
 )
 
-// finder tells claim of the domains that stand behind an "@" in a text.
+// finder adds the domains that stand behind an "@" in a text to a list.
 type finder struct {
-	claim func(domain.Name) bool
-	seen  map[string]bool // names as written: most fields repeat theirs
-	full  bool            // claim wants no more
+	list *domainList
+	seen map[string]bool // names as written: most fields repeat theirs
+	last string          // of seen
 }
 
-// found is told of each name as it is written.
+// maxWritten is how many ways to write names are looked at: one name may be written in many.
+const maxWritten = 1500
+
+// found is told of each name as it is written, and reports false when there is no room for more.
 func (f *finder) found(name []byte) bool {
-	if f.seen[string(name)] || f.full {
-		return !f.full
+	if f.list.full || string(name) == f.last || !mayHaveDot(name) || f.seen[string(name)] {
+		return !f.list.full
+	}
+	if len(f.seen) >= maxWritten {
+		f.list.full = true
+		return false
 	}
 	written := string(name)
-	f.seen[written] = true
+	f.seen[written], f.last = true, written
 	d := domain.Fold(written).Prefix()
 	if _, err := netip.ParseAddr(string(d)); err != nil && strings.Contains(string(d), ".") {
-		f.full = !f.claim(d)
+		f.list.add(d)
 	}
-	return !f.full
+	return !f.list.full
+}
+
+// mayHaveDot reports whether a name may have two labels; IDNA knows other dots than that of ASCII.
+func mayHaveDot(name []byte) bool {
+	for _, c := range name {
+		if c == '.' || c >= utf8.RuneSelf {
+			return true
+		}
+	}
+	return false
 }
 
 // names finds the domains in a text, read with comments and quoted strings taken out, as plain octets,
 // and as it looks on a screen.
 func (f *finder) names(text string) {
-	looseNames(lexer{text: text}, f.found)
-	looseNames(lexer{text: text, plain: true}, f.found)
-	if shown := shownText(text); shown != "" {
-		looseNames(lexer{text: shown}, f.found)
-		looseNames(lexer{text: shown, plain: true}, f.found)
+	for _, form := range [...]string{text, shownText(text)} {
+		looseNames(lexer{text: form, plain: true}, f.found)
+		if strings.ContainsAny(form, `"([`) { // otherwise there is nothing to take out
+			looseNames(lexer{text: form}, f.found)
+		}
 	}
 }
 
@@ -93,6 +110,9 @@ func looseNames(l lexer, found func(name []byte) bool) {
 	var name []byte
 	open, breaks := false, 0
 	for {
+		if !open && l.plain { // nothing in front of the next "@" matters
+			l.skipTo('@')
+		}
 		t := l.scan()
 		if open && (t.kind == tokenWord || t.kind == '.') {
 			if len(name) > 0 && t.spaced {
@@ -137,28 +157,30 @@ func isOpening(t token) bool {
 // without quoting, and with other characters for "@" and "." made these. It is empty
 // where that changes nothing.
 func shownText(text string) string {
-	out := make([]byte, 0, len(text))
-	changed := false
+	var out strings.Builder
+	kept := 0 // up to here text is in out
 	for i := 0; i < len(text); {
 		r, size := rune(text[i]), 1
 		if r >= utf8.RuneSelf {
 			r, size = utf8.DecodeRuneInString(text[i:])
 		}
-		switch as := shownAs(r, size); as {
-		case r:
-			out = append(out, text[i:i+size]...)
-		case -1:
-			changed = true
-		default:
-			out = utf8.AppendRune(out, as)
-			changed = true
+		if as := shownAs(r, size); as != r {
+			if kept == 0 {
+				out.Grow(len(text))
+			}
+			out.WriteString(text[kept:i])
+			if as >= 0 {
+				out.WriteRune(as)
+			}
+			kept = i + size
 		}
 		i += size
 	}
-	if !changed {
+	if kept == 0 {
 		return ""
 	}
-	return string(out)
+	out.WriteString(text[kept:])
+	return out.String()
 }
 
 // shownAs is the character as which r is shown, or -1 where it is not.

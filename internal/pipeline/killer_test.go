@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,5 +164,50 @@ func TestKillersCostWhatTheirSizeCosts(t *testing.T) {
 			}
 			t.Logf("%d KiB: %v, plain %v, ratio %.1f", k.size()>>10, got.Round(time.Microsecond), usual.Round(time.Microsecond), float64(got)/float64(usual))
 		})
+	}
+}
+
+// From floods: what a forger may fill a From field with costs at most ten times a plain message of the size. Up to
+// 64 KiB all is read, at some 30 ns an octet at most.
+//
+//nolint:paralleltest // it measures time
+func TestFromFloodsCostAtMostTenPlainMessages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	floods := map[string]string{ // %d: another number each time
+		"encoded words": "=?u?b?YUBi?= ", "names in encoded words": "=?u?q?@b.c?= =?iso-2022-jp?q?a=40?= ", "words without an end": "=?u?b? ",
+		"other names in encoded words": "=?u?q?@1.2.3.%d?=, ", "ISO-2022-JP": "=?iso-2022-jp?b?GyRCOzNFRBsoQg==?= ", "UTF-7": "=?utf-7?q?a+AEA-b?= ",
+		"EBCDIC": "=?cp037?B?g4WWfIeUgYmTS4OWlA==?= ", "HZ": "=?hz-gb-2312?q?~{@@~}@?= ", "escape sequences": "\x1b(B@b",
+		"white space in a domain": "@b.c d.e\u00a0f ", "at signs": "@", "domains": "@b.c ", "addresses": "a@b.c, ", "other names": "@a%d ",
+		"literals": "a@[1.2.%d.1], ", "addresses of numbers": "@1.2.%d.1 ", "U-labels": "@\u3002\u00e9%d ", "names of dots": "@a.",
+		"open comments": "(", "comments": "()", "addresses in comments": "(a@b.c)", "quotes": `"`, "quoted addresses": `"a@b.c" `, "backslashes": `\@b.c`,
+		"angle brackets": "<a@b.c> ", "empty angle brackets": "<>@b.c", "groups": "a:", "full width": "\uff20b.c ",
+	}
+	w := newWorld(t)
+	p := w.pipeline()
+	for name, unit := range floods {
+		for _, size := range []int{60 << 10, 585_000} {
+			var value strings.Builder
+			for i := 0; value.Len() < size; i++ {
+				value.WriteString(strings.ReplaceAll(unit, "%d", strconv.Itoa(i)))
+			}
+			flood := killer{head: []string{signature("d=a.example; h=From"), "From: " + value.String() + "<a@a.example>"}, txt: []string{killerKey}}
+			allowed := time.Duration(0)
+			if size < 64<<10 {
+				allowed = 2 * time.Millisecond
+			}
+			got, usual := time.Hour, time.Hour
+			for range 8 { // on a busy machine some rounds are slow
+				got, usual = min(got, w.cost(p, &flood)), min(usual, w.cost(p, plain(flood.size())))
+				if got <= slow*(10*usual+allowed) {
+					break
+				}
+			}
+			if got > slow*(10*usual+allowed) {
+				t.Errorf("%d octets of %s take %v, a plain message of that size %v: ratio %.1f", size, name, got, usual, float64(got)/float64(usual))
+			}
+			t.Logf("%d octets of %s: ratio %.1f", size, name, float64(got)/float64(usual))
+		}
 	}
 }
