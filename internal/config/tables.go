@@ -264,7 +264,7 @@ func (d *DNS) keys() []key {
 			"timeout", duration(&d.Timeout, 5*time.Second, 100*time.Millisecond, 30*time.Second),
 			"Of one lookup, over all servers and attempts.",
 		},
-		{"attempts", integer(&d.Attempts, 2, 1, 10), "How often the list of servers is gone through."},
+		{"attempts", integer(&d.Attempts, 2, 1, 10), "How often the list of servers is gone through: the next query goes out after 1 s, sooner where there are many servers, and at last one without EDNS. An answer to any of them counts."},
 		{
 			"cache_entries", integer(&d.CacheEntries, 100_000, 1, 10_000_000),
 			"Names kept. Answers are kept as long as DNS says, but 30 s to 1 h; absent names 5 s to 60 s.",

@@ -1,7 +1,9 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,29 +26,82 @@ const (
 	maxStrangers = 16
 )
 
-// errForged: too many packets that are no answer came to our socket.
-var errForged = errors.New("forged answers")
+var (
+	// errForged: too many packets that are no answer came to our socket.
+	errForged = errors.New("forged answers")
+	// errFolded: what came would be the answer, but for the case of the name in its question.
+	errFolded = errors.New("answer to the name in another case")
+)
 
-// exchange sends a query to one server and waits for the answer to it until ctx
-// ends. The socket is connected and new, so its port is random and other
-// sources are not heard (RFC 5452 sections 4.5 and 9.1).
-func (r *Resolver) exchange(ctx context.Context, network, address string, query *dns.Msg) (reply, error) {
-	packed, err := query.Pack()
-	if err != nil {
-		return reply{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+// query is a question as it goes out.
+type query struct {
+	question
+	extended []byte // with EDNS0
+	plain    []byte // without, and else the same
+}
+
+// newQuery is a query with a random id (RFC 5452 section 4.3) and, where mixed, a
+// name in random case: an answer that repeats both has seen it. AD asks for the AD
+// bit in the answer (RFC 6840 section 5.7).
+func newQuery(name string, mixed bool) (q query, err error) {
+	msg := new(dns.Msg).SetQuestion(name+".", dns.TypeTXT)
+	msg.AuthenticatedData = true
+	q.question = question{id: msg.Id, name: msg.Question[0].Name}
+	if mixed {
+		msg.Question[0].Name = mixCase(msg.Question[0].Name)
 	}
-	conn, err := r.dial(ctx, network, address)
+	if q.plain, err = msg.Pack(); err != nil {
+		return query{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if mixed {
+		q.sent = q.plain[headerSize : len(q.plain)-questionTail]
+	}
+	if q.extended, err = msg.SetEdns0(udpSize, false).Pack(); err != nil {
+		return query{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return q, nil
+}
+
+// mixCase turns half of the letters of a name in lower case into capitals.
+func mixCase(name string) string {
+	mixed, coins := []byte(name), make([]byte, len(name))
+	_, _ = rand.Read(coins) // it never fails
+	for i, c := range mixed {
+		if 'a' <= c && c <= 'z' && coins[i]&1 == 0 {
+			mixed[i] = c - 'a' + 'A'
+		}
+	}
+	return string(mixed)
+}
+
+// manner is how a server is asked.
+type manner struct {
+	network string // udp or tcp
+	edns    bool
+	mixed   bool          // the case of the name is random
+	repeats int           // how many packets go out over UDP, and at last one without EDNS0
+	pause   time.Duration // before the next packet goes out
+}
+
+// exchange asks one server and waits for the answer until ctx ends. The socket is
+// connected and new, so its port is random and other sources are not heard (RFC
+// 5452 sections 4.5 and 9.1).
+func (r *Resolver) exchange(ctx context.Context, address, name string, how manner) (reply, error) {
+	q, err := newQuery(name, how.mixed)
+	if err != nil {
+		return reply{}, err
+	}
+	conn, err := r.dial(ctx, how.network, address)
 	if err != nil {
 		return reply{}, cause(err)
 	}
 	defer conn.Close() //nolint:errcheck // nothing is lost: we have the answer or no use for it
 	defer unblock(ctx, conn)()
 
-	question := question{id: query.Id, name: query.Question[0].Name}
-	if network == "tcp" {
-		return askStream(conn, packed, question)
+	if how.network == "tcp" {
+		return askStream(conn, q, how)
 	}
-	return askPacket(conn, packed, question)
+	return askPacket(ctx, conn, q, how)
 }
 
 // unblock ends reads and writes on a socket when ctx ends. The function it
@@ -65,36 +120,75 @@ func unblock(ctx context.Context, conn net.Conn) func() {
 	}
 }
 
-// askPacket waits for the answer among whatever packets come.
-func askPacket(conn net.Conn, query []byte, q question) (reply, error) {
-	if _, err := conn.Write(query); err != nil {
-		return reply{}, cause(err)
+// askPacket sends packets until an answer comes among whatever comes.
+func askPacket(ctx context.Context, conn net.Conn, q query, how manner) (reply, error) {
+	listener := listener{conn: conn, buffer: make([]byte, maxUDP+1)}
+	for sent := 1; ; sent++ {
+		packet, last := q.plain, sent == how.repeats
+		if how.edns {
+			last = sent > how.repeats
+			if !last {
+				packet = q.extended
+			}
+		}
+		if _, err := conn.Write(packet); err != nil {
+			return reply{}, cause(err)
+		}
+		until := time.Now().Add(how.pause)
+		if last {
+			until = time.Time{} // ctx ends it
+		}
+		_ = conn.SetReadDeadline(until)
+		if ctx.Err() != nil { // it may have ended before that deadline was set
+			return reply{}, ErrTimeout
+		}
+		rep, err := listener.answer(q.question)
+		if errors.Is(err, ErrTimeout) && !last && ctx.Err() == nil {
+			continue
+		}
+		rep.without = how.edns && last && !rep.extended
+		return rep, err
 	}
-	buffer := make([]byte, maxUDP+1)
-	for range maxStrangers {
-		n, err := conn.Read(buffer)
+}
+
+// listener hears what comes to a UDP socket.
+type listener struct {
+	conn      net.Conn
+	buffer    []byte
+	strangers int // packets that are no answer
+}
+
+// answer waits for the answer.
+func (l *listener) answer(q question) (reply, error) {
+	for l.strangers < maxStrangers {
+		n, err := l.conn.Read(l.buffer)
 		if err != nil {
 			return reply{}, cause(err)
 		}
-		if !q.answeredBy(buffer[:n]) {
-			continue
-		}
-		if n > maxUDP {
+		packet := l.buffer[:n]
+		switch {
+		case !q.answeredBy(packet):
+			l.strangers++
+		case n > maxUDP:
 			return reply{}, ErrMalformed
+		case q.foldedIn(packet):
+			return reply{}, errFolded
+		default:
+			return parseReply(packet, q.name)
 		}
-		return parseReply(buffer[:n], q.name)
 	}
 	return reply{}, errForged
 }
 
 // askStream asks over TCP (RFC 1035 section 4.2.2). What comes is from the
 // server, so what is no answer is a fault of the server.
-func askStream(conn net.Conn, query []byte, q question) (reply, error) {
-	if len(query) > dns.MaxMsgSize {
-		return reply{}, ErrMalformed
+func askStream(conn net.Conn, q query, how manner) (reply, error) {
+	packet := q.plain
+	if how.edns {
+		packet = q.extended
 	}
-	framed := binary.BigEndian.AppendUint16(nil, uint16(len(query))) //nolint:gosec // checked above
-	if _, err := conn.Write(append(framed, query...)); err != nil {
+	framed := binary.BigEndian.AppendUint16(nil, uint16(len(packet))) //nolint:gosec // a name has 255 octets
+	if _, err := conn.Write(append(framed, packet...)); err != nil {
 		return reply{}, cause(err)
 	}
 	var length [2]byte
@@ -117,5 +211,11 @@ func askStream(conn net.Conn, query []byte, q question) (reply, error) {
 	if err == nil && rep.truncated {
 		return reply{}, ErrMalformed
 	}
+	rep.folded = q.foldedIn(message)
 	return rep, err
+}
+
+// foldedIn reports whether an answer repeats the name in another case than it was sent.
+func (q question) foldedIn(answer []byte) bool {
+	return q.sent != nil && binary.BigEndian.Uint16(answer[4:]) == 1 && !bytes.HasPrefix(answer[headerSize:], q.sent)
 }

@@ -49,7 +49,7 @@ func closeFlight(t *testing.T, r *resolver.Resolver, network *bubble) {
 func TestManyWaitersMakeOneQuery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r, network := flightWorld(t, time.Second, resolver.Config{})
+		r, network := flightWorld(t, 900*time.Millisecond, resolver.Config{})
 		var waiters sync.WaitGroup
 		for i := range 1000 {
 			waiters.Go(func() {
@@ -76,8 +76,8 @@ func TestManyWaitersMakeOneQuery(t *testing.T) {
 func TestWaiterCancelsOnlyItsWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r, network := flightWorld(t, 2*time.Second, resolver.Config{})
-		impatient, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("message deadline"))
+		r, network := flightWorld(t, 900*time.Millisecond, resolver.Config{})
+		impatient, cancel := context.WithTimeoutCause(t.Context(), 450*time.Millisecond, errors.New("message deadline"))
 		defer cancel()
 		var waiters sync.WaitGroup
 		waiters.Go(func() {
@@ -85,8 +85,8 @@ func TestWaiterCancelsOnlyItsWaiting(t *testing.T) {
 			if !errors.Is(err, resolver.ErrTemporary) || !strings.Contains(err.Error(), "message deadline") {
 				t.Errorf("impatient: got %v", err)
 			}
-			if took := time.Since(network.start); took != time.Second {
-				t.Errorf("impatient: took %v; want 1s", took)
+			if took := time.Since(network.start); took != 450*time.Millisecond {
+				t.Errorf("impatient: took %v; want 450ms", took)
 			}
 		})
 		synctest.Wait()
@@ -94,8 +94,8 @@ func TestWaiterCancelsOnlyItsWaiting(t *testing.T) {
 			if _, err := r.TXT(t.Context(), keyName); err != nil {
 				t.Errorf("patient: %v", err)
 			}
-			if took := time.Since(network.start); took != 2*time.Second {
-				t.Errorf("patient: took %v; want 2s", took)
+			if took := time.Since(network.start); took != 900*time.Millisecond {
+				t.Errorf("patient: took %v; want 900ms", took)
 			}
 		})
 		waiters.Wait()
@@ -147,7 +147,7 @@ func TestLastWaiterEndsTheQuery(t *testing.T) {
 		if took := time.Since(silent.start); took != 0 {
 			t.Errorf("took %v", took)
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel = context.WithTimeout(t.Context(), 900*time.Millisecond)
 		defer cancel()
 		_, _ = r.TXT(ctx, keyName)
 		if got := len(silent.visited()); got != 2 {
@@ -244,7 +244,7 @@ func TestCloseWaitsForItsGoroutines(t *testing.T) {
 func TestMaxQueriesBoundsSockets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r, network := flightWorld(t, 400*time.Millisecond, resolver.Config{MaxQueries: 2, Timeout: 800 * time.Millisecond})
+		r, network := flightWorld(t, 400*time.Millisecond, resolver.Config{MaxQueries: 2, Timeout: time.Second})
 		var waiters sync.WaitGroup
 		for i := range 10 {
 			waiters.Go(func() {

@@ -15,6 +15,8 @@ const (
 	headerSize = 12
 	fixedSize  = 10 // type, class, TTL and length of a record
 
+	questionTail = 4 // type and class
+
 	flagResponse      = 1 << 15
 	maskOpcode        = 0xf << 11
 	flagAuthoritative = 1 << 10
@@ -37,7 +39,8 @@ func (e rcodeError) Error() string {
 // question is what an answer must repeat (RFC 5452 section 9.1).
 type question struct {
 	id   uint16
-	name string // absolute, with the final dot
+	name string // absolute, lower case, with the final dot
+	sent []byte // on the wire, if the case it was sent in counts
 }
 
 // answeredBy reports whether a message claims to answer the question. A server
@@ -67,6 +70,9 @@ func (q question) answeredBy(msg []byte) bool {
 type reply struct {
 	rcode         int
 	truncated     bool
+	extended      bool // it has EDNS0
+	without       bool // it came when a query without EDNS0 had gone out, and has none
+	folded        bool // the question in it is not in the case it was sent in
 	authoritative bool
 	recursive     bool
 	authenticated bool
@@ -159,6 +165,7 @@ func parseReply(msg []byte, name string) (reply, error) {
 					return reply{}, ErrMalformed
 				}
 			case section == 2 && rr.rrtype == dns.TypeOPT:
+				rep.extended = true
 				rep.rcode |= int(rr.ttl>>24) << 4 // RFC 6891 section 6.1.3
 			}
 		}

@@ -1,7 +1,8 @@
 // Package resolver looks up TXT records: DKIM keys and DMARC policies. It is a
 // stub resolver (RFC 1034 section 5.3.1): it asks recursive servers over UDP
-// with EDNS0 (RFC 6891), goes on to TCP where an answer does not fit (RFC 7766),
-// and to the next server where one fails; it keeps answers and absences (RFC 2308). It tells "there is no such record" from "nobody could
+// with EDNS0 (RFC 6891) and, unless they are on this host, for names in random
+// case; it goes on to TCP where an answer does not fit (RFC 7766), and to the next
+// server where one fails or is slow; it keeps answers and absences (RFC 2308). It tells "there is no such record" from "nobody could
 // tell", never uses a search list, and takes whatever DNS sends for hostile.
 // It does not judge what the records say, and does not validate DNSSEC: it
 // reports what the server did.
@@ -107,7 +108,8 @@ type Config struct {
 	// Timeout is for one lookup, over all servers and attempts; default 5 s.
 	// Waiting for a free slot (MaxQueries) comes before it.
 	Timeout time.Duration
-	// Attempts is how often the list of servers is gone through; default 2.
+	// Attempts is how often the list of servers is gone through; default 2. Servers
+	// that stay silent are asked once more, without EDNS0.
 	Attempts int
 	// CacheEntries is how many names are kept, default 100,000; records longer
 	// than usual count as several, so memory stays under 640 octets an entry.
@@ -151,6 +153,7 @@ type Resolver struct {
 	logger   *slog.Logger
 	meter    Meter
 	cache    *cache
+	health   *health
 	flights  flights
 	turns    *turns
 	panics   atomic.Uint64
@@ -196,6 +199,7 @@ func New(config Config) (*Resolver, error) {
 		return nil, errors.Join(faults...)
 	}
 	r.turns = newTurns(queries)
+	r.health = new(health)
 	r.flights.byName = make(map[string]*flight)
 	if config.Previous != nil && sameServers(config.Previous.servers, r.servers) {
 		r.cache = config.Previous.cache

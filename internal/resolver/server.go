@@ -17,14 +17,41 @@ const (
 	dnsPort = 53
 	// retreat is how long a server that did not answer, where another did, is asked last.
 	retreat = 30 * time.Second
+	// relearn is how long it is remembered how a server has to be asked.
+	relearn = 10 * time.Minute
 	// maxResolvConf bounds what is read of the file.
 	maxResolvConf = 1 << 20
 )
 
 // server is one of the servers asked.
 type server struct {
-	address string       // "127.0.0.1:53", canonical
-	silent  atomic.Int64 // until when it is asked last, on the cache's clock
+	address string // "127.0.0.1:53", canonical
+	local   bool   // on this host: nobody else can answer
+	silent  memory // it did not answer where another did, and is asked last
+	plain   memory // it answers queries without EDNS0 only
+	extends memory // it has answered with EDNS0
+	folds   memory // it does not keep the case of names
+}
+
+// memory is something that is known of a server for a while.
+type memory struct{ until atomic.Int64 } // on the cache's clock
+
+func (m *memory) note(now, span time.Duration) { m.until.Store(int64(now + span)) }
+func (m *memory) forget()                      { m.until.Store(0) }
+func (m *memory) noted(now time.Duration) bool { return m.until.Load() > int64(now) }
+
+// learn remembers how a server had to be asked for an answer. Where it is about the
+// case of names, TCP has proved it, or there is no TCP.
+func (s *server) learn(now time.Duration, how manner, rep reply, folded bool) {
+	switch {
+	case rep.extended:
+		s.extends.note(now, relearn)
+	case rep.without && !s.extends.noted(now), !how.edns && !s.plain.noted(now):
+		s.plain.note(now, relearn)
+	}
+	if folded && (rep.folded || !how.mixed) {
+		s.folds.note(now, relearn)
+	}
 }
 
 // ResolvConfError says why resolv.conf, asked because the configuration names no
@@ -78,7 +105,7 @@ func readServers(config Config, logger *slog.Logger) ([]*server, error) {
 	}
 	if len(servers) == 0 {
 		// resolv.conf(5): without a nameserver line the server is on this host.
-		servers = append(servers, &server{address: "127.0.0.1:53"}, &server{address: "[::1]:53"})
+		servers = append(servers, newServer("127.0.0.1:53"), newServer("[::1]:53"))
 	}
 	return servers, nil
 }
@@ -99,7 +126,12 @@ func appendServer(servers []*server, address string) []*server {
 	if slices.ContainsFunc(servers, func(s *server) bool { return s.address == address }) {
 		return servers
 	}
-	return append(servers, &server{address: address})
+	return append(servers, newServer(address))
+}
+
+func newServer(address string) *server {
+	at, _ := netip.ParseAddrPort(address)
+	return &server{address: address, local: at.Addr().IsLoopback()}
 }
 
 // parseServer takes an address in any form, with or without port, and returns
@@ -125,11 +157,11 @@ func sameServers(a, b []*server) bool {
 
 // order is the list of servers, those that did not answer lately last.
 func (r *Resolver) order() []*server {
-	now := int64(r.cache.now())
+	now := r.cache.now()
 	order := make([]*server, 0, len(r.servers))
 	var silent []*server
 	for _, s := range r.servers {
-		if s.silent.Load() > now {
+		if s.silent.noted(now) {
 			silent = append(silent, s)
 		} else {
 			order = append(order, s)

@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -85,6 +86,9 @@ type heard struct {
 	hangUp   func()              // closes the connection (TCP only)
 	stranger func(packet []byte) // from another port (UDP only)
 }
+
+// asks reports whether a word is in the name asked for, in whatever case.
+func (h heard) asks(word string) bool { return bytes.Contains(bytes.ToLower(h.query), []byte(word)) }
 
 // message is the well-formed answer to the query, with changes.
 func (h heard) message(change func(*dns.Msg)) []byte {
@@ -223,6 +227,7 @@ type bubble struct {
 type visit struct {
 	Address string
 	After   time.Duration
+	EDNS    bool
 }
 
 func newBubble(do func(address string, h heard)) *bubble {
@@ -249,12 +254,11 @@ func (b *bubble) dial(_ context.Context, network, address string) (net.Conn, err
 				return
 			}
 			b.mu.Lock()
-			b.visits = append(b.visits, visit{address, time.Since(b.start)})
+			b.visits = append(b.visits, visit{address, time.Since(b.start), buffer[11] > 0})
 			b.mu.Unlock()
-			b.do(address, heard{
-				network: network,
-				query:   append([]byte(nil), buffer[:n]...),
-				reply:   func(packet []byte) { _, _ = theirs.Write(packet) },
+			query := append([]byte(nil), buffer[:n]...)
+			b.running.Go(func() {
+				b.do(address, heard{network: network, query: query, reply: func(packet []byte) { _, _ = theirs.Write(packet) }})
 			})
 		}
 	})
