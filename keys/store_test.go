@@ -251,3 +251,26 @@ func TestFind(t *testing.T) {
 		t.Errorf("Find in an absent directory: %v", err)
 	}
 }
+
+// A link makes one domain's keys and options those of another one: each signs under its own name.
+func TestLinkedDomainSignsUnderItsOwnName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("example.org/s1.pem", rfc8463PEM)
+	w.write("example.org/domain.toml", "subdomains = true\n")
+	w.check(os.Symlink("example.org", w.path("alias.example")))
+	s, faults := w.open()
+	if len(faults) > 0 {
+		t.Fatal(w.texts(faults))
+	}
+	for name, want := range map[domain.Name]domain.Name{"example.org": "example.org", "alias.example": "alias.example", "news.alias.example": "alias.example"} {
+		d := s.Lookup(name)
+		if d == nil || d.Name != want || len(d.Keys) != 1 || d.Keys[0].Domain != want || d.Keys[0].Selector != "s1" {
+			t.Errorf("%s: %+v", name, d)
+			continue
+		}
+		if _, err := d.Keys[0].Load(within(t)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
