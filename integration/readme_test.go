@@ -153,9 +153,47 @@ func TestGuidesWorkOnAFreshPostfix(t *testing.T) {
 	checkGuide(t, root)
 
 	root.HangUp() // a server that still talks outlives a reload
-	follow(t, root, readGuide(t, "docs/postfix.md", "A unix socket"))
+	follow(t, root, readGuide(t, "docs/postfix.md", "The socket"))
 	serving(t, root, 2)
 	checkSigns(t, root, "through the unix socket")
+	checkSocket(t, root)
+}
+
+// checkSocket tests that Postfix alone may use dkimd's socket: others are kept out by modes, and,
+// where those are wrong, by peers.
+func checkSocket(t *testing.T, f *harness.FreshRoot) {
+	t.Helper()
+	run := func(script string) string {
+		out, err := f.Run(t, script)
+		if err != nil {
+			t.Fatalf("%s: %v: %s", script, err, out)
+		}
+		return out
+	}
+	run("printf 'From: alice@example.org\\nTo: bob@theirs.example\\n\\nhello\\n' >/tmp/message && chmod 644 /tmp/message\n")
+	probe := func(user string) string {
+		return run("cd /; runuser -u " + user + " -- dkimd probe unix:/var/spool/postfix/dkimd/milter.sock /tmp/message --client 127.0.0.1 2>&1 || true\n")
+	}
+	if out := probe("postfix"); !strings.Contains(out, "DKIM-Signature: v=1;") {
+		t.Errorf("postfix gets no signature:\n%s", out)
+	}
+	if out := probe("games"); !strings.Contains(out, "connect: permission denied") {
+		t.Errorf("another user enters the directory:\n%s", out)
+	}
+	if out := run("chmod 2711 /var/spool/postfix/dkimd && stat -c '%a %G' /var/spool/postfix/dkimd/milter.sock\n"); out != "660 postfix\n" {
+		t.Errorf("mode and group of the socket: %s", out)
+	}
+	if out := probe("games"); !strings.Contains(out, "connect: permission denied") {
+		t.Errorf("another user opens the socket:\n%s", out)
+	}
+	run("chmod 666 /var/spool/postfix/dkimd/milter.sock\n")
+	if out := probe("games"); strings.Contains(out, "negotiated") || !strings.Contains(out, "is this user among its peers") {
+		t.Errorf("another user is served:\n%s", out)
+	}
+	harness.Eventually(t, harness.WaitLimit, "the refusal in dkimd's log", func() bool {
+		return strings.Contains(f.Read(t, "/var/log/dkimd.log"), "connection refused: its user is not among the peers")
+	})
+	run("chmod 2710 /var/spool/postfix/dkimd && chmod 660 /var/spool/postfix/dkimd/milter.sock\n")
 }
 
 // checkSigns tests that mail sent now leaves with two signatures, whether it

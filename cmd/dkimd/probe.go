@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"dkimd/internal/eml"
@@ -133,8 +134,10 @@ func (p *probe) dial(ctx context.Context) (*client.Session, error) {
 	defer cancel()
 	s, err := client.Dial(ctx, p.address.Network(), p.address.Address(), p.options)
 	switch {
-	case errors.Is(err, client.ErrProtocol), errors.Is(err, io.EOF):
+	case errors.Is(err, client.ErrProtocol):
 		return nil, userError{fmt.Errorf("negotiate with %s: %w", p.address.Address(), err), "does a milter listen there?"}
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return nil, userError{fmt.Errorf("negotiate with %s: %w", p.address.Address(), err), "does a milter listen there, and is this user among its peers?"}
 	case err != nil:
 		return nil, userError{fmt.Errorf("connect to the milter: %w", err), ""}
 	}

@@ -97,8 +97,9 @@ func NewSendmailWorld(t *testing.T, s SendmailSettings) *SendmailWorld {
 	line := GuideLine(t, "INPUT_MAIL_FILTER(", "S=inet:")
 	_, address := Address(w.Milter)
 	host, port, _ := net.SplitHostPort(address)
-	socket := "S=inet:" + port + "@" + host
+	socket, peers := "S=inet:"+port+"@"+host, ""
 	if s.UnixSocket {
+		peers = GuideLine(t, "peers = ", "")
 		line, w.Milter, socket = GuideLine(t, "INPUT_MAIL_FILTER(", "S=local:"), "unix:"+dir+"/dkimd.sock", "S=local:"+SendmailDir+"/dkimd.sock"
 	}
 	line = FilterSocket.ReplaceAllString(line, socket)
@@ -115,8 +116,8 @@ func NewSendmailWorld(t *testing.T, s SendmailSettings) *SendmailWorld {
 			t.Fatal(err)
 		}
 	}
-	w.Write(t, "dkimd.toml", fmt.Sprintf("hostname = %q\n[milter]\nlisten = [%q]\n[sign]\ndirectory = %q\nnetworks = [\"127.0.0.1\", \"::1\"]\n%s\n"+
-		"[dns]\nservers = [%q]\n%s\n[policy]\ndirectory = %q\n", Hostname, w.Milter, s.keys, s.Sign, w.DNS.Addr(), s.DNS, dir+"/rules"))
+	w.Write(t, "dkimd.toml", fmt.Sprintf("hostname = %q\n[milter]\nlisten = [%q]\n%s\n[sign]\ndirectory = %q\nnetworks = [\"127.0.0.1\", \"::1\"]\n%s\n"+
+		"[dns]\nservers = [%q]\n%s\n[policy]\ndirectory = %q\n", Hostname, w.Milter, peers, s.keys, s.Sign, w.DNS.Addr(), s.DNS, dir+"/rules"))
 	if err := os.Mkdir(dir+"/rules", 0o755); err != nil {
 		t.Fatal(err)
 	}

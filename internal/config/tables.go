@@ -82,7 +82,8 @@ func (m *Milter) keys() []key {
 			"Where to listen: inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH; several allowed. inet:PORT@HOST and " +
 				"local:/PATH, as OpenDKIM and Sendmail write it, mean the same. Without HOST, or with *, dkimd listens on every " +
 				"address of the host, IPv4 for inet and IPv6 for inet6. Port 0 is any free one. " +
-				"The path of a socket has at most 101 bytes.",
+				"The path of a socket has at most 101 bytes. Whoever connects says whose mail it is: through an inet socket any " +
+				"local user can have mail signed; docs/postfix.md, The socket, sets up one for the mail server alone.",
 		},
 		{"socket_mode", mode(&m.SocketMode, socket.DefaultMode), docSocketMode},
 		{"socket_group", group(&m.SocketGroup), docSocketGroup},
