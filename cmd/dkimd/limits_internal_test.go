@@ -118,6 +118,7 @@ func settingLimits() map[string][]limit {
 			ok(`""`), ok(`"mx.example.org"`), ok(`"localhost"`), ok(quoted(long(253))), bad(quoted(long(254))), bad(`"mx_1.example"`),
 			bad(`"a..b"`), bad(`"192.0.2.1"`),
 		},
+		"memory":                 within(16, 65536),
 		"milter.listen":          listen(`["SOCKET", `),
 		"milter.socket_mode":     modes,
 		"milter.socket_group":    groups,

@@ -21,6 +21,7 @@ const DefaultPath = "/etc/dkimd/dkimd.toml"
 type Config struct {
 	Path     string // the file
 	Hostname string // authserv-id, RFC 8601 section 2.5
+	Memory   int    // MiB that all messages under way may hold together
 	Milter   Milter
 	Exim     Exim
 	Sign     Sign

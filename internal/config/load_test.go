@@ -43,6 +43,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 	t.Parallel()
 	got, faults := load(t, `
 hostname = "MX.Example.org."
+memory = 512
 [milter]
 listen = ["inet:8891@localhost", "inet6:[::1]:8892", "inet:*:1", "unix:/run//dkimd/m.sock", "local:/run/x", "inet:0.0.0.0:2"]
 socket_mode = "600"
@@ -97,7 +98,7 @@ listen = "unix:/run/dkimd/other.sock"
 	}
 	dir := got.Sign.Directory
 	want := &config.Config{
-		Hostname: "mx.example.org",
+		Hostname: "mx.example.org", Memory: 512,
 		Milter: config.Milter{
 			Listen: []string{
 				"inet:localhost:8891", "inet6:[::1]:8892", "inet::1", "unix:/run/dkimd/m.sock", "unix:/run/x", "inet:0.0.0.0:2",

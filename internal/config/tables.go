@@ -7,6 +7,7 @@ import (
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
+	"dkimd/internal/message"
 	"dkimd/internal/socket"
 	"dkimd/signer"
 )
@@ -41,6 +42,11 @@ func (c *Config) tables() []table {
 			"hostname", host(&c.Hostname),
 			"The authserv-id of Authentication-Results fields (RFC 8601 section 2.5). Empty: what the MTA calls itself " +
 				"(macro j, Exim's primary_hostname), otherwise the name of the host; fields that claim any of these names are removed.",
+		}, {
+			"memory", integer(&c.Memory, message.DefaultMemory>>20, 16, 65536),
+			"MiB that headers and recipients of all messages under way may hold together, in every connection of every front door. " +
+				"Past them mail is deferred until there is room; the last eighth is for messages that hold less than 64 KiB. The " +
+				"process takes more: see MemoryMax in packaging/systemd.",
 		}}},
 		{"milter", "The front door for Postfix and Sendmail.", true, c.Milter.keys()},
 		{"exim", "The front door for Exim: see [exim.md](exim.md).", true, c.Exim.keys()},

@@ -20,6 +20,7 @@ import (
 	"dkimd/internal/control"
 	"dkimd/internal/events"
 	"dkimd/internal/events/output"
+	"dkimd/internal/message"
 	"dkimd/internal/metrics"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -54,7 +55,8 @@ type daemon struct {
 	control *control.Server // nil: no control socket
 	events  *output.Log
 	doors   doors
-	started *config.Config // sockets and outputs do not change after the start
+	memory  *message.Memory // of all messages under way
+	started *config.Config  // sockets and outputs do not change after the start
 	current atomic.Pointer[Setup]
 	// refused is the last reload, if it was refused; nil: the newest configuration is in force.
 	refused  atomic.Pointer[refusal]
@@ -67,7 +69,10 @@ type daemon struct {
 // newDaemon returns a daemon that has not read anything yet.
 func newDaemon(o Options) *daemon {
 	// One hangup waits while a reload goes on: what comes meanwhile asks for nothing more.
-	d := &daemon{Options: o, began: time.Now(), reloads: make(chan reloadRequest, 1), ending: make(chan struct{})}
+	d := &daemon{
+		Options: o, began: time.Now(), reloads: make(chan reloadRequest, 1), ending: make(chan struct{}),
+		memory: message.NewMemory(message.DefaultMemory),
+	}
 	d.metrics = metrics.New(metrics.Config{Version: o.Version, State: d.state})
 	d.log = slog.New(d.metrics.Log.Before(slog.NewTextHandler(WithPriorities(o.Stderr), nil)))
 	return d
@@ -144,6 +149,7 @@ func (d *daemon) enforce(s *Setup) {
 	for _, address := range s.OpenToAll(d.started) {
 		d.log.Warn("any local user can have mail signed through this socket", "address", address)
 	}
+	d.memory.SetLimit(s.Config.Memory << 20)
 	d.current.Store(s)
 }
 
@@ -167,6 +173,7 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	var reloads sync.WaitGroup
 	reloads.Go(func() { d.refresh(reloading) })
 	reloads.Go(func() { d.watchKeys(reloading) })
+	reloads.Go(func() { d.watchMemory(reloading) })
 	defer reloads.Wait()
 	defer close(d.ending)
 	defer endReloading()

@@ -37,7 +37,8 @@ func (d *daemon) state() metrics.State {
 		RulesDomains: s.Rules.Len(), BrokenRules: s.brokenFiles(),
 		KeptRules: len(s.Rules.Kept()), KeptKeys: len(s.Keys.Kept()),
 		RecordsLost: d.events.Lost(),
-		Stale:       d.refused.Load() != nil, Loaded: s.loaded,
+		MemoryHeld:  d.memory.Held(), MemoryLimit: d.memory.Limit(), MemoryDeferred: d.memory.Deferred(),
+		Stale: d.refused.Load() != nil, Loaded: s.loaded,
 	}
 }
 

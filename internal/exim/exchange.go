@@ -46,6 +46,9 @@ func (x *exchange) Serve(done func()) {
 	if errors.Is(err, errSilent) || errors.Is(err, errStopping) {
 		level = slog.LevelDebug
 	}
+	if errors.Is(err, errNoMemory) {
+		x.wire.held.Deferred()
+	}
 	x.log(level, "request of Exim not answered", "reason", err.Error())
 	if x.msg != nil {
 		_ = x.guarded(func() error { x.msg.Abort(err.Error()); return nil })
@@ -110,7 +113,7 @@ func (x *exchange) serve() error {
 	case req.headersSize >= maxRawHeader:
 		return x.refuseCutHeader(req)
 	}
-	if err := m.close(); err != nil {
+	if err := m.close(); err != nil && !x.wire.held.Exceeded() { // otherwise the pipeline defers it
 		return err
 	}
 	return x.finish(ctx, req)

@@ -79,7 +79,16 @@ func (m *mail) keep(p []byte) {
 	if room := maxField - len(m.line); len(p) > room {
 		p, m.cut = p[:max(room, 0)], true
 	}
-	m.line = append(m.line, p...)
+	m.line = m.append(m.line, p)
+}
+
+// append appends to a buffer. Without memory for it, nothing is kept any more and the pipeline defers the message.
+func (m *mail) append(buf, p []byte) []byte {
+	buf, ok := m.req.env.Held.Grow(buf, len(p), maxField)
+	if !ok {
+		return buf
+	}
+	return append(buf, p...)
 }
 
 // endLine handles a complete line of the header.
@@ -104,15 +113,14 @@ func (m *mail) endLine() {
 			return
 		}
 		if len(m.field)+1+len(line) <= maxField {
-			m.field = append(m.field, '\n')
-			m.field = append(m.field, line...)
+			m.field = m.append(m.append(m.field, []byte("\n")), line)
 		} else {
 			// Over every limit: only its size counts.
-			m.field = append(m.field, bytes.Repeat([]byte(" "), max(maxField-len(m.field), 0))...)
+			m.field = m.append(m.field, bytes.Repeat([]byte(" "), max(maxField-len(m.field), 0)))
 		}
 	default:
 		m.endField()
-		m.field = append(m.field[:0], line...)
+		m.field = m.append(m.field[:0], line)
 		m.any = true
 	}
 }
@@ -179,6 +187,7 @@ func (m *mail) endHeader() {
 		return
 	}
 	m.body = true
+	m.req.env.Held.Give(cap(m.line) + cap(m.field))
 	m.line, m.field = nil, nil
 	m.msg.EndOfHeader(m.ctx)
 }

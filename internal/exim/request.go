@@ -70,7 +70,7 @@ func readRequest(w *wire) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &request{env: &message.Envelope{Front: message.Exim, Purpose: message.OnlyVerify}, seen: map[string]bool{}}
+	r := &request{env: &message.Envelope{Front: message.Exim, Purpose: message.OnlyVerify, Held: &w.held}, seen: map[string]bool{}}
 	switch line := string(first[:min(len(first), 64)]); {
 	case line == linePing:
 		r.dialect = dialectPing
@@ -116,6 +116,9 @@ func (r *request) add(line []byte) error {
 	if r.dialect == dialectCheck && key == "rcpt" {
 		r.env.AddRecipient(unangle(text))
 		return nil
+	}
+	if key != "rcpts" { // AddRecipient takes its own
+		r.env.Held.Take(len(text))
 	}
 	if r.seen[key] {
 		return fmt.Errorf("the line %.40q stands twice in front of the message", name)

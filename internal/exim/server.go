@@ -62,6 +62,8 @@ type Config struct {
 	Peers []string
 	// MaxConnections are served at once, the next waits; 0: 1024.
 	MaxConnections int
+	// Memory is where requests take what they hold; nil: without a bound.
+	Memory *message.Memory
 	// Begin starts a message. Its envelope is complete but for MTA, which may come before the first Header.
 	Begin  func(*message.Envelope) Message
 	Logger *slog.Logger

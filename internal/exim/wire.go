@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"dkimd/internal/message"
 )
 
 const (
@@ -25,6 +27,7 @@ var (
 	errStalled    = errors.New("the peer did not complete its request in time")
 	errLonger     = errors.New("the request is longer than it says")
 	errStopping   = errors.New("dkimd stops")
+	errNoMemory   = errors.New("no memory is left for the message")
 	errHead       = fmt.Errorf("the lines in front of the message are over %d bytes (hint: lower recipients_max in Exim)", maxHead)
 )
 
@@ -43,10 +46,11 @@ type wire struct {
 	head time.Time // of the lines in front of the message; zero: they are read
 	room int       // what the head may still take
 	any  bool      // something was read
+	held message.Held
 }
 
 func newWire(conn net.Conn, cfg Config) *wire {
-	w := &wire{conn: conn, idle: cfg.IdleTimeout, room: maxHead}
+	w := &wire{conn: conn, idle: cfg.IdleTimeout, room: maxHead, held: cfg.Memory.Hold()}
 	now := time.Now()
 	w.end, w.head = now.Add(cfg.RequestTimeout), now.Add(cfg.IdleTimeout)
 	in, ok := readers.Get().(*bufio.Reader)
@@ -58,8 +62,9 @@ func newWire(conn net.Conn, cfg Config) *wire {
 	return w
 }
 
-// release gives the read buffer back.
+// release gives the read buffer and all memory back.
 func (w *wire) release() {
+	w.held.Release()
 	w.in.Reset(nil)
 	readers.Put(w.in)
 	w.in = nil
@@ -105,7 +110,7 @@ func (w *wire) line() ([]byte, error) {
 		line, err = w.longLine(line)
 	}
 	if err != nil {
-		if errors.Is(err, errHead) {
+		if errors.Is(err, errHead) || errors.Is(err, errNoMemory) {
 			return nil, err
 		}
 		return nil, w.readError(err)
@@ -118,13 +123,17 @@ func (w *wire) line() ([]byte, error) {
 
 // longLine goes on with a line that is longer than the read buffer.
 func (w *wire) longLine(start []byte) ([]byte, error) {
-	long := bytes.Clone(start)
-	for {
-		piece, err := w.in.ReadSlice('\n')
-		if long = append(long, piece...); len(long) > w.room {
+	var long []byte
+	err := bufio.ErrBufferFull
+	for piece := start; ; piece, err = w.in.ReadSlice('\n') {
+		if len(long)+len(piece) > w.room {
 			return nil, errHead
 		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
+		grown, ok := w.held.Grow(long, len(piece), maxHead)
+		if !ok {
+			return nil, errNoMemory
+		}
+		if long = append(grown, piece...); !errors.Is(err, bufio.ErrBufferFull) {
 			return long, err
 		}
 	}

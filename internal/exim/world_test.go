@@ -68,6 +68,7 @@ func (m *fakeMessage) panicIf(step string) {
 }
 
 func (m *fakeMessage) Header(name, value string) {
+	m.env.Held.Take(len(name) + len(value))
 	m.panicIf("header")
 	m.fields = append(m.fields, name+":"+value)
 }
@@ -102,6 +103,7 @@ type world struct {
 	server *exim.Server
 	socket string
 	log    *logtest.Lines
+	memory *message.Memory
 }
 
 func newWorld(t *testing.T, change func(*exim.Config)) *world {
@@ -115,9 +117,11 @@ func newWorld(t *testing.T, change func(*exim.Config)) *world {
 		Listen: []string{"unix:" + w.socket}, Begin: w.begin,
 		Logger: w.log.Logger(),
 	}
+	cfg.Memory = message.NewMemory(message.DefaultMemory)
 	if change != nil {
 		change(&cfg)
 	}
+	w.memory = cfg.Memory
 	if w.server, err = exim.New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +133,9 @@ func newWorld(t *testing.T, change func(*exim.Config)) *world {
 		}
 		if err := <-served; err != nil {
 			t.Error(err)
+		}
+		if held := w.memory.Held(); held != 0 {
+			t.Errorf("%d bytes are held in the end", held)
 		}
 		_ = os.RemoveAll(dir)
 	})

@@ -96,6 +96,8 @@ type Envelope struct {
 	Recipients []string
 	// RecipientCount counts every recipient, also those past MaxRecipients.
 	RecipientCount int
+	// Held is where the message takes its memory; nil: without a bound. The front door releases it.
+	Held *Held
 	// CannotQuarantine is set when the MTA did not offer to hold mail back.
 	CannotQuarantine bool
 	// CanReplaceFields is set when the front door can replace header fields of the message.
@@ -107,7 +109,8 @@ type Envelope struct {
 // AddRecipient appends one RCPT TO address, given without its angle brackets.
 func (e *Envelope) AddRecipient(address string) {
 	e.RecipientCount++
-	if len(e.Recipients) < MaxRecipients {
+	const stringSize = 16
+	if len(e.Recipients) < MaxRecipients && e.Held.Take(len(address)+stringSize) {
 		e.Recipients = append(e.Recipients, address)
 	}
 }

@@ -11,7 +11,9 @@ const (
 	MaxHeaderBytes = 1 << 20
 	MaxFields      = 2000
 
-	usualFields = 32 // room for so many at once
+	usualFields = 32   // room for so many at once
+	usualHeader = 4096 // and for so many bytes
+	fieldSize   = 32   // bytes of a Field, without what it points to
 
 	maxLate = 64 // fields of one name
 	// Less than MaxHeaderBytes: a front door may have cut a field of that size.
@@ -96,6 +98,9 @@ func appendField(dst []byte, name, value string) Field {
 // Header is all fields of a message in the order in which they arrived.
 // The zero value is an empty header.
 type Header struct {
+	// Held is where the header takes its memory; nil: without a bound.
+	Held *Held
+
 	fields []Field
 	bytes  int
 	limit  string
@@ -121,17 +126,33 @@ func (h *Header) Add(name, value string) {
 		h.addLate(name, value)
 		return
 	}
-	h.bytes += size
 	need := size + strings.Count(value, "\n")
 	if cap(h.arena)-len(h.arena) < need {
-		h.arena = make([]byte, 0, max(need, 4096))
+		chunk := max(need, usualHeader)
+		if !h.Held.Take(chunk) {
+			h.limit = "memory for all messages"
+			return
+		}
+		h.arena = make([]byte, 0, chunk)
 	}
 	f := appendField(h.arena[len(h.arena):], name, value)
 	h.arena = h.arena[:len(h.arena)+len(f.raw)]
-	if h.fields == nil {
-		h.fields = make([]Field, 0, usualFields)
+	if h.keep(f) {
+		h.bytes += size
+	}
+}
+
+func (h *Header) keep(f Field) bool {
+	if room := cap(h.fields); len(h.fields) == room {
+		more := max(room, usualFields)
+		if !h.Held.Take(more * fieldSize) {
+			h.limit = "memory for all messages"
+			return false
+		}
+		h.fields = append(make([]Field, 0, room+more), h.fields...)
 	}
 	h.fields = append(h.fields, f)
+	return true
 }
 
 // addLate keeps what a sender's rules need although the header is too long.
@@ -155,7 +176,9 @@ func (h *Header) addLate(name, value string) {
 	default:
 		return
 	}
-	h.fields = append(h.fields, NewField(name, value))
+	if h.Held.Take(len(name) + len(value) + 1) {
+		h.keep(NewField(name, value))
+	}
 }
 
 // late counts the fields of one name past the limit.
@@ -192,4 +215,4 @@ func (h *Header) All(name string) []Field {
 func (h *Header) Bytes() int { return h.bytes }
 
 // Reset empties the header. Fields handed out before stay valid.
-func (h *Header) Reset() { *h = Header{fields: h.fields[:0:0]} }
+func (h *Header) Reset() { *h = Header{Held: h.Held, fields: h.fields[:0:0]} }

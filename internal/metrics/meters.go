@@ -18,6 +18,7 @@ const (
 	reasonNotOurs = "not_ours"
 	reasonTrusted = "trusted"
 	reasonFault   = "fault"
+	reasonMemory  = "memory"
 )
 
 // Messages counts messages by the records they leave.

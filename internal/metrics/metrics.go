@@ -36,6 +36,9 @@ type State struct {
 
 	RecordsLost uint64 // of the log stream, since the start
 
+	MemoryHeld, MemoryLimit int64  // bytes that messages hold together
+	MemoryDeferred          uint64 // messages deferred because that was the limit
+
 	Stale  bool      // the last reload was refused
 	Loaded time.Time // when the configuration in force was loaded
 }
@@ -93,7 +96,7 @@ func (r registry) declareMessages() *Messages {
 		unsigned: r.counters("dkimd_unsigned_messages_total", "Messages that were ours to sign, or were leaving, and got no signature, by reason.",
 			always, label{"reason", []string{
 				signer.MultipleFrom, signer.FromMissing, signer.FromUnreadable, signer.NoKey,
-				signer.KeyUnusable, signer.UserMismatch, signer.Limit, reasonNotOurs, reasonTrusted, reasonFault,
+				signer.KeyUnusable, signer.UserMismatch, signer.Limit, reasonNotOurs, reasonTrusted, reasonFault, reasonMemory,
 			}}),
 		decisions: r.counters("dkimd_policy_decisions_total", "Rules that decided, by the mode of their file and their action.",
 			always, label{"mode", []string{"monitor", "enforce"}}, label{"action", actions}),
@@ -191,5 +194,11 @@ func (r registry) declareState(c Config) {
 			func(s State) float64 { return float64(s.Loaded.UnixMilli()) / 1000 }),
 		counter(prometheus.NewDesc("dkimd_log_records_lost_total", "Records of the log stream that could not be written.", nil, nil),
 			func(s State) float64 { return float64(s.RecordsLost) }),
+		gauge(prometheus.NewDesc("dkimd_memory_held_bytes", "What headers and recipients of all messages under way hold.", nil, nil),
+			func(s State) float64 { return float64(s.MemoryHeld) }),
+		gauge(prometheus.NewDesc("dkimd_memory_limit_bytes", "The memory setting: past it mail is deferred.", nil, nil),
+			func(s State) float64 { return float64(s.MemoryLimit) }),
+		counter(prometheus.NewDesc("dkimd_memory_deferred_messages_total", "Messages deferred because all of them together held too much.", nil, nil),
+			func(s State) float64 { return float64(s.MemoryDeferred) }),
 	}})
 }

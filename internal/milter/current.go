@@ -23,6 +23,7 @@ var errNoMessage = errors.New("could not start handling the message")
 // current is the message under way, from MAIL to its end or abort.
 type current struct {
 	env    *message.Envelope
+	held   message.Held
 	msg    Message // nil: it could not be started
 	phase  phase
 	ctx    context.Context // ends with the message
@@ -46,7 +47,8 @@ func (s *session) begin() {
 		CanReplaceFields: s.grant.canChange(),
 		CannotRemove:     !s.grant.canChange(),
 	}
-	cur := &current{env: env}
+	cur := &current{env: env, held: s.server.cfg.Memory.Hold()}
+	env.Held = &cur.held
 	cur.ctx, cur.cancel = context.WithCancelCause(s.ctx)
 	s.current = cur
 	s.complete(cur)
@@ -141,7 +143,7 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 		ok = false
 	default:
 		cur.cancel(nil)
-		s.current = nil
+		s.forget()
 	}
 	return outcome, ok
 }
@@ -209,5 +211,11 @@ func (s *session) abandon(reason string) {
 	if cur.msg != nil {
 		s.protect("abort", func() { cur.msg.Abort(reason) })
 	}
+	s.forget()
+}
+
+// forget ends what is held of the message under way.
+func (s *session) forget() {
+	s.current.held.Release()
 	s.current = nil
 }

@@ -63,6 +63,7 @@ func (f *fake) panicIf(step string) {
 }
 
 func (m *fakeMessage) Header(name, value string) {
+	m.env.Held.Take(len(name) + len(value))
 	m.f.panicIf("header")
 	m.fields = append(m.fields, name+":"+value)
 }
@@ -130,10 +131,11 @@ type world struct {
 	server *milter.Server
 	logs   *logtest.Lines
 	served chan error
+	memory *message.Memory
 }
 
 // start starts a server, by default on a TCP port of its own. When the
-// test ends, every message must have ended, and exactly so.
+// test ends, every message must have ended, and none may hold memory any more.
 func start(t *testing.T, cfg milter.Config) *world {
 	t.Helper()
 	w := &world{fake: &fake{}, logs: &logtest.Lines{}, served: make(chan error, 1)}
@@ -142,6 +144,10 @@ func start(t *testing.T, cfg milter.Config) *world {
 	}
 	cfg.Begin = w.begin
 	cfg.Logger = w.logs.Logger()
+	if cfg.Memory == nil {
+		cfg.Memory = message.NewMemory(message.DefaultMemory)
+	}
+	w.memory = cfg.Memory
 	var err error
 	if w.server, err = milter.New(cfg); err != nil {
 		t.Fatal(err)
@@ -155,6 +161,9 @@ func start(t *testing.T, cfg milter.Config) *world {
 			if m.ends == 0 {
 				t.Errorf("a message never ended: %+v", m.env)
 			}
+		}
+		if held := w.memory.Held(); held != 0 {
+			t.Errorf("%d bytes are held in the end", held)
 		}
 	})
 	return w

@@ -60,9 +60,15 @@ func (s *session) step() error {
 		return nil
 	}
 	payload, err := s.wire.payload()
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoMemory) && code == gomilter.CodeHeader && s.current != nil:
+		s.current.held.Exceed() // the message is deferred at its end
+		s.acknowledge(gomilter.OptNoHeaderReply)
+		return nil
+	case err != nil:
 		return err
 	}
+	defer s.wire.shrink()
 	return s.handle(code, payload)
 }
 

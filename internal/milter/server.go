@@ -78,6 +78,8 @@ type Config struct {
 	Peers []string
 	// MaxConnections are served at once, the next waits; 0: 4096.
 	MaxConnections int
+	// Memory is where connections and messages take what they hold; nil: without a bound.
+	Memory *message.Memory
 	// Begin starts a message, at MAIL. The envelope is completed as more of it
 	// becomes known, the last time just before Finish.
 	Begin  func(*message.Envelope) Message

@@ -221,6 +221,7 @@ func (s *session) end() {
 			s.wire.dead = errClosed
 		}
 		s.abandon(s.wire.dead.Error())
+		s.wire.held.Release()
 		s.releaseAdmission()
 		s.cancel(s.wire.dead)
 	})
@@ -235,7 +236,6 @@ func (s *session) markIdle() error {
 	if err := s.wire.flush(); err != nil {
 		return err
 	}
-	s.wire.shrink()
 	s.conn.Idle()
 	if s.server.Stopping() {
 		return errStopping

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"dkimd/internal/message"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 	maxPacket = 1 << 20
 
 	readBuffer = 8 << 10
-	// keepScratch and keepOut are the largest buffers kept between messages.
+	// keepScratch and keepOut are the largest buffers kept between packets.
 	keepScratch = 16 << 10
 	keepOut     = 4 << 10
 	// flushOut is when answers are written although more may follow.
@@ -34,6 +36,7 @@ var (
 	errUnread    = errors.New("the MTA does not read the answers")
 	errStopping  = errors.New("dkimd stops")
 	errSlow      = errors.New("the end of the message took too long")
+	errNoMemory  = errors.New("no memory is left for a packet of the MTA")
 )
 
 // bodyPieces lends buffers for bodies that do not fit into the read buffer.
@@ -51,7 +54,8 @@ type wire struct {
 	in       *bufio.Reader
 	out      []byte
 	scratch  []byte
-	dead     error // once set, nothing is read or written any more
+	held     message.Held // scratch
+	dead     error        // once set, nothing is read or written any more
 	watching bool
 
 	// left is how much of the payload being read is still to come, deadline
@@ -63,7 +67,7 @@ type wire struct {
 
 func newWire(conn net.Conn, cfg Config) *wire {
 	// Before negotiation the shorter packet timeout applies.
-	w := &wire{conn: conn, idle: cfg.PacketTimeout, packet: cfg.PacketTimeout, write: cfg.WriteTimeout}
+	w := &wire{conn: conn, idle: cfg.PacketTimeout, packet: cfg.PacketTimeout, write: cfg.WriteTimeout, held: cfg.Memory.Hold()}
 	w.in = bufio.NewReaderSize(source{w}, readBuffer)
 	return w
 }
@@ -146,7 +150,8 @@ func (w *wire) next() (byte, error) {
 	return command, nil
 }
 
-// payload reads the rest of the packet. It is valid until the next call.
+// payload reads the rest of the packet. It is valid until the next call. Where there is no memory for it
+// the packet is passed over: errNoMemory.
 func (w *wire) payload() ([]byte, error) {
 	n := w.left
 	w.left = 0
@@ -164,8 +169,10 @@ func (w *wire) payload() ([]byte, error) {
 	for len(buf) < n {
 		if len(buf) == cap(buf) {
 			// Room for what comes next, not for what is claimed to come.
-			grown := make([]byte, len(buf), min(n, max(2*cap(buf), keepScratch)))
-			copy(grown, buf)
+			grown, ok := w.held.Grow(buf, min(n-len(buf), max(cap(buf), keepScratch)), n)
+			if !ok {
+				return nil, w.passOver(n - len(buf))
+			}
 			buf = grown
 		}
 		have := len(buf)
@@ -176,6 +183,17 @@ func (w *wire) payload() ([]byte, error) {
 	}
 	w.scratch = buf
 	return buf, nil
+}
+
+// passOver reads the rest of a packet for which there is no memory.
+func (w *wire) passOver(left int) error {
+	w.scratch = nil
+	w.held.Release()
+	w.left = left
+	if err := w.stream(func([]byte) {}); err != nil {
+		return err
+	}
+	return errNoMemory
 }
 
 // stream hands the rest of the packet to f in pieces, as they arrive.
@@ -262,6 +280,7 @@ func (w *wire) flush() error {
 
 // shrink gives back what only a large packet needed.
 func (w *wire) shrink() {
+	w.held.Release() // what stays is small, and no reason to defer mail
 	if cap(w.scratch) > keepScratch {
 		w.scratch = nil
 	}

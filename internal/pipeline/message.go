@@ -22,6 +22,8 @@ import (
 // 4 s for 8000), and none may stay.
 const maxRemovals = 1000
 
+var errMemory = errors.New("no memory is left for this message")
+
 const (
 	authResultsName = "Authentication-Results"
 	signatureName   = "DKIM-Signature"
@@ -58,7 +60,7 @@ type Message struct {
 
 // Begin starts a message at MAIL. The envelope may be completed until EndOfHeader.
 func (p *Pipeline) Begin(env *message.Envelope) *Message {
-	return &Message{p: p, env: env, started: p.Now()}
+	return &Message{p: p, env: env, started: p.Now(), header: message.Header{Held: env.Held}}
 }
 
 // ourNames are the names under which results are ours.
@@ -107,6 +109,10 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 	m.began = true
 	m.from = message.ReadFrom(&m.header)
 	m.route, m.reason = m.p.routeFor(m.env)
+	// What signer or verifier keep of a header can be as large: folded fields, parsed signatures.
+	if !m.env.Held.Take(m.header.Bytes()) {
+		return // Finish defers it
+	}
 	switch m.route {
 	case ours:
 		var unsigned signer.Reason
@@ -162,7 +168,9 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 	}
 	m.ended = m.p.Now()
 	rec := record{}
-	if !m.finish(ctx, &out, &rec) {
+	if m.env.Held.Exceeded() {
+		m.deferForMemory(&out, &rec)
+	} else if !m.finish(ctx, &out, &rec) {
 		out, rec = Outcome{}, record{}
 		m.answerFault(&out, &rec)
 	}
@@ -282,6 +290,22 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 	default:
 		rec.verdict = m.p.Rules.FaultUnknown()
 		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply
+	}
+	if m.verification != nil {
+		m.verification.Close()
+	}
+}
+
+// deferForMemory answers where the message is not known in full, because all of them together hold too
+// much. That passes, so it is deferred, whatever the configuration says of faults.
+func (m *Message) deferForMemory(out *Outcome, rec *record) {
+	rec.err = errMemory
+	m.route, _ = m.p.routeFor(m.env)
+	m.reason = signer.Reason{Code: reasonMemory, Text: "the messages under way hold as much as the memory setting allows"}
+	out.Action = policy.TempFail
+	out.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.3.2", Text: "Too much mail is being received here at the moment, please try again later"}
+	if limit, due := m.env.Held.Deferred(); due {
+		m.p.Logger.Warn("memory for messages is used up: mail is deferred", "bytes", limit, "queue_id", m.env.QueueID)
 	}
 	if m.verification != nil {
 		m.verification.Close()

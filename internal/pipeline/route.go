@@ -29,6 +29,7 @@ const (
 	reasonSignedLater = "signed_later"
 	reasonAborted     = "aborted"
 	reasonFault       = "fault"
+	reasonMemory      = "memory"
 )
 
 // routeFor is the route of a message for the purpose that the front door has with it.
