@@ -147,3 +147,30 @@ func TestEximSignsForTheSameMailAsPostfix(t *testing.T) {
 }
 
 var byTheirs = crafted{domain: "theirs.example"}
+
+// TestEximSignsFieldsWithLongLines: Exim refuses such mail unless it is told not to, and servers behind it break the lines.
+func TestEximSignsFieldsWithLongLines(t *testing.T) {
+	t.Parallel()
+	eachExim(t, func(t *testing.T, build string) {
+		t.Helper()
+		e := harness.NewEximWorld(t, build, harness.EximSettings{Sign: `canonicalization = "simple/simple"`, SMTP: "  message_linelength_limit = 1G"})
+		send := func(m *harness.Mail) []byte {
+			to := harness.Unique("long") + "@elsewhere.test"
+			if got := e.Dial(t, harness.EximInside).Send("ann@ours.test", to, m.Bytes()); got.Code != 250 {
+				t.Fatal(got)
+			}
+			d := e.Sink.Wait(t, to).Data
+			checkSignedByExim(t, e, d)
+			return d
+		}
+		for octets := 997; octets <= 1000; octets++ {
+			checkLine(t, send(harness.NewMail("ann@ours.test", "long").With(lineOf(octets))), octets)
+		}
+		for _, m := range longLines("reader@elsewhere.test") {
+			checkLine(t, send(m), 999)
+		}
+		token := harness.NewMail("ann@ours.test", "long").With("References: " + strings.Repeat("x", 2000))
+		send(token)
+		e.Daemon.Stream.Wait(t, "a warning", func(r harness.Record) bool { return strings.Contains(strings.Join(r.Warnings, " "), "over 998 octets") })
+	})
+}

@@ -3,6 +3,7 @@
 package integration_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -109,6 +110,38 @@ func TestSignsFieldsWithLongLines(t *testing.T) {
 				checkSigned(t, w, w.Stage.Sink.Wait(t, to).Data)
 			})
 		}
+	}
+}
+
+// lineOf is a field whose one line has so many octets, and can be folded.
+func lineOf(octets int) string {
+	field := "References:" + strings.Repeat(" <0.aaaaaaaaaaaaaaaa@ours.test>", 30)
+	return field + " " + strings.Repeat("x", octets-len(field)-1)
+}
+
+// checkLine tests that a line of up to 998 octets is as it was, and a longer one is in pieces.
+func checkLine(t *testing.T, delivered []byte, octets int) {
+	t.Helper()
+	longest := 0
+	for line := range bytes.Lines(delivered) {
+		longest = max(longest, len(bytes.TrimRight(line, "\r\n")))
+	}
+	if kept := bytes.Contains(delivered, []byte(lineOf(octets)+"\r\n")); kept != (octets <= 998) || longest > 998 {
+		t.Errorf("a line of %d octets is kept: %t, and the longest has %d", octets, kept, longest)
+	}
+}
+
+func TestFoldsFrom999Octets(t *testing.T) {
+	t.Parallel()
+	w := harness.NewWorld(t, harness.Settings{Sign: `canonicalization = "simple/simple"`})
+	for octets := 997; octets <= 1000; octets++ {
+		to := harness.Unique("long") + "@elsewhere.test"
+		if got := harness.Dial(t, w.Outside).Send("alice@ours.test", to, harness.NewMail("alice@ours.test", "long").With(lineOf(octets)).Bytes()); got.Code != 250 {
+			t.Fatal(got)
+		}
+		d := w.Stage.Sink.Wait(t, to).Data
+		checkSigned(t, w, d)
+		checkLine(t, d, octets)
 	}
 }
 

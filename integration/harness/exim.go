@@ -65,13 +65,13 @@ type EximWorld struct {
 type EximSettings struct {
 	Rules   map[string]string
 	NoName  bool   // dkimd.toml has no hostname
-	sign    string // lines of [sign]
+	Sign    string // lines of [sign]
 	DNS     string // lines of [dns]
 	Macros  string // before dkimd's
 	main    string // more main options
 	Data    string // in the ACL of DATA, before dkimd's
 	routers string // before the last one
-	smtp    string // more options of the signing transport
+	SMTP    string // more options of the signing transport
 }
 
 // Addresses of clients. Exim relays for the first, and dkimd signs its mail.
@@ -197,7 +197,7 @@ servers = [%q]
 %s
 [policy]
 directory = %q
-`, hostname, e.Milter, e.Socket, keys.dir, s.sign, e.DNS.Addr(), s.DNS, dir+"/rules"))
+`, hostname, e.Milter, e.Socket, keys.dir, s.Sign, e.DNS.Addr(), s.DNS, dir+"/rules"))
 	if err := os.Mkdir(dir+"/rules", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func (e *EximWorld) lay(t *testing.T, s EximSettings) {
 		}
 		e.Write(t, "dkimd/"+filepath.Base(file), string(text))
 	}
-	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.routers, e.Sink.port(), s.smtp))
+	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.routers, e.Sink.port(), s.SMTP))
 	owner, err := user.Lookup("Debian-exim")
 	if err != nil {
 		t.Fatal(err)

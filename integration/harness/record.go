@@ -13,6 +13,7 @@ type Record struct {
 	ID         string   `json:"id"`
 	Mode       string   `json:"mode"`
 	ReasonCode string   `json:"reason_code"`
+	Warnings   []string `json:"warnings"`
 	Reason     string   `json:"reason"`
 	Client     string   `json:"client"`
 	Auth       string   `json:"auth"`

@@ -197,7 +197,7 @@ func (x *exchange) reply(text string) error {
 	return nil
 }
 
-// signatures is the answer to SIGN: fields for the top of the message.
+// signatures is the answer to SIGN: fields for the top of the message, and those that were folded.
 func signatures(o pipeline.Outcome) string {
 	a := answerOf(o)
 	if a.action != "accept" {
@@ -208,5 +208,12 @@ func signatures(o pipeline.Outcome) string {
 		value := strings.TrimRight(safetext.FieldValue(add.Value), "\n \t")
 		b.WriteString(add.Name + ":" + value + "\n")
 	}
-	return fmt.Sprintf("%s%d\n%s", filter.ReplyOK, b.Len(), b.String())
+	signed := b.Len()
+	for _, f := range o.Replace {
+		b.WriteString(f.Name + ":" + strings.ReplaceAll(f.Value, "\r\n", "\n") + "\n")
+	}
+	if b.Len() == signed {
+		return fmt.Sprintf("%s%d\n%s", filter.ReplyOK, signed, b.String())
+	}
+	return fmt.Sprintf("%s%d %d\n%s", filter.ReplyOK, signed, b.Len()-signed, b.String())
 }

@@ -150,6 +150,9 @@ func (r *request) set(key, text string) error {
 			break // not a line of Exim's
 		}
 		r.env.MTA = hostName(text)
+	case "fold":
+		// A client that puts folded fields into the message. Fields that come in Exim removes itself.
+		r.env.CanReplaceFields = r.dialect == dialectSign && text == "yes"
 	case "rcpts":
 		for _, address := range splitAddresses(text) {
 			r.env.AddRecipient(address)

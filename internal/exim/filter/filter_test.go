@@ -2,16 +2,19 @@ package filter_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"dkimd/internal/exim/filter"
+	"dkimd/internal/socket"
 )
 
 const (
@@ -53,34 +56,41 @@ func TestFilterWritesNothingWhenInDoubt(t *testing.T) {
 	t.Parallel()
 	const field = "DKIM-Signature: v=1\n" // 20 bytes
 	for name, answer := range map[string]string{
-		"nothing":               "",
-		"half a line":           "DKIMD/1 OK 2",
-		"half an answer":        "DKIMD/1 OK 20\nDKIM-Sig",
-		"a longer answer":       "DKIMD/1 OK 20\n" + field + "x",
-		"deferral":              "DKIMD/1 DEFER\n",
-		"garbage":               "HTTP/1.1 200 OK\r\n\r\n",
-		"negative":              "DKIMD/1 OK -1\n",
-		"vast":                  "DKIMD/1 OK 99999999999\n",
-		"no number":             "DKIMD/1 OK x\n",
-		"no end of the field":   "DKIMD/1 OK 19\n" + field[:19],
-		"an end of the header":  "DKIMD/1 OK 21\n" + field + "\n",
-		"a body":                "DKIMD/1 OK 26\n" + field + "\nbody\n",
-		"CR":                    "DKIMD/1 OK 21\n" + field[:19] + "\r\n",
-		"a blank continuation":  "DKIMD/1 OK 22\n" + field + " \n",
-		"a continuation first":  "DKIMD/1 OK 3\n x\n",
-		"another field":         "DKIMD/1 OK 5\nX: y\n",
-		"something else behind": "DKIMD/1 OK 22\n" + field + "x\n",
+		"nothing":                "",
+		"half a line":            "DKIMD/1 OK 2",
+		"half an answer":         "DKIMD/1 OK 20\nDKIM-Sig",
+		"a longer answer":        "DKIMD/1 OK 20\n" + field + "x",
+		"deferral":               "DKIMD/1 DEFER\n",
+		"garbage":                "HTTP/1.1 200 OK\r\n\r\n",
+		"negative":               "DKIMD/1 OK -1\n",
+		"vast":                   "DKIMD/1 OK 99999999999\n",
+		"no number":              "DKIMD/1 OK x\n",
+		"no end of the field":    "DKIMD/1 OK 19\n" + field[:19],
+		"an end of the header":   "DKIMD/1 OK 21\n" + field + "\n",
+		"a body":                 "DKIMD/1 OK 26\n" + field + "\nbody\n",
+		"CR":                     "DKIMD/1 OK 21\n" + field[:19] + "\r\n",
+		"a blank continuation":   "DKIMD/1 OK 22\n" + field + " \n",
+		"a continuation first":   "DKIMD/1 OK 3\n x\n",
+		"another field":          "DKIMD/1 OK 5\nX: y\n",
+		"something else behind":  "DKIMD/1 OK 22\n" + field + "x\n",
+		"half of what is folded": "DKIMD/1 OK 20 5\n" + field + "X: y",
+		"folded, and not there":  "DKIMD/1 OK 20 5\n" + field + "X: y\n",
+		"folded, no number":      "DKIMD/1 OK 20 x\n" + field,
+		"folded, vast":           "DKIMD/1 OK 20 99999999\n" + field,
+		"folded, an empty line":  "DKIMD/1 OK 20 12\n" + field + "Subject: x\n\n",
+		"folded, a CR":           "DKIMD/1 OK 20 12\n" + field + "Subject: x\r\n",
+		"folded, no end":         "DKIMD/1 OK 20 10\n" + field + "Subject: x",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := filter.Filter{Socket: answerWith(t, answer), QueueID: queueID}
 			var out bytes.Buffer
-			if err := f.Run(t.Context(), strings.NewReader(outgoing), &out); err == nil || out.Len() > 0 {
+			if err := f.Run(strings.NewReader(outgoing), &out); err == nil || out.Len() > 0 {
 				t.Errorf("%v, wrote %q", err, out.String())
 			}
 			// Asked to, it lets the message go as it is: whole, and only that.
 			f.FailOpen = true
-			if err := f.Run(t.Context(), strings.NewReader(outgoing), &out); err != nil || out.String() != outgoing {
+			if err := f.Run(strings.NewReader(outgoing), &out); err != nil || out.String() != outgoing {
 				t.Errorf("fail-open: %v, wrote %q", err, out.String())
 			}
 		})
@@ -96,9 +106,15 @@ func TestFilterTakesAllFormsOfAnAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, form := range []string{path, "unix:" + path, "local:" + path, address, "inet:" + address, "inet:" + port + "@" + host} {
+	for _, form := range []string{
+		path, "unix:" + path, "local:" + path, address, "inet:" + address, "inet:" + port + "@" + host,
+		"localhost:" + port, "inet:" + port + "@localhost", "inet6:[::ffff:127.0.0.1]:" + port, "inet6:" + port + "@::ffff:127.0.0.1",
+	} {
+		if _, err := socket.ParseDial(form); err != nil {
+			t.Errorf("%s is no form of the others: %v", form, err)
+		}
 		f := filter.Filter{Socket: form, QueueID: queueID}
-		if err := f.Run(t.Context(), strings.NewReader(outgoing), io.Discard); err != nil {
+		if err := f.Run(strings.NewReader(outgoing), io.Discard); err != nil {
 			t.Errorf("%s: %v", form, err)
 		}
 	}
@@ -116,18 +132,21 @@ func (b *brokenPipe) Write(p []byte) (int, error) {
 func TestFilterFaults(t *testing.T) {
 	t.Parallel()
 	good := filter.Filter{Socket: "inet:" + answerWith(t, "DKIMD/1 OK 0\n"), QueueID: queueID, FailOpen: true}
-	if err := good.Run(t.Context(), strings.NewReader(outgoing), io.Discard); err != nil {
+	if err := good.Run(strings.NewReader(outgoing), io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	// An empty message would be an empty mail, logged as delivered.
-	if err := good.Run(t.Context(), strings.NewReader(""), io.Discard); err == nil {
+	if err := good.Run(strings.NewReader(""), io.Discard); err == nil {
 		t.Error("an empty message is taken")
 	}
-	if err := good.Run(t.Context(), io.MultiReader(strings.NewReader("half"), errReader{}), io.Discard); err == nil {
+	if err := good.Run(io.MultiReader(strings.NewReader("half"), errReader{}), io.Discard); err == nil {
 		t.Error("half a message is taken")
 	}
-	for after := range 2 {
-		if err := good.Run(t.Context(), strings.NewReader(outgoing), &brokenPipe{after}); err == nil {
+	if err := good.Run(strings.NewReader(outgoing), &brokenPipe{0}); err == nil {
+		t.Error("a broken pipe is not noticed")
+	}
+	for after := range 2 { // a large message goes in pieces
+		if err := good.Run(strings.NewReader(outgoing+strings.Repeat("x", 100_000)), &brokenPipe{after}); err == nil {
 			t.Errorf("broken pipe at write %d is not noticed", after)
 		}
 	}
@@ -137,10 +156,8 @@ func TestFilterFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	hangs := filter.Filter{Socket: listener.Addr().String(), QueueID: queueID}
-	if err := hangs.Run(ctx, strings.NewReader(outgoing), io.Discard); err == nil {
+	hangs := filter.Filter{Socket: listener.Addr().String(), QueueID: queueID, Deadline: time.Now().Add(50 * time.Millisecond)}
+	if err := hangs.Run(strings.NewReader(outgoing), io.Discard); err == nil {
 		t.Error("no error")
 	}
 }
@@ -148,3 +165,27 @@ func TestFilterFaults(t *testing.T) {
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("read error") }
+
+// TestFilterEndsThoughItsInputDoesNot: the system ends it, and a signal is a failed filter to Exim.
+func TestFilterEndsThoughItsInputDoesNot(t *testing.T) {
+	if os.Getenv("DKIMD_TEST_FILTER") != "" {
+		filter.Command([]string{"--fail-open", "--timeout", "200ms", "/none", queueID, "", "local"}, os.Stdin, os.Stdout)
+		return
+	}
+	t.Parallel()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFilterEndsThoughItsInputDoesNot$")
+	cmd.Env = append(os.Environ(), "DKIMD_TEST_FILTER=yes")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	gaveUp := time.AfterFunc(20*time.Second, func() { _ = in.Close() })
+	defer gaveUp.Stop()
+	err = cmd.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); err == nil || !ok || status.Signal() != syscall.SIGALRM {
+		t.Errorf("%v", err)
+	}
+}
