@@ -75,13 +75,17 @@ func unsupported(sig *dkim.Signature, err error) error {
 // lookupFailed is what DNS said in place of a key.
 func lookupFailed(l *lookup) error {
 	name := printable(l.name, maxNameLength)
+	more := ""
+	if explained, ok := errors.AsType[*resolver.Explained](l.err); ok {
+		more = "; " + explained.Words
+	}
 	switch {
 	case errors.Is(l.err, resolver.ErrName):
 		return &reason{kind: ErrKeyAbsent, words: "no key at " + name + " (not a DNS name)", cause: l.err}
 	case errors.Is(l.err, resolver.ErrNotExist):
-		return &reason{kind: ErrKeyAbsent, words: "no key at " + name + " (NXDOMAIN)", cause: l.err}
+		return &reason{kind: ErrKeyAbsent, words: "no key at " + name + " (NXDOMAIN" + more + ")", cause: l.err}
 	case errors.Is(l.err, resolver.ErrNoData):
-		return &reason{kind: ErrKeyAbsent, words: "no key at " + name + " (no TXT record)", cause: l.err}
+		return &reason{kind: ErrKeyAbsent, words: "no key at " + name + " (no TXT record" + more + ")", cause: l.err}
 	}
 	cause := l.err
 	if failure, ok := errors.AsType[*resolver.Failure](l.err); ok {

@@ -126,6 +126,15 @@ func TestVerify(t *testing.T) {
 		}, verifier.TempError, verifier.ErrKeyUnavailable, ""},
 
 		// permerror
+		"no key, explained": {func(w *world) {
+			w.dns.fail(name, &resolver.Explained{Words: "Blocked: by\x1b policy", Err: resolver.ErrNotExist})
+		}, verifier.PermError, verifier.ErrKeyAbsent, "no key at s1._domainkey.example.org (NXDOMAIN; Blocked: by? policy)"},
+		"no data, explained": {func(w *world) {
+			w.dns.fail(name, &resolver.Explained{Words: "Filtered", Err: resolver.ErrNoData})
+		}, verifier.PermError, verifier.ErrKeyAbsent, "no key at s1._domainkey.example.org (no TXT record; Filtered)"},
+		"DNSSEC bogus": {func(w *world) {
+			w.dns.fail(name, &resolver.Failure{Cause: &resolver.Explained{Words: "DNSSEC Bogus", Err: resolver.ErrServerFailure}})
+		}, verifier.TempError, verifier.ErrKeyUnavailable, "key server failed: SERVFAIL (DNSSEC Bogus)"},
 		"no key":        {func(w *world) { delete(w.dns.records, name) }, verifier.PermError, verifier.ErrKeyAbsent, "no key at s1._domainkey.example.org (NXDOMAIN)"},
 		"no TXT record": {func(w *world) { w.setKey() }, verifier.PermError, verifier.ErrKeyAbsent, "(no TXT record)"},
 		"name too long": {func(w *world) {

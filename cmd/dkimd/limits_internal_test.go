@@ -155,6 +155,7 @@ func settingLimits() map[string][]limit {
 			ok(`"127.0.0.1:1"`), ok(`["127.0.0.1", "[::1]:53", "::1"]`), bad(`"127.0.0.1:0"`), bad(`"127.0.0.1:65536"`), bad(`"dns.example"`),
 			ok(`["` + strings.TrimSuffix(strings.Repeat(`127.0.0.1:1", "`, 16), `", "`) + `"]`), bad(`["` + strings.Repeat(`127.0.0.1:1", "`, 16) + `127.0.0.1:1"]`),
 		},
+		"dns.trust_ad":      flags(),
 		"dns.timeout":       {ok(`"100ms"`), ok(`"30s"`), bad(`"99ms"`), bad(`"30001ms"`), bad("5")},
 		"dns.attempts":      within(1, 10),
 		"dns.cache_entries": within(1, 10_000_000),

@@ -102,7 +102,7 @@ func TestFaults(t *testing.T) {
 		"output, in file": {"[log]\noutput = \"/etc/passwd/log\"", []string{`2: log.output: got "/etc/passwd/log"; want a file in a directory (hint: /etc/passwd is not one)`}},
 		"output, a dir":   {"[log]\noutput = \"DIR\"", []string{`2: log.output: got "DIR"; want a file (hint: this path is a directory; name a file in it)`}},
 		"no TOML":         {"[log]\noutput = stdout\nformat = 5", []string{`2: got "output = stdout"; want TOML (hint: column 10: strings are written in quotes: output = "stdout")`}},
-		"several at once": {"[log]\nformat = 1\n[dns]\nattempts = 0\nx = 1", []string{`2: log.format: got 1 (integer); want json, text or exim`, `4: dns.attempts: got 0; want a whole number from 1 to 10`, `5: dns.x: got an unknown key; want one of attempts, cache_entries, servers, timeout`}},
+		"several at once": {"[log]\nformat = 1\n[dns]\nattempts = 0\nx = 1", []string{`2: log.format: got 1 (integer); want json, text or exim`, `4: dns.attempts: got 0; want a whole number from 1 to 10`, `5: dns.x: got an unknown key; want one of attempts, cache_entries, servers, timeout, trust_ad`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

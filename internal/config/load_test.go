@@ -80,6 +80,7 @@ clock_skew = "0"
 body_length = "honour"
 [dns]
 servers = ["127.0.0.1", "[::1]", "127.0.0.1:5353", "[::1]:53"]
+trust_ad = true
 timeout = "100ms"
 attempts = 10
 cache_entries = 1
@@ -116,7 +117,7 @@ listen = "unix:/run/dkimd/other.sock"
 			Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}, StripOnlyDKIM: true, KeepForged: true, MaxSignatures: 100,
 			MinRSABits: 2048, MaxRSABits: 2048, HonourBodyLength: true,
 		},
-		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},
+		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, TrustAD: true, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},
 		Policy: config.Policy{Directory: dir},
 		Log:    config.Log{Format: "exim", Output: []string{dir + "/log"}},
 

@@ -255,6 +255,7 @@ func (v *Verify) keys() []key {
 // DNS is the table [dns].
 type DNS struct {
 	Servers      []string // ADDRESS or ADDRESS:PORT; empty: /etc/resolv.conf
+	TrustAD      bool     // what the servers say about DNSSEC counts, wherever they are
 	Timeout      time.Duration
 	Attempts     int
 	CacheEntries int
@@ -266,6 +267,11 @@ func (d *DNS) keys() []key {
 			"servers", list(&d.Servers, readServers),
 			"Name servers by address, with a port where it is not 53: \"127.0.0.1\", \"127.0.0.1:5353\", \"[::1]:53\"; at most 16. " +
 				"Empty: those of /etc/resolv.conf.",
+		},
+		{
+			"trust_ad", boolean(&d.TrustAD, false),
+			"Whether nobody can change what the name servers answer on the way here, so that what they say about DNSSEC counts: " +
+				"`dnssec` in the record. Those on this host are always believed.",
 		},
 		{
 			"timeout", duration(&d.Timeout, 5*time.Second, 100*time.Millisecond, 30*time.Second),

@@ -113,7 +113,7 @@ func (s *Setup) Connect(previous *Setup, o Observers) (err error) {
 }
 
 func resolverConfig(c *config.Config) resolver.Config {
-	return resolver.Config{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, CacheEntries: c.DNS.CacheEntries}
+	return resolver.Config{Servers: c.DNS.Servers, TrustAD: c.DNS.TrustAD, Timeout: c.DNS.Timeout, Attempts: c.DNS.Attempts, CacheEntries: c.DNS.CacheEntries}
 }
 
 // OpenResolver opens the resolver of a configuration for a command, which logs nothing.

@@ -75,6 +75,7 @@ type Signature struct {
 	KeyBits          int      `json:"key_bits"`
 	Testing          bool     `json:"testing"`
 	Aligned          string   `json:"aligned"`    // none, relaxed, strict
+	DNSSEC           bool     `json:"dnssec"`     // the name server vouches for the key record
 	Duplicates       []string `json:"duplicates"` // fields that may occur once, and occur more often than h= covers
 
 	// What only the format exim writes.

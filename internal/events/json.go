@@ -119,6 +119,8 @@ func (w *jsonWriter) signatures(list []Signature) {
 		w.buf = append(w.buf, `,"testing":`...)
 		w.buf = strconv.AppendBool(w.buf, s.Testing)
 		w.text(`,"aligned":`, s.Aligned)
+		w.buf = append(w.buf, `,"dnssec":`...)
+		w.buf = strconv.AppendBool(w.buf, s.DNSSEC)
 		w.duplicates(s.Duplicates)
 		w.buf = append(w.buf, '}')
 	}

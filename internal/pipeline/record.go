@@ -113,6 +113,7 @@ func signature(r verifier.Result) events.Signature {
 		KeyBits:          r.KeyBits,
 		SignatureBits:    r.Bits,
 		Testing:          r.Testing,
+		DNSSEC:           r.Authenticated,
 		Duplicates:       r.Duplicates,
 		Aligned:          r.Aligned.String(),
 		Code:             code(r),

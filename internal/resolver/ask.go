@@ -64,6 +64,7 @@ func (r *Resolver) ask(ctx context.Context, name string) (reply, string, error) 
 	winner, why := a.run(talking)
 	if winner != nil {
 		a.noteSilence(winner)
+		winner.rep.authenticated = winner.rep.authenticated && (r.trustAD || winner.server.local)
 		r.health.answered()
 		return winner.rep, winner.server.address, nil
 	}

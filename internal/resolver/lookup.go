@@ -32,13 +32,13 @@ func (r *Resolver) lookup(ctx context.Context, name string) *entry {
 		switch {
 		case rep.rcode == dns.RcodeNameError:
 			// With aliases, the code is about the last of them (RFC 6604 section 3).
-			found.err = dangling(ErrNotExist, aliases, rep.target)
+			found.err = rep.explanation.of(dangling(ErrNotExist, aliases, rep.target))
 			return r.found(found, min(ttl, rep.negative), minNegative, maxNegative)
 		case len(rep.records) > 0:
 			found.records = rep.records
 			return r.found(found, ttl, minPositive, maxPositive)
 		case rep.aliases == 0 || rep.soa:
-			found.err = dangling(ErrNoData, aliases, rep.target)
+			found.err = rep.explanation.of(dangling(ErrNoData, aliases, rep.target))
 			return r.found(found, min(ttl, rep.negative), minNegative, maxNegative)
 		case aliases > maxAliases:
 			return r.failed(ErrAlias, server)

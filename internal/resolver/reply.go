@@ -82,6 +82,7 @@ type reply struct {
 	target        string        // its end, canonical
 	ttl           time.Duration // the least of the records used
 	negative      time.Duration // how long an absence holds (RFC 2308 section 5)
+	explanation   explanation
 }
 
 // fault is why the next server should be asked, if so.
@@ -89,17 +90,20 @@ func (r *reply) fault() error {
 	switch r.rcode {
 	case dns.RcodeSuccess, dns.RcodeNameError:
 	case dns.RcodeServerFailure:
-		return ErrServerFailure
+		return r.explanation.of(ErrServerFailure)
 	case dns.RcodeRefused:
-		return ErrRefused
+		return r.explanation.of(ErrRefused)
 	default:
-		return rcodeError(r.rcode)
+		return r.explanation.of(rcodeError(r.rcode))
 	}
 	// An absence counts from who could know: a server that recurses, or is
 	// authoritative, or shows the zone's SOA. Else it is a referral.
 	absent := r.rcode == dns.RcodeNameError || len(r.records) == 0
 	if absent && !r.recursive && !r.authoritative && !r.soa {
 		return ErrLame
+	}
+	if absent && r.explanation.stale() {
+		return r.explanation.of(ErrServerFailure)
 	}
 	return nil
 }
@@ -166,6 +170,9 @@ func parseReply(msg []byte, name string) (reply, error) {
 				}
 			case section == 2 && rr.rrtype == dns.TypeOPT:
 				rep.extended = true
+				if !rep.explanation.given {
+					rep.explanation = readExplanation(msg[rr.start:rr.end])
+				}
 				rep.rcode |= int(rr.ttl>>24) << 4 // RFC 6891 section 6.1.3
 			}
 		}

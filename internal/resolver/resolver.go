@@ -87,7 +87,7 @@ type Answer struct {
 	// 6376 section 3.6.2.2), raw: any octets. At most MaxRecords, cut at MaxRecord.
 	Records []string
 	// Authenticated is the AD bit (RFC 6840 section 5.8) over all of an alias
-	// chain. It is worth what the path to the server is worth.
+	// chain, from a server on this host or one that Config.TrustAD is about.
 	Authenticated bool
 	// TTL is how much longer the answer may be used.
 	TTL time.Duration
@@ -105,6 +105,9 @@ type Config struct {
 	// nameserver lines count. Where it names none, or does not exist, the server
 	// is on this host (resolv.conf(5)).
 	ResolvConf string
+	// TrustAD says that nobody can change what servers on other hosts answer, so that
+	// their AD bit counts.
+	TrustAD bool
 	// Timeout is for one lookup, over all servers and attempts; default 5 s.
 	// Waiting for a free slot (MaxQueries) comes before it.
 	Timeout time.Duration
@@ -149,6 +152,7 @@ type Resolver struct {
 	servers  []*server
 	timeout  time.Duration
 	attempts int
+	trustAD  bool
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 	logger   *slog.Logger
 	meter    Meter
@@ -172,7 +176,7 @@ func New(config Config) (*Resolver, error) {
 		}
 		return value
 	}
-	r := &Resolver{dial: config.Dial, logger: config.Logger, meter: config.Meter, timeout: config.Timeout}
+	r := &Resolver{dial: config.Dial, logger: config.Logger, meter: config.Meter, timeout: config.Timeout, trustAD: config.TrustAD}
 	r.attempts = number("attempts", config.Attempts, defaultAttempts)
 	entries := number("cache_entries", config.CacheEntries, defaultCacheEntries)
 	queries := number("max_queries", config.MaxQueries, defaultMaxQueries)

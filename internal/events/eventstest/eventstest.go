@@ -21,7 +21,7 @@ func Sample() *events.Event {
 			},
 			{
 				Domain: "esp.example", Selector: "k", Algorithm: "ed25519-sha256", Canonicalization: "relaxed/simple", Result: "pass",
-				KeyBits: 256, SignatureBits: 512, Testing: true, Aligned: "none", Duplicates: []string{"Subject", "Content-Type"},
+				KeyBits: 256, SignatureBits: 512, Testing: true, Aligned: "none", DNSSEC: true, Duplicates: []string{"Subject", "Content-Type"},
 				Identity: "u@m.esp.example", Timestamp: -1, Expiration: -1, BodyLength: -1,
 			},
 		},
