@@ -13,6 +13,7 @@ import (
 	"dkimd/internal/fault"
 	"dkimd/internal/resolver/dnstest"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -105,5 +106,25 @@ func addZone(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for _, name := range args {
 		ts.Check(server.SetZone(ts.ReadFile(name)))
+	}
+}
+
+// broken NAME: the script's DNS server answers SERVFAIL for this name.
+func breakName(ts *testscript.TestScript, neg bool, args []string) {
+	server, ok := ts.Value(dnsKey{}).(*dnstest.Server)
+	if neg || !ok || len(args) != 1 {
+		ts.Fatalf("usage: broken name")
+	}
+	server.SetRcode(args[0], dns.RcodeServerFailure)
+}
+
+// asked NAME N: the script's DNS server has been asked for this name N times.
+func asked(ts *testscript.TestScript, neg bool, args []string) {
+	server, ok := ts.Value(dnsKey{}).(*dnstest.Server)
+	if neg || !ok || len(args) != 2 {
+		ts.Fatalf("usage: asked name n")
+	}
+	if got := strconv.Itoa(server.Queries(args[0])); got != args[1] {
+		ts.Fatalf("asked %s times, want %s", got, args[1])
 	}
 }

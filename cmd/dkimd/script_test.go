@@ -41,6 +41,8 @@ func TestScripts(t *testing.T) {
 			"status": status,
 			"faults": faults,
 			"dns":    addZone,
+			"broken": breakName,
+			"asked":  asked,
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {

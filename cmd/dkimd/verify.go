@@ -47,7 +47,7 @@ Exit status: 0 a signature passed and the rules accept the message, 1 otherwise,
 			}
 			verdict := printReport(std.out, out, event)
 			if explains {
-				explainMessage(cmd.Context(), std.out, one)
+				explainMessage(cmd.Context(), std.out, one, event.Signatures)
 			}
 			return verdict
 		},
