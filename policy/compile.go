@@ -102,12 +102,8 @@ func (r *rule) compileMessage(t *tomlfile.Table) {
 	if list != either && notList != either && list != r.list {
 		t.Fault("not_list", "no contradiction of list", "one of the two is enough")
 	}
-	for _, word := range t.EnumList("from", nil, "missing", "multiple") {
-		if word == "missing" {
-			r.from |= missing
-		} else {
-			r.from |= multiple
-		}
+	for _, word := range t.EnumList("from", nil, "missing", "multiple", "misleading") {
+		r.from |= map[string]author{"missing": missing, "multiple": multiple, "misleading": misleading}[word]
 	}
 	for _, key := range []string{"clients", "not_clients", "recipients", "from"} {
 		refuseEmpty(t, key)

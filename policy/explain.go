@@ -18,7 +18,7 @@ type Explanation struct {
 type Tried struct {
 	Name, Action string
 	Holds        bool
-	Why          string // the condition that failed; with a lookup that failed, what depends on it
+	Why          string // the condition that failed, or what a name shows; with a lookup that failed, what depends on it
 }
 
 // Explain judges a message like Select and Judge, and says how it came to that.
@@ -88,6 +88,8 @@ func (e *evidence) tried(r *rule, c *claim, m *Message) Tried {
 	}
 	if t.Holds = holds == len(cases); !t.Holds {
 		t.Why = strings.Join(cases, "; ")
+	} else if r.from&misleading != 0 && r.from&authorOf(m.From) == 0 {
+		t.Why = "a name in From shows " + string(m.misleading())
 	}
 	return t
 }
@@ -105,12 +107,21 @@ func (r *rule) closed(m *Message) string {
 		return "list: there is no List-Id"
 	case r.list == no && m.List:
 		return "list: there is a List-Id"
-	case r.from == missing && r.from&authorOf(m.From) == 0:
-		return "from: it is there, and can be read"
-	case r.from != 0 && r.from&authorOf(m.From) == 0:
-		return fmt.Sprintf("from: there is %d From field", m.From.Fields)
+	case r.from != 0 && !r.author(m):
+		return "from: " + r.soundFrom(m)
 	}
 	return ""
+}
+
+// soundFrom says what is not wrong with From.
+func (r *rule) soundFrom(m *Message) string {
+	if r.from == missing {
+		return "it is there, and can be read"
+	}
+	if r.from == misleading {
+		return "no name in it shows a domain of others"
+	}
+	return fmt.Sprintf("there is %d From field", m.From.Fields)
 }
 
 func (r *rule) otherRecipient(m *Message) string {

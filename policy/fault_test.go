@@ -61,7 +61,7 @@ func TestFaults(t *testing.T) {
 		"recipients empty":            {rule + `recipients = []`, `gmail.com.toml:3: rule[1].recipients: got []; want at least one (hint: leave out the key if it is not a condition)`},
 		"list":                        {rule + `list = 1`, `gmail.com.toml:3: rule[1].list: got 1 (integer); want true or false`},
 		"list and not_list":           {rule + "list = true\nnot_list = true", `gmail.com.toml:4: rule[1].not_list: got true; want no contradiction of list (hint: one of the two is enough)`},
-		"from":                        {rule + `from = "absent"`, `gmail.com.toml:3: rule[1].from: got "absent"; want missing or multiple`},
+		"from":                        {rule + `from = "absent"`, `gmail.com.toml:3: rule[1].from: got "absent"; want missing, multiple or misleading`},
 		"from empty":                  {rule + `from = []`, `gmail.com.toml:3: rule[1].from: got []; want at least one (hint: leave out the key if it is not a condition)`},
 		"published":                   {rule + "published = \"absent\"\nwithout_spf = true", `gmail.com.toml:3: rule[1].published: got "absent"; want none, quarantine or reject`},
 		"published and reject":        {rule + `published = "reject"`, `gmail.com.toml:3: rule[1].published: got "reject"; want without_spf = true beside it (hint: DMARC also passes by SPF, which dkimd does not check: reject may hit real mail; quarantine, or write without_spf = true)`},

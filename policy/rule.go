@@ -32,8 +32,9 @@ type rule struct {
 type author uint8
 
 const (
-	missing  author = 1 << iota // no From, or one that cannot be read
-	multiple                    // more than one From field (RFC 5322 section 3.6 allows one)
+	missing    author = 1 << iota // no From, or one that cannot be read
+	multiple                      // more than one From field (RFC 5322 section 3.6 allows one)
+	misleading                    // a name in From shows a domain of others
 )
 
 // policies is a set of published policies, one bit each.
@@ -59,7 +60,7 @@ func (r *rule) open(m *Message) bool {
 		r.notClients != nil && within(r.notClients, m.Client),
 		r.recipients != nil && !r.everyRecipient(m),
 		!r.list.allows(m.List),
-		r.from != 0 && r.from&authorOf(m.From) == 0:
+		r.from != 0 && !r.author(m):
 		return false
 	}
 	return true
@@ -91,6 +92,11 @@ func within(networks []netip.Prefix, c message.Client) bool {
 		}
 	}
 	return false
+}
+
+// author tests the conditions on From. What its names show is read only where a rule asks for it.
+func (r *rule) author(m *Message) bool {
+	return r.from&authorOf(m.From) != 0 || r.from&misleading != 0 && m.misleading() != ""
 }
 
 func authorOf(o message.Originator) author {

@@ -292,3 +292,29 @@ func TestTemperrorMayDefer(t *testing.T) {
 		})
 	}
 }
+
+// A name that shows a domain of others is a condition like any other, and is read only where a rule asks.
+func TestMisleadingNames(t *testing.T) {
+	t.Parallel()
+	const evil = `"boss@gmail.com" <x@evil.example>`
+	rules := load(t, map[string]string{
+		"_default.toml":     "mode = \"enforce\"\n[[rule]]\nname = \"misleading\"\nfrom = \"misleading\"\naction = \"quarantine\"",
+		"asks.example.toml": "mode = \"enforce\"\n[[rule]]\nresult = \"fail\"\naction = \"reject\"",
+	})
+	for from, want := range map[string]policy.Action{evil: policy.Quarantine, `"Gmail" <x@evil.example>`: policy.Accept, "x@evil.example": policy.Accept} {
+		m, report, err := policy.Sample{From: []string{from}}.Message()
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, v := rules.Explain(m, report)
+		if v.Action != want {
+			t.Errorf("%s: %v, want %v", from, v.Action, want)
+		}
+		if why, named := list[0].Tried[0].Why, "a name in From shows gmail.com"; (why == named) != (want == policy.Quarantine) || why == "" {
+			t.Errorf("%s: explained as %q", from, why)
+		}
+	}
+	m, _, _ := policy.Sample{From: []string{`"boss@gmail.com" <x@asks.example>`}}.Message()
+	m.Misleading = func() domain.Name { t.Error("read though no rule of its file asks"); return "" }
+	rules.Select(m)
+}

@@ -40,6 +40,15 @@ type Message struct {
 	Recipients          []string
 	RecipientsTruncated bool // there are more than Recipients holds
 	List                bool // a List-Id field is there (RFC 2919)
+	// Misleading is the domain of others that a name in From shows, if any: message.Misleading. Nil: no name does.
+	Misleading func() domain.Name
+}
+
+func (m *Message) misleading() domain.Name {
+	if m.Misleading == nil {
+		return ""
+	}
+	return m.Misleading()
 }
 
 // Len is the number of domains that have a file of their own.

@@ -16,7 +16,7 @@ const SampleClient = "203.0.113.9"
 
 // Sample is a message in the words of an operator: for a test case, or a question.
 type Sample struct {
-	// From are the addresses of From, one field each if FromFields is more than 1.
+	// From are the addresses of From, with or without a name, one field each if FromFields is more than 1.
 	From       []string
 	FromFields int    // 0: 1, or none where From is empty
 	Sender     string // MAIL FROM; empty: the null sender
@@ -33,7 +33,7 @@ type Sample struct {
 // verified. The error names the words that cannot be understood.
 func (s Sample) Message() (Message, *verifier.Report, error) {
 	m := Message{
-		Sender: strings.Trim(s.Sender, "<>"), Client: message.NewClient("", s.Client), Recipients: s.Recipients, List: s.List,
+		Sender: bare(s.Sender), Client: message.NewClient("", s.Client), Recipients: s.Recipients, List: s.List,
 		From: message.Originator{Fields: s.FromFields, Readable: len(s.From) > 0},
 	}
 	if m.Client.Kind == message.ClientUnreadable {
@@ -42,14 +42,19 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 	if m.From.Fields == 0 && len(s.From) > 0 {
 		m.From.Fields = 1
 	}
-	for _, address := range s.From {
+	header := new(message.Header)
+	for _, written := range s.From {
+		header.Add("From", " "+written)
+		address := bare(written)
 		author := message.DomainOf(address)
 		if !author.Lookable() {
-			return m, nil, fault.Fault{Key: "from", Got: safetext.Quote(address), Want: "an address like alice@example.com"}
+			return m, nil, fault.Fault{Key: "from", Got: safetext.Quote(written), Want: "an address like alice@example.com"}
 		}
 		m.From.Addresses = append(m.From.Addresses, message.Address{Local: address[:strings.LastIndexByte(address, '@')], Domain: author})
 		m.From.Claimed = append(m.From.Claimed, author)
 	}
+	author := m.From
+	m.Misleading = func() domain.Name { return message.Misleading(header, author) }
 	report := &verifier.Report{}
 	for _, text := range s.Signatures {
 		r, hint := readSignature(text)
@@ -63,6 +68,11 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 		return m, nil, fault.Fault{Key: "published", Got: safetext.Quote(s.Published), Want: "absent, none, quarantine, reject or temperror"}
 	}
 	return m, report, nil
+}
+
+// bare is an address without the name in front of it and without its angle brackets.
+func bare(address string) string {
+	return strings.Trim(address[max(0, strings.LastIndexByte(address, '<')):], "<>")
 }
 
 func readPublished(word string) (verifier.Published, bool) {

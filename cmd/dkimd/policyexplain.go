@@ -118,6 +118,7 @@ func messageOf(header *message.Header, s policy.Sample, sender bool) (policy.Mes
 		return m, atFlag(err)
 	}
 	m.From = message.ReadFrom(header)
+	m.Misleading = func() domain.Name { return message.Misleading(header, m.From) }
 	m.List = m.List || len(header.All("List-Id")) > 0
 	if !sender && len(m.From.Addresses) > 0 {
 		m.Sender = m.From.Addresses[0].String()
@@ -174,9 +175,12 @@ func printExplanation(w io.Writer, m policy.Message, client string, report *veri
 		}
 		fmt.Fprintf(w, "\n%s%s is judged by %s, mode %s\n", cmp.Or(terminal.Safe(e.Decision.Sender), "A From without a domain"), where, e.Decision.File, e.Decision.Mode)
 		for _, t := range e.Tried {
-			if t.Holds {
+			switch {
+			case t.Holds && t.Why != "":
+				fmt.Fprintf(w, "  %q holds: %s (%s)\n", t.Name, t.Action, terminal.Safe(t.Why))
+			case t.Holds:
 				fmt.Fprintf(w, "  %q holds: %s\n", t.Name, t.Action)
-			} else {
+			default:
 				fmt.Fprintf(w, "  %q does not hold: %s\n", t.Name, terminal.Safe(t.Why))
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"dkimd/internal/events"
 	"dkimd/internal/explain"
+	"dkimd/internal/message"
 	"dkimd/verifier"
 )
 
@@ -52,5 +53,8 @@ func explainMessage(ctx context.Context, w io.Writer, one *oneMessage, verified 
 	}
 	if len(list) == 0 {
 		fmt.Fprintln(w, "\nthere is no DKIM-Signature field to explain")
+	}
+	if name := message.Misleading(one.Header(), message.ReadFrom(one.Header())); name != "" {
+		fmt.Fprintf(w, "\na name in From shows %s, which is not the author's domain\n", name)
 	}
 }

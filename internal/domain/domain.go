@@ -80,6 +80,12 @@ func (n Name) IsPublicSuffix() bool {
 	return icann && suffix == string(n)
 }
 
+// HasListedSuffix reports whether the domain ends with an entry of the public suffix list.
+func (n Name) HasListedSuffix() bool {
+	suffix, icann := publicsuffix.PublicSuffix(string(n))
+	return icann || strings.Contains(suffix, ".")
+}
+
 // Aligned reports whether two domains share their organizational domain
 // (relaxed alignment, RFC 7489 section 3.1.1). Equal domains are always aligned.
 func (n Name) Aligned(other Name) bool {

@@ -40,23 +40,33 @@ type element struct {
 
 // elements finds the domains in each element of a list.
 func (f *finder) elements(text string, as dialect) {
+	if !elements(text, as, f.element) { // without its end: programs differ in what they make of that
+		f.names(text)
+	}
+}
+
+// elements tells each of the elements of a list, and reports false where a part of one does not end.
+func elements(text string, as dialect, each func(*element)) bool {
 	var e element
+	tell := func() {
+		each(&e)
+		e = element{angles: e.angles[:0], words: e.words[:0], comments: e.comments[:0]}
+	}
 	for at := 0; at < len(text); {
 		end := partEnd(text[at:], as)
-		if end < 0 { // without its end: programs differ in what they make of that
-			f.names(text)
-			return
+		if end < 0 {
+			return false
 		}
 		part := text[at : at+end]
 		switch part[0] {
 		case ',', ';', ':': // what stands in front of a colon is the name of a group
-			f.element(&e)
+			tell()
 		case '<':
-			if mayHoldAddress(part) {
+			if mayHoldDomain(part) {
 				e.angles = append(e.angles, part[1:end-1])
 			}
 		case '(':
-			if mayHoldAddress(part) {
+			if mayHoldDomain(part) {
 				e.comments = append(e.comments, part[1:end-1])
 			}
 			e.words = append(e.words, "()"...)
@@ -65,20 +75,21 @@ func (f *finder) elements(text string, as dialect) {
 		}
 		at += end
 	}
-	f.element(&e)
+	tell()
+	return true
 }
 
-// mayHoldAddress reports whether there can be an "@" in a part as it is shown.
-func mayHoldAddress(part string) bool {
+// mayHoldDomain reports whether there can be a domain in a part as it is shown.
+func mayHoldDomain(part string) bool {
 	for i := range len(part) {
-		if part[i] == '@' || part[i] >= utf8.RuneSelf {
+		if part[i] == '@' || part[i] == '.' || part[i] == '?' || part[i] >= utf8.RuneSelf {
 			return true
 		}
 	}
 	return false
 }
 
-// element finds the domains in those parts of an element in which programs look for an address, and empties it.
+// element finds the domains in those parts of an element in which programs look for an address.
 func (f *finder) element(e *element) {
 	for _, parts := range [...][]string{e.angles, {string(e.words)}, e.comments} {
 		found := false
@@ -92,7 +103,6 @@ func (f *finder) element(e *element) {
 			break
 		}
 	}
-	*e = element{angles: e.angles[:0], words: e.words[:0], comments: e.comments[:0]}
 }
 
 // partEnd is the length of the part of an element at the beginning of a text, or -1 where it does not end.

@@ -69,8 +69,11 @@ func specialKind(c byte) rune {
 	return 0
 }
 
-// skipTo goes on to the next such octet, or to the end.
+// skipTo goes on to the next such octet, or to the end, where no comment and no quoted string can be on the way.
 func (l *lexer) skipTo(c byte) {
+	if !l.plain {
+		return
+	}
 	if next := strings.IndexByte(l.text[l.at:], c); next >= 0 {
 		l.at += next
 	} else {

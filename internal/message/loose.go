@@ -110,7 +110,7 @@ func looseNames(l lexer, found func(name []byte) bool) {
 	var name []byte
 	open, breaks := false, 0
 	for {
-		if !open && l.plain { // nothing in front of the next "@" matters
+		if !open { // nothing in front of the next "@" matters
 			l.skipTo('@')
 		}
 		t := l.scan()
@@ -123,7 +123,7 @@ func looseNames(l lexer, found func(name []byte) bool) {
 			name = append(name, t.text[:min(len(t.text), maxSpaced-len(name))]...)
 			continue
 		}
-		if open && l.plain && len(name) == 0 && !t.spaced && isOpening(t) {
+		if open && l.plain && len(name) == 0 && isOpening(t) {
 			continue // user@"example.org", user@<example.org>
 		}
 		// The last word in front of another "@" is a local part.
@@ -144,8 +144,11 @@ const (
 	maxBreaks = 32   // places at which it may end
 )
 
-// isOpening reports whether a program that reads on behind an "@" may pass over a token.
+// isOpening reports whether a program that reads on right behind an "@" may pass over a token.
 func isOpening(t token) bool {
+	if t.spaced {
+		return false
+	}
 	switch t.text {
 	case `"`, "[", "<", "(", `\`:
 		return true

@@ -50,6 +50,7 @@ type Message struct {
 	route        route
 	reason       signer.Reason
 	from         message.Originator
+	misleading   *domain.Name // nil: no rule asked
 	signing      *signer.Signing
 	verification *verifier.Verification
 	rules        *policy.Case
@@ -133,12 +134,22 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 			Recipients:          m.env.Recipients,
 			RecipientsTruncated: m.env.RecipientCount > len(m.env.Recipients),
 			List:                len(m.header.All("List-Id")) > 0,
+			Misleading:          m.readNames,
 		})
 		m.judged = true
 		request.Prefer = m.rules.Signers()
 		request.Published = m.rules.NeedsPublished()
 	}
 	m.verification = m.p.Verifier.Begin(ctx, request)
+}
+
+// readNames is policy.Message.Misleading, read at the first rule that asks.
+func (m *Message) readNames() domain.Name {
+	if m.misleading == nil {
+		name := message.Misleading(&m.header, m.from)
+		m.misleading = &name
+	}
+	return *m.misleading
 }
 
 // exceeded names a message limit that was passed, or is empty.

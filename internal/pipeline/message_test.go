@@ -416,3 +416,18 @@ func TestMTAThatLeavesIsNoFault(t *testing.T) {
 		}
 	}
 }
+
+// What a name in From shows is in the record where a rule asks, and only there.
+func TestMisleadingNameIsRecorded(t *testing.T) {
+	t.Parallel()
+	for rule, want := range map[string]bool{"": false, "[[rule]]\nfrom = \"misleading\"\naction = \"tag\"\ntag = \"X-Name: misleading\"": true} {
+		w := newWorld(t)
+		w.rules = map[string]string{"_default.toml": "mode = \"enforce\"\n" + rule}
+		m := from(outside)
+		m.head = []string{`From: "boss@gmail.com" <x@evil.example>`}
+		out, e := w.run(w.pipeline(), m)
+		if slices.Contains(e.Warnings, "a name in From shows gmail.com") != want || slices.ContainsFunc(out.Add, func(a pipeline.Addition) bool { return a.Name == "X-Name" }) != want {
+			t.Errorf("%q: warnings %q, adds %+v", rule, e.Warnings, out.Add)
+		}
+	}
+}

@@ -76,6 +76,9 @@ func (m *Message) write(out *Outcome, rec *record) {
 	if limit := m.exceeded(); limit != "" {
 		e.Warnings = append(e.Warnings, "over the limit of "+limit)
 	}
+	if m.misleading != nil && *m.misleading != "" {
+		e.Warnings = append(e.Warnings, "a name in From shows "+string(*m.misleading))
+	}
 	switch {
 	case rec.err != nil:
 		e.Error = rec.err.Error()
