@@ -9,13 +9,23 @@ SOAK ?= 10m
 # RSA goes through OpenSSL 3 where its headers are; else, and with TAGS=, through crypto/rsa.
 TAGS ?= $(shell pkg-config --exists 'libcrypto >= 3' 2>/dev/null && echo libcrypto)
 
-.PHONY: build test deps unit race integration soak check lint fmt fuzz cover bench microbench clean
+PREFIX ?= /usr/local
+
+.PHONY: build install package test deps unit race integration system soak check lint fmt fuzz cover bench microbench clean
 
 build: ## dkimd, and dkimd-exim-sign for Exim, in bin/
 	$(GO) build -trimpath -tags "$(TAGS)" -ldflags "-X main.version=$(VERSION)" -o bin/dkimd ./cmd/dkimd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/dkimd-exim-sign ./cmd/dkimd-exim-sign
 
-test: deps unit integration ## every test; installs what they need with apt
+install: build ## below DESTDIR, in PREFIX; without DESTDIR also a user, a configuration and the service
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BIN=bin GO="$(GO)" scripts/stage
+	test -n "$(DESTDIR)" || $(PREFIX)/libexec/dkimd/setup --start
+
+package: ## .deb, .rpm and tarballs, with checksums, in dist/
+	rm -rf dist
+	GO="$(GO)" scripts/package dist
+
+test: deps unit integration system ## every test; installs what they need with apt
 	$(MAKE) soak SOAK=60s
 
 deps: ## Postfix, OpenDKIM and the other programs the tests run against
@@ -29,6 +39,10 @@ race: unit
 
 integration: ## real Postfix, real verifiers
 	$(GO) test -tags integration -shuffle=on -count=1 -timeout 20m ./integration/...
+
+system: ## packages on booted Debian 12 and 13
+	scripts/install-test-systems
+	$(GO) test -tags system -count=1 -timeout 20m ./integration/system
 
 soak: ## dkimd under load while everything around it goes wrong, for SOAK=10m; by itself, as others mind its load
 	DKIMD_SOAK=$(SOAK) $(GO) test -tags integration -count=1 -timeout 2h -v -run '^TestSoak$$' ./integration/soak
@@ -56,8 +70,8 @@ microbench: ## benchmarks inside the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 check: deps lint build
-	CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/dkimd
-	$(GO) vet -tags "integration $(TAGS)" ./...
+	CGO_ENABLED=0 $(GO) build -trimpath -o /dev/null ./cmd/dkimd
+	$(GO) vet -tags "integration system $(TAGS)" ./...
 	$(GO) mod verify
 	$(GO) mod tidy -diff
 	DKIMD_REQUIRE_ALL=1 $(MAKE) test
@@ -65,4 +79,4 @@ check: deps lint build
 	git diff --exit-code
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

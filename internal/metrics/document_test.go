@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"encoding/json"
 	"os"
 	"regexp"
 	"slices"
@@ -116,6 +117,48 @@ func TestAlertsAskForWhatThereIs(t *testing.T) {
 		for value := range strings.SplitSeq(m[3], "|") {
 			if m[2] != "" && !slices.Contains(one.Labels[m[2]], value) {
 				t.Errorf("%s has no %s=%q", m[1], m[2], value)
+			}
+		}
+	}
+}
+
+// The dashboard asks for metrics, labels and values that there are.
+func TestDashboardAsksForWhatThereIs(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../packaging/grafana/dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(data, &board); err != nil || len(board.Panels) < 10 {
+		t.Fatalf("%d panels: %v", len(board.Panels), err)
+	}
+	served := newWorld(t).served()
+	selector := regexp.MustCompile(`(dkimd_\w+)\{job="\$job",instance=~"\$instance"(?:,(\w+)="(\w+)")?\}`)
+	grouped := regexp.MustCompile(`sum by \(([\w, ]+)\) \(rate\((dkimd_\w+)\{`)
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			found := selector.FindAllStringSubmatch(target.Expr, -1)
+			if len(found) != strings.Count(target.Expr, "dkimd_") {
+				t.Errorf("%s: %s", panel.Title, target.Expr)
+			}
+			for _, m := range found {
+				one, ok := served[strings.TrimSuffix(m[1], "_bucket")]
+				if !ok || m[2] != "" && !slices.Contains(one.Labels[m[2]], m[3]) {
+					t.Errorf("%s: there is no %s", panel.Title, m[0])
+				}
+			}
+			for _, m := range grouped.FindAllStringSubmatch(target.Expr, -1) {
+				for label := range strings.SplitSeq(m[1], ", ") {
+					if label != "instance" && label != "le" && served[m[2]].Labels[label] == nil {
+						t.Errorf("%s: %s has no label %s", panel.Title, m[2], label)
+					}
+				}
 			}
 		}
 	}
