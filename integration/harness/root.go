@@ -76,14 +76,20 @@ func NewFreshRoot(t *testing.T) *FreshRoot {
 	return f
 }
 
-// Within does something with the network of the fresh root: sockets belong to
-// the network that their thread is in when it opens them.
+// Within does something with the network of the fresh root.
 func (f *FreshRoot) Within(t *testing.T, do func() error) {
+	t.Helper()
+	InNetwork(t, f.Process.Cmd.Process.Pid, do)
+}
+
+// InNetwork does something with the network of a process: sockets belong to
+// the network that their thread is in when it opens them.
+func InNetwork(t *testing.T, pid int, do func() error) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", f.Process.Cmd.Process.Pid))
+		network, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 		if err == nil {
 			err = unix.Setns(int(network.Fd()), unix.CLONE_NEWNET)
 			_ = network.Close()
@@ -94,7 +100,7 @@ func (f *FreshRoot) Within(t *testing.T, do func() error) {
 		done <- err
 	}()
 	if err := <-done; err != nil {
-		t.Fatalf("in the fresh root: %v", err)
+		t.Fatalf("in the network of process %d: %v", pid, err)
 	}
 }
 
