@@ -51,8 +51,8 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 			return m, nil, fault.Fault{Key: "from", Got: safetext.Quote(written), Want: "an address like alice@example.com"}
 		}
 		m.From.Addresses = append(m.From.Addresses, message.Address{Local: address[:strings.LastIndexByte(address, '@')], Domain: author})
-		m.From.Claimed = append(m.From.Claimed, author)
 	}
+	m.From.Claimed = message.ReadFrom(header).Claimed // a name and a quoted local part may hold further domains
 	author := m.From
 	m.Misleading = func() domain.Name { return message.Misleading(header, author) }
 	report := &verifier.Report{}
