@@ -266,7 +266,7 @@ func (d *DNS) keys() []key {
 		{
 			"servers", list(&d.Servers, readServers),
 			"Name servers by address, with a port where it is not 53: \"127.0.0.1\", \"127.0.0.1:5353\", \"[::1]:53\"; at most 16. " +
-				"Empty: those of /etc/resolv.conf.",
+				"Empty: those of /etc/resolv.conf, which is read again when it changes.",
 		},
 		{
 			"trust_ad", boolean(&d.TrustAD, false),

@@ -173,6 +173,7 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	var reloads sync.WaitGroup
 	reloads.Go(func() { d.refresh(reloading) })
 	reloads.Go(func() { d.watchKeys(reloading) })
+	reloads.Go(func() { d.watchDNS(reloading) })
 	reloads.Go(func() { d.watchMemory(reloading) })
 	defer reloads.Wait()
 	defer close(d.ending)

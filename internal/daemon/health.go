@@ -71,6 +71,9 @@ func (d *daemon) health() metrics.Health {
 		h.Warnings = append(h.Warnings, k.Words()...)
 	}
 	h.Warnings = append(h.Warnings, texts(faults)...)
+	if s.Resolver != nil {
+		h.Warnings = append(h.Warnings, s.Resolver.Troubles()...)
+	}
 	return h
 }
 

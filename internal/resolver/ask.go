@@ -56,7 +56,7 @@ func (r *Resolver) ask(ctx context.Context, name string) (reply, string, error) 
 	for i, s := range servers {
 		a.talks[i] = &talk{server: s}
 	}
-	r.health.asked(r.cache.now())
+	r.health.asked()
 	// Whoever ends ctx, no talk outlives this.
 	talking, cancel := context.WithCancel(ctx)
 	defer a.running.Wait()

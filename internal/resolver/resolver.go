@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -101,8 +102,8 @@ type Config struct {
 	// ("127.0.0.1:5353", "[::1]:53"; zone ids are fine). Empty: those of
 	// ResolvConf.
 	Servers []string
-	// ResolvConf is read once, by New; default /etc/resolv.conf. Only its
-	// nameserver lines count. Where it names none, or does not exist, the server
+	// ResolvConf is read by New, and by Attend when it has changed; default
+	// /etc/resolv.conf. Only its nameserver lines count. Where it names none, or does not exist, the server
 	// is on this host (resolv.conf(5)).
 	ResolvConf string
 	// TrustAD says that nobody can change what servers on other hosts answer, so that
@@ -120,7 +121,7 @@ type Config struct {
 	// MaxQueries is how many lookups are under way at once, default 1024; an eighth
 	// of them for one organizational domain.
 	MaxQueries int
-	// Previous hands its cache over if it asks the same servers. It may be used
+	// Previous hands its cache over if it asks the same servers or both ask those of resolv.conf. It may be used
 	// on, and closed at any time.
 	Previous *Resolver
 	// Dial opens "udp" and "tcp" sockets; nil: as net.Dialer does. For tests.
@@ -149,7 +150,8 @@ func (unmetered) LookedUp(error, time.Duration) {}
 
 // Resolver looks up TXT records. It is safe for concurrent use.
 type Resolver struct {
-	servers  []*server
+	list     atomic.Pointer[serverList]
+	conf     *resolvConf // nil: the configuration names the servers
 	timeout  time.Duration
 	attempts int
 	trustAD  bool
@@ -195,23 +197,29 @@ func New(config Config) (*Resolver, error) {
 	if r.dial == nil {
 		r.dial = new(net.Dialer).DialContext
 	}
-	var err error
-	if r.servers, err = readServers(config, r.logger); err != nil {
+	list, err := r.newList(config)
+	if err != nil {
 		faults = append(faults, err)
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
+	r.list.Store(list)
 	r.turns = newTurns(queries)
-	r.health = new(health)
 	r.flights.byName = make(map[string]*flight)
-	if config.Previous != nil && sameServers(config.Previous.servers, r.servers) {
-		r.cache = config.Previous.cache
-		r.cache.resize(entries)
-		return r, nil
+	if previous := config.Previous; previous != nil {
+		r.health = previous.health
+		if asksAs(r, previous) {
+			r.cache = previous.cache
+			r.cache.resize(entries)
+			return r, nil
+		}
 	}
 	if r.cache, err = newCache(entries, config.Now); err != nil {
 		return nil, fmt.Errorf("cache_entries: %w", err)
+	}
+	if r.health == nil {
+		r.health = &health{clock: r.cache.clock}
 	}
 	return r, nil
 }
@@ -255,12 +263,12 @@ func (r *Resolver) Cached(name string) (a Answer, err error, ok bool) {
 }
 
 // Servers are the servers asked, in order, as "address:port".
-func (r *Resolver) Servers() []string {
-	addresses := make([]string, len(r.servers))
-	for i, s := range r.servers {
-		addresses[i] = s.address
-	}
-	return addresses
+func (r *Resolver) Servers() []string { return addresses(r.list.Load().servers) }
+
+// asksAs reports whether two resolvers ask the same servers, or those of resolv.conf,
+// whichever these are.
+func asksAs(a, b *Resolver) bool {
+	return a.conf != nil && b.conf != nil && a.conf.path == b.conf.path || slices.Equal(a.Servers(), b.Servers())
 }
 
 // Entries is about how many names are in the cache.

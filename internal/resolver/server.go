@@ -1,12 +1,7 @@
 package resolver
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,8 +14,6 @@ const (
 	retreat = 30 * time.Second
 	// relearn is how long it is remembered how a server has to be asked.
 	relearn = 10 * time.Minute
-	// maxResolvConf bounds what is read of the file.
-	maxResolvConf = 1 << 20
 )
 
 // server is one of the servers asked.
@@ -54,74 +47,6 @@ func (s *server) learn(now time.Duration, how manner, rep reply, folded bool) {
 	}
 }
 
-// ResolvConfError says why resolv.conf, asked because the configuration names no
-// server, gives none.
-type ResolvConfError struct{ Err error }
-
-func (e *ResolvConfError) Error() string { return "servers: " + e.Err.Error() }
-
-func (e *ResolvConfError) Unwrap() error { return e.Err }
-
-// readServers makes the list from the configuration or, where that names none,
-// from resolv.conf.
-func readServers(config Config, logger *slog.Logger) ([]*server, error) {
-	var servers []*server
-	var faults []error
-	for _, text := range config.Servers {
-		address, ok := parseServer(text)
-		if !ok {
-			faults = append(faults, fmt.Errorf("servers: got %q; want an IP address, with or without port", text))
-			continue
-		}
-		servers = appendServer(servers, address)
-	}
-	if len(config.Servers) > 0 {
-		return servers, errors.Join(faults...)
-	}
-	path := config.ResolvConf
-	if path == "" {
-		path = defaultResolvConf
-	}
-	data, err := readFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, &ResolvConfError{err}
-	}
-	unusable := 0
-	for line := range strings.SplitSeq(data, "\n") {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || fields[0] != "nameserver" {
-			continue
-		}
-		address, ok := parseServer(fields[1])
-		if !ok {
-			unusable++
-			logger.Warn("nameserver line without an IP address ignored", slog.String("path", path), slog.String("server", fields[1]))
-			continue
-		}
-		servers = appendServer(servers, address)
-	}
-	if len(servers) == 0 && unusable > 0 {
-		return nil, &ResolvConfError{fmt.Errorf("%s has no nameserver line with an IP address", path)}
-	}
-	if len(servers) == 0 {
-		// resolv.conf(5): without a nameserver line the server is on this host.
-		servers = append(servers, newServer("127.0.0.1:53"), newServer("[::1]:53"))
-	}
-	return servers, nil
-}
-
-func readFile(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if info.Size() > maxResolvConf {
-		return "", fmt.Errorf("%s has %d octets, more than %d", path, info.Size(), maxResolvConf)
-	}
-	data, err := os.ReadFile(path) //nolint:gosec // the administrator names the file
-	return string(data), err
-}
-
 func appendServer(servers []*server, address string) []*server {
 	if slices.ContainsFunc(servers, func(s *server) bool { return s.address == address }) {
 		return servers
@@ -151,16 +76,12 @@ func parseServer(text string) (address string, ok bool) {
 	return netip.AddrPortFrom(both.Addr().Unmap(), both.Port()).String(), true
 }
 
-func sameServers(a, b []*server) bool {
-	return slices.EqualFunc(a, b, func(a, b *server) bool { return a.address == b.address })
-}
-
 // order is the list of servers, those that did not answer lately last.
 func (r *Resolver) order() []*server {
 	now := r.cache.now()
-	order := make([]*server, 0, len(r.servers))
+	order := make([]*server, 0, 4)
 	var silent []*server
-	for _, s := range r.servers {
+	for _, s := range r.list.Load().servers {
 		if s.silent.noted(now) {
 			silent = append(silent, s)
 		} else {
