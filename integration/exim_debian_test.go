@@ -63,6 +63,7 @@ cat >/etc/dkimd/dkimd.toml <<-END
 	[exim]
 	listen = ["unix:/run/dkimd/exim.sock"]
 	socket_group = "Debian-exim"
+	peers = ["Debian-exim", "root"]
 END
 cat >/etc/dkimd/rules/gmail.com.toml <<'END'
 %[8]s

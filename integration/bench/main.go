@@ -34,6 +34,7 @@ type options struct {
 	peers    bool
 	latency  bool
 	scale    bool
+	exim     bool
 }
 
 func main() {
@@ -56,6 +57,7 @@ func run(args []string) int {
 	flags.BoolVar(&o.peers, "peers", true, "measure OpenDKIM, rspamd and go-msgauth too")
 	flags.BoolVar(&o.latency, "latency", true, "measure latency too")
 	flags.BoolVar(&o.scale, "scale", true, "measure many connections, domains and names too")
+	flags.BoolVar(&o.exim, "exim", true, "measure mail that leaves through Exim too")
 	flags.StringVar(&floor, "floor", "", "be the server that does nothing, on this socket")
 	flags.IntVar(&newcomers, "crowd", 0, "be so many MTAs that connect at once to the socket that is the argument")
 	if flags.Parse(args) != nil {
@@ -116,6 +118,13 @@ func bench(ctx context.Context, o options) error {
 		if report.Scale, err = w.measureScale(ctx); err != nil {
 			return err
 		}
+	}
+	if o.exim && !o.quick {
+		lines, err := w.leavingExim(ctx)
+		if err != nil {
+			return err
+		}
+		report.Scale = append(report.Scale, lines...)
 	}
 	if err := report.compare(os.Stdout, o.figures); err != nil {
 		return err
