@@ -69,6 +69,7 @@ func Reload(dir string, previous *Rules) (*Rules, fault.Faults) {
 	if f := l.rules.fallback; f != nil {
 		l.rules.stops = l.rules.stops || f.stops && f.mode == modeEnforce
 	}
+	l.rules.warnings = append(l.rules.warnings, l.rules.gaps(dir)...)
 	return l.rules, l.faults
 }
 

@@ -179,9 +179,10 @@ func TestFilesOfTheSameContent(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{}
 	for i := range 50 {
-		files[fmt.Sprintf("d%d.example.toml", i)] = "mode='enforce'\n[[rule]]\nresult='none'\naction='reject'\n[[rule]]\nlist=true\naction='accept'\n"
+		files[fmt.Sprintf("d%d.example.toml", i)] = "mode='enforce'\nsubdomains=false\n[[rule]]\nresult='none'\naction='reject'\n[[rule]]\nlist=true\naction='accept'\n"
 		files[fmt.Sprintf("b%d.example.toml", i)] = "x = 1"
 	}
+	files["_default.toml"] = "mode='enforce'\n[[rule]]\nfrom=['missing','multiple']\naction='reject'\n"
 	dir := write(t, files)
 	rules, faults := policy.Load(dir)
 	if rules.Len() != 100 || len(faults) != 50 || len(rules.Warnings()) != 50 {

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -188,5 +189,46 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 		})
+	}
+}
+
+// A file that stops mail has two ways past it, which its author is told of.
+func TestWarningsOfWaysPastAFile(t *testing.T) {
+	t.Parallel()
+	const stops, refuses = "mode='enforce'\n[[rule]]\nresult='none'\naction='reject'\n", "mode='enforce'\n[[rule]]\nfrom=['missing','multiple']\naction='reject'\n"
+	const below, unread = "gmail.com.toml: subdomains: ", "_default.toml: from: "
+	tests := map[string]struct {
+		file, fallback string
+		want           []string
+	}{
+		"neither":               {stops, "", []string{below, unread}},
+		"with subdomains":       {"subdomains=true\n" + stops, "", []string{unread}},
+		"without, as is meant":  {"subdomains=false\n" + stops, "", []string{unread}},
+		"both":                  {"subdomains=true\n" + stops, refuses, nil},
+		"missing only":          {"subdomains=true\n" + stops, strings.Replace(refuses, ",'multiple'", "", 1), []string{unread}},
+		"in two rules":          {"subdomains=true\n" + stops, "mode='enforce'\n[[rule]]\nfrom='missing'\naction='reject'\n[[rule]]\nfrom='multiple'\naction='quarantine'\n", nil},
+		"for some clients only": {"subdomains=true\n" + stops, strings.Replace(refuses, "[[rule]]", "[[rule]]\nclients='192.0.2.0/24'", 1), []string{unread}},
+		"in monitor mode":       {"subdomains=true\n" + stops, strings.Replace(refuses, "enforce", "monitor", 1), []string{unread}},
+		"file in monitor mode":  {strings.Replace(stops, "enforce", "monitor", 1), "", nil},
+		"for MAIL FROM":         {"sender='envelope'\n" + stops, "", nil},
+	}
+	for name, tt := range tests {
+		files := map[string]string{"gmail.com.toml": tt.file}
+		if tt.fallback != "" {
+			files["_default.toml"] = tt.fallback
+		}
+		dir := write(t, files)
+		rules, faults := policy.Load(dir)
+		var got []string
+		for _, w := range rules.Warnings() {
+			for _, begin := range []string{below, unread} {
+				if strings.HasPrefix(w.Error(), dir+"/"+begin) {
+					got = append(got, begin)
+				}
+			}
+		}
+		if len(faults) > 0 || !slices.Equal(got, tt.want) || len(got) != len(rules.Warnings()) {
+			t.Errorf("%s: faults %v, warnings %q, want those of %q", name, faults, rules.Warnings(), tt.want)
+		}
 	}
 }

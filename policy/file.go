@@ -38,6 +38,7 @@ const (
 type program struct {
 	claims     identity
 	subdomains bool
+	exact      bool // subdomains = false is written: it is meant
 	mode       string
 	rules      []*rule
 	plain      bool          // no rule has a condition on the message
@@ -69,6 +70,7 @@ func compileFile(data []byte, isDefault bool) *program {
 		p.claims = fromHeader | envelope
 	}
 	p.subdomains = root.Bool("subdomains", false)
+	p.exact = root.Has("subdomains") && !p.subdomains
 	p.mode = root.Enum("mode", modeMonitor, modeMonitor, modeEnforce)
 	if isDefault {
 		for _, key := range []string{"sender", "subdomains"} {

@@ -1,8 +1,13 @@
 package policy
 
 import (
+	"cmp"
+	"maps"
+	"path/filepath"
+	"slices"
 	"strconv"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
 	"dkimd/verifier"
@@ -47,6 +52,52 @@ func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) fault.Fau
 			"a forger just leaves the signature out")
 	}
 	return found
+}
+
+// gaps are the ways past files that stop mail in enforce mode: through a subdomain, and through a From that names nobody
+// or several authors. Only From is shown to people, so a file for MAIL FROM alone has none.
+func (r *Rules) gaps(dir string) fault.Faults {
+	var found fault.Faults
+	var first domain.Name
+	for _, name := range slices.Sorted(maps.Keys(r.files)) {
+		f := r.files[name]
+		if f.broken || f.mode != modeEnforce || !f.stops || f.claims&fromHeader == 0 {
+			continue
+		}
+		first = cmp.Or(first, name)
+		if !f.subdomains && !f.exact {
+			found = append(found, fault.Fault{Path: filepath.Join(dir, f.name), Key: "subdomains", Got: "rules that stop mail of " + string(name) + " alone", Want: "subdomains = true",
+				Hint: "mail of login." + string(name) + " and any other subdomain passes; write subdomains = false if that is meant"})
+		}
+	}
+	if first != "" && !r.fallback.refusesFaultyFrom() {
+		found = append(found, fault.Fault{Path: filepath.Join(dir, defaultName), Key: "from", Got: "no rule in enforce mode that stops mail without From and with several",
+			Want: `a rule with from = ["missing", "multiple"] and action = "reject"`, Hint: "a forger passes " + r.files[first].name + " with a From that cannot be read; docs/policy.md has the rule"})
+	}
+	return found
+}
+
+// refusesFaultyFrom reports whether rules that ask for nothing else stop mail whose From is missing or not the only one.
+func (f *file) refusesFaultyFrom() bool {
+	if f == nil || f.broken {
+		return f != nil // it defers everything
+	}
+	left := missing | multiple
+	for _, r := range f.rules {
+		only := *r
+		only.from = 0
+		if f.mode != modeEnforce || r.isTag || !only.unconditional() {
+			continue
+		}
+		if !r.stops() {
+			break
+		}
+		if r.from == 0 {
+			return true
+		}
+		left &^= r.from
+	}
+	return left == 0
 }
 
 // forgeable reports whether a message can meet the rule's conditions without
