@@ -133,9 +133,13 @@ func settingLimits() map[string][]limit {
 		"sign.networks":          append(clients, ok(`"127.0.0.1"`)),
 		"sign.authenticated":     flags(),
 		"sign.daemon_names":      {ok(`["MSA", "LIMITS"]`), bad(`""`), bad(`" "`), bad("1")},
-		"sign.user_match":        words("any", "domain"),
-		"sign.canonicalization":  words("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"),
-		"sign.headers":           fieldNames(),
+		"sign.tls_clients": {
+			ok("[]"), ok(`["relay.example", "Relay 1|Our CA"]`), ok(quoted(strings.Repeat("a", 256))), bad(quoted(strings.Repeat("a", 257))),
+			bad(`""`), bad(`"a|"`), bad(`"|a"`), bad(`"a|b|c"`), bad(`" a"`), bad(`"/CN=a"`), bad(`"a\nb"`), bad("1"),
+		},
+		"sign.user_match":       words("any", "domain"),
+		"sign.canonicalization": words("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"),
+		"sign.headers":          fieldNames(),
 		"sign.oversign": {
 			ok("[]"), ok(`["From", "Subject"]`), bad(`"X-Other"`), bad(`"List-*"`), bad(`["From", "From"]`), bad(names(200, "List-%d")),
 		},

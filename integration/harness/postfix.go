@@ -27,6 +27,8 @@ type Postfix struct {
 	master *Process
 	lanes  map[LaneKind]chan *Lane
 	Plain  int // port without milters
+	// Authority issues the client certificates that Postfix trusts.
+	Authority *Authority
 }
 
 // Lane is one milter address and the SMTP ports whose mail Postfix shows to it.
@@ -42,6 +44,7 @@ type Lane struct {
 	Reinjection int    // port that calls no milter
 	Chained     int    // like outside, with a second milter
 	Second      string // that milter's address
+	Encrypted   int    // like outside, with STARTTLS that asks for a certificate
 }
 
 // LaneKind tells lanes apart by how Postfix reaches the milter.
@@ -103,6 +106,8 @@ internal_mail_filter_classes = bounce
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = %[1]s/dovecot/auth
 smtpd_sasl_security_options = noanonymous
+smtpd_tls_CAfile = %[1]s/ca.pem
+smtpd_tls_chain_files = %[1]s/server.pem
 `
 
 const masterCF = `pickup unix n - n 1 1 pickup
@@ -121,6 +126,7 @@ error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
 anvil unix - - n - 1 anvil
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 `
 
@@ -138,7 +144,7 @@ func startPostfix(dir string, sinkPort int) (*Postfix, error) {
 	for kind, count := range laneCounts {
 		p.lanes[kind] = make(chan *Lane, count)
 		for i := range count {
-			l := &Lane{Postfix: p, Outside: FreePort(), Submission: FreePort(), Originating: FreePort(), Accepting: FreePort(), Version2: FreePort(), Reinjection: FreePort(), Chained: FreePort()}
+			l := &Lane{Postfix: p, Outside: FreePort(), Submission: FreePort(), Originating: FreePort(), Accepting: FreePort(), Version2: FreePort(), Reinjection: FreePort(), Chained: FreePort(), Encrypted: FreePort()}
 			l.Milter, l.Second = fmt.Sprintf("inet:127.0.0.1:%d", FreePort()), fmt.Sprintf("inet:127.0.0.1:%d", FreePort())
 			switch kind {
 			case OverUnix:
@@ -152,6 +158,12 @@ func startPostfix(dir string, sinkPort int) (*Postfix, error) {
 		}
 	}
 	if err := p.lay(); err != nil {
+		return nil, err
+	}
+	if p.Authority, err = NewAuthority("Harness CA"); err != nil {
+		return nil, err
+	}
+	if err := p.Authority.save(dir+"/ca.pem", dir+"/server.pem"); err != nil {
 		return nil, err
 	}
 	config := fmt.Sprintf(mainCF, dir, daemonDir, sinkPort, local)
@@ -198,7 +210,8 @@ func (l *Lane) services() string {
 		service(l.Version2, "-o milter_protocol=2") +
 		service(l.Accepting, "-o milter_default_action=accept") +
 		service(l.Reinjection, "-o receive_override_options=no_milters") +
-		service(l.Chained, "-o { smtpd_milters = "+l.Milter+", "+l.Second+" }")
+		service(l.Chained, "-o { smtpd_milters = "+l.Milter+", "+l.Second+" }") +
+		service(l.Encrypted, "-o smtpd_tls_security_level=may -o smtpd_tls_ask_ccert=yes")
 }
 
 // lay makes the directories that `postfix start` makes, with their owners and modes.

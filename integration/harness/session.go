@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -122,6 +123,20 @@ func (s *Session) As(name, address string) *Session {
 	s.T.Helper()
 	s.Want(220, "XCLIENT NAME=%s ADDR=%s", name, address)
 	s.Want(250, "EHLO %s", name)
+	return s
+}
+
+// Encrypt begins TLS (RFC 3207) and says EHLO again. The client shows its certificates, if it has any.
+func (s *Session) Encrypt(certificates ...tls.Certificate) *Session {
+	s.T.Helper()
+	s.Want(220, "STARTTLS")
+	config := &tls.Config{InsecureSkipVerify: true} // it is our own Postfix
+	if len(certificates) > 0 {                      // also where its issuer is none of those that the server asks for
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificates[0], nil }
+	}
+	s.Conn = tls.Client(s.Conn, config)
+	s.Text = textproto.NewConn(s.Conn)
+	s.Want(250, "EHLO client.test")
 	return s
 }
 

@@ -61,6 +61,7 @@ directory = "DIR"
 networks = ["192.0.2.0/24", "2001:db8::1"]
 authenticated = false
 daemon_names = ["MSA"]
+tls_clients = ["relay.example|Our CA"]
 user_match = "domain"
 canonicalization = "simple/relaxed"
 headers = ["from", "X-*"]
@@ -109,7 +110,7 @@ listen = "unix:/run/dkimd/other.sock"
 		Exim: config.Exim{Listen: []string{"unix:/run/dkimd/exim.sock"}, SocketMode: 0o666, SocketGroup: "root", Peers: []string{"root", "7"}, MaxConnections: 8},
 		Sign: config.Sign{
 			Directory: dir, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-			DaemonNames: []string{"MSA"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
+			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,
 		},

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
@@ -66,6 +67,25 @@ func readDaemonNames(t *tomlfile.Table, key string, def []string) []string {
 		}
 	}
 	return names
+}
+
+func readTLSClients(t *tomlfile.Table, key string, def []string) []string {
+	clients := t.Strings(key, def)
+	for i, entry := range clients {
+		subject, issuer, named := strings.Cut(entry, "|")
+		if !isCommonName(subject) || named && !isCommonName(issuer) {
+			t.FaultItem(key, i, "the common name of a certificate, or NAME|ISSUER", "openssl x509 -noout -subject -issuer -in FILE")
+		}
+	}
+	return clients
+}
+
+// isCommonName reports whether an MTA could give this as a name of a certificate.
+func isCommonName(s string) bool {
+	const most = 256 // of Postfix
+	return s != "" && len(s) <= most && strings.TrimSpace(s) == s && s[0] != '/' && !strings.ContainsFunc(s, func(r rune) bool {
+		return r == '|' || unicode.IsControl(r)
+	})
 }
 
 func readHeaders(t *tomlfile.Table, key string, def []string) []string {

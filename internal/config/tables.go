@@ -133,6 +133,7 @@ type Sign struct {
 	Networks         []netip.Prefix
 	Authenticated    bool
 	DaemonNames      []string
+	TLSClients       []string // NAME or NAME|ISSUER of certificates
 	UserMatch        signer.UserMatch
 	Canonicalization Canonicalization // of every signature
 	Headers          []string
@@ -142,6 +143,10 @@ type Sign struct {
 	AlsoDomains      []domain.Name
 	SendUnsigned     bool // on_error: mail that could not be signed is not deferred
 }
+
+const docTLSClients = "Mail of clients with these TLS certificates is ours, where the MTA has verified them: the common name " +
+	"(CN) of the certificate, or NAME|ISSUER with that of its issuer, as they are written in it. Milter only. A certificate " +
+	"names a host and is no login: user_match does not ask for it."
 
 func (s *Sign) keys() []key {
 	return []key{
@@ -162,6 +167,7 @@ func (s *Sign) keys() []key {
 			"daemon_names", list(&s.DaemonNames, readDaemonNames, "ORIGINATING"),
 			"Mail through MTA daemons of these names ({daemon_name}) is ours.",
 		},
+		{"tls_clients", list(&s.TLSClients, readTLSClients), docTLSClients},
 		{
 			"user_match", choice(&s.UserMatch, means("any", signer.MatchAny), means("domain", signer.MatchDomain)),
 			"any: a login may send as any domain. domain: mail is signed only where the login's domain is the From domain, " +

@@ -3,7 +3,6 @@ package daemon
 import (
 	"errors"
 	"log/slog"
-
 	"slices"
 	"time"
 
@@ -157,7 +156,7 @@ func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 	}
 	return pipeline.New(pipeline.Config{
 		Hostname: c.Hostname, HostNames: hostNames(len(c.Exim.Listen) > 0 && c.Hostname == ""),
-		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames,
+		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames, TLSClients: c.Sign.TLSClients,
 		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.StripOnlyDKIM, KeepForged: c.Verify.KeepForged,
 		SendUnsigned: c.Sign.SendUnsigned,
 		Signer:       sign, Verifier: verify, Rules: s.Rules, Events: recorder, Logger: log,

@@ -81,6 +81,9 @@ func (c Client) String() string {
 	return "unreadable"
 }
 
+// Certificate names the TLS certificate of a client by common names, its own and its issuer's.
+type Certificate struct{ Subject, Issuer string }
+
 // Envelope is what the SMTP dialogue (RFC 5321) told about one message.
 type Envelope struct {
 	Front      Front
@@ -92,8 +95,10 @@ type Envelope struct {
 	AuthType   string // macro {auth_type}; empty: not authenticated
 	AuthUser   string // macro {auth_authen}
 	DaemonName string // macro {daemon_name}
-	Sender     string // MAIL FROM without its angle brackets; empty: the null sender
-	Recipients []string
+	// Certificate is the client's TLS certificate, if the MTA has verified it; otherwise it has no names.
+	Certificate Certificate
+	Sender      string // MAIL FROM without its angle brackets; empty: the null sender
+	Recipients  []string
 	// RecipientCount counts every recipient, also those past MaxRecipients.
 	RecipientCount int
 	// Held is where the message takes its memory; nil: without a bound. The front door releases it.

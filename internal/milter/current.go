@@ -77,6 +77,7 @@ func (s *session) complete(cur *current) {
 	set(&cur.env.DaemonName, macroDaemonName)
 	set(&cur.env.AuthType, macroAuthType)
 	set(&cur.env.AuthUser, macroAuthUser)
+	cur.env.Certificate = s.macros.certificate()
 }
 
 // recipient adds a recipient.

@@ -2,7 +2,10 @@ package milter
 
 import (
 	"bytes"
+	"encoding/hex"
 	"strings"
+
+	"dkimd/internal/message"
 )
 
 // macro is one of the macros dkimd reads; all others are passed over.
@@ -14,6 +17,11 @@ const (
 	macroDaemonName
 	macroAuthType
 	macroAuthUser
+	macroVerify
+	macroCertSubject
+	macroCertIssuer
+	macroCNSubject
+	macroCNIssuer
 	macroCount
 )
 
@@ -33,6 +41,16 @@ func macroNamed(name []byte) (macro, bool) {
 		return macroAuthType, true
 	case "auth_authen":
 		return macroAuthUser, true
+	case "verify":
+		return macroVerify, true
+	case "cert_subject":
+		return macroCertSubject, true
+	case "cert_issuer":
+		return macroCertIssuer, true
+	case "cn_subject":
+		return macroCNSubject, true
+	case "cn_issuer":
+		return macroCNIssuer, true
 	}
 	return 0, false
 }
@@ -133,4 +151,39 @@ func (m *macros) lookup(id macro) string {
 		}
 	}
 	return ""
+}
+
+// certificate is the client's TLS certificate, if the MTA says that it was issued by somebody the MTA trusts.
+//
+// Postfix gives common names, of a certificate that it trusts and of no other. Sendmail gives those of any, as
+// {cn_subject} and {cn_issuer}, and says in {verify} what they are worth; its {cert_subject} is a distinguished name,
+// which begins with a slash.
+func (m *macros) certificate() message.Certificate {
+	subject := m.lookup(macroCertSubject)
+	switch verify := m.lookup(macroVerify); {
+	case verify == "OK":
+		return message.Certificate{Subject: fromXtext(m.lookup(macroCNSubject)), Issuer: fromXtext(m.lookup(macroCNIssuer))}
+	case verify == "" && !strings.HasPrefix(subject, "/"):
+		return message.Certificate{Subject: subject, Issuer: m.lookup(macroCertIssuer)}
+	}
+	return message.Certificate{}
+}
+
+// fromXtext decodes RFC 3461 section 4, in which Sendmail gives names: +20 is a space.
+func fromXtext(s string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, "+")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		if octet, err := hex.DecodeString(after[:min(2, len(after))]); err == nil && len(octet) == 1 {
+			b.Write(octet)
+			s = after[2:]
+		} else {
+			b.WriteByte('+')
+			s = after
+		}
+	}
 }

@@ -3,6 +3,8 @@ package milter
 import (
 	"strings"
 	"testing"
+
+	"dkimd/internal/message"
 )
 
 func TestMacros(t *testing.T) {
@@ -49,4 +51,31 @@ func TestMacros(t *testing.T) {
 	tell("H{auth_type}\x00X\x00")
 	tell("H")
 	want(macroAuthType, "")
+}
+
+// A certificate is believed only where the MTA says, or by its kind means, that it has verified it.
+func TestCertificates(t *testing.T) {
+	t.Parallel()
+	relay := message.Certificate{Subject: "Relay 1", Issuer: "Our CA"}
+	for name, test := range map[string]struct {
+		told string
+		want message.Certificate
+	}{
+		"Postfix, trusted":                 {"{cert_subject}\x00Relay 1\x00{cert_issuer}\x00Our CA\x00", relay},
+		"Postfix, none that it trusts":     {"", message.Certificate{}},
+		"Sendmail, verified":               {"{verify}\x00OK\x00{cert_subject}\x00/O=x/CN=Relay+201\x00{cn_subject}\x00Relay+201\x00{cn_issuer}\x00Our+20CA\x00", relay},
+		"Sendmail, not verified":           {"{verify}\x00FAIL\x00{cert_subject}\x00/CN=Relay+201\x00{cn_subject}\x00Relay+201\x00{cn_issuer}\x00Our+20CA\x00", message.Certificate{}},
+		"Sendmail, none":                   {"{verify}\x00NO\x00", message.Certificate{}},
+		"Sendmail, silent about its worth": {"{cert_subject}\x00/CN=Relay+201\x00{cn_subject}\x00Relay+201\x00{cn_issuer}\x00Our+20CA\x00", message.Certificate{}},
+		"Sendmail, only what is verified":  {"{verify}\x00OK\x00{cert_subject}\x00Relay 1\x00{cert_issuer}\x00Our CA\x00", message.Certificate{}},
+		"a plus that encodes nothing":      {"{verify}\x00OK\x00{cn_subject}\x00a+b+2\x00{cn_issuer}\x00+zz+\x00", message.Certificate{Subject: "a+b+2", Issuer: "+zz+"}},
+	} {
+		var m macros
+		if !m.define([]byte("M" + test.told)) {
+			t.Errorf("%s: not understood", name)
+		}
+		if got := m.certificate(); got != test.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
 }

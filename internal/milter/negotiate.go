@@ -57,7 +57,7 @@ func symbols() map[gomilter.Stage][]string {
 	queueID := []string{"i"}
 	return map[gomilter.Stage][]string{
 		gomilter.StageConnect:  {"j", "{daemon_name}"},
-		gomilter.StageMailFrom: {"i", "{auth_type}", "{auth_authen}"},
+		gomilter.StageMailFrom: {"i", "{auth_type}", "{auth_authen}", "{verify}", "{cert_subject}", "{cert_issuer}", "{cn_subject}", "{cn_issuer}"},
 		gomilter.StageRcptTo:   queueID,
 		gomilter.StageData:     queueID,
 		gomilter.StageEOH:      queueID,

@@ -34,7 +34,9 @@ type Config struct {
 	Networks      []netip.Prefix // clients whose mail is ours (sign.networks)
 	Authenticated bool           // mail of clients that logged in is ours (sign.authenticated)
 	DaemonNames   []string       // mail through these daemons is ours (sign.daemon_names)
-	Trusted       []netip.Prefix // verified and recorded, never judged (verify.trusted)
+	// TLSClients are the certificates of clients whose mail is ours: NAME, or NAME|ISSUER (sign.tls_clients).
+	TLSClients []string
+	Trusted    []netip.Prefix // verified and recorded, never judged (verify.trusted)
 	// StripOnlyDKIM leaves forged Authentication-Results of ours alone that have no dkim result (verify.strip).
 	StripOnlyDKIM bool
 	// KeepForged lets mail through whose forged Authentication-Results the MTA does not let us remove,

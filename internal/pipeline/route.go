@@ -3,8 +3,10 @@ package pipeline
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"dkimd/internal/message"
+	"dkimd/internal/safetext"
 	"dkimd/signer"
 )
 
@@ -25,6 +27,7 @@ const (
 	reasonNetwork     = "network"
 	reasonLogin       = "login"
 	reasonDaemonName  = "daemon_name"
+	reasonCertificate = "certificate"
 	reasonNotOurs     = "not_ours"
 	reasonSignedLater = "signed_later"
 	reasonAborted     = "aborted"
@@ -56,6 +59,8 @@ func (p *Pipeline) route(env *message.Envelope) (route, signer.Reason) {
 		return ours, signer.Reason{Code: reasonNetwork, Text: "client " + client.String() + " is in sign.networks"}
 	case p.Authenticated && env.Authenticated():
 		return ours, signer.Reason{Code: reasonLogin, Text: "the client logged in"}
+	case p.hasTLSClient(env.Certificate):
+		return ours, signer.Reason{Code: reasonCertificate, Text: "the client's TLS certificate " + describe(env.Certificate) + " is in sign.tls_clients"}
 	case env.DaemonName != "" && slices.Contains(p.DaemonNames, env.DaemonName):
 		return ours, signer.Reason{Code: reasonDaemonName, Text: "daemon " + env.DaemonName + " is in sign.daemon_names"}
 	}
@@ -63,10 +68,25 @@ func (p *Pipeline) route(env *message.Envelope) (route, signer.Reason) {
 	if p.Authenticated {
 		text += " and not authenticated"
 	}
+	if env.Certificate.Subject != "" {
+		text += ", its TLS certificate " + describe(env.Certificate) + " is not in sign.tls_clients"
+	}
 	if env.DaemonName != "" {
 		text += ", daemon " + env.DaemonName + " is not in sign.daemon_names"
 	}
 	return foreign, signer.Reason{Code: reasonNotOurs, Text: text}
+}
+
+// hasTLSClient reports whether a client is ours by its certificate.
+func (p *Pipeline) hasTLSClient(c message.Certificate) bool {
+	if c.Subject == "" || strings.Contains(c.Subject, "|") { // which would read as an issuer
+		return false
+	}
+	return slices.Contains(p.TLSClients, c.Subject) || slices.Contains(p.TLSClients, c.Subject+"|"+c.Issuer)
+}
+
+func describe(c message.Certificate) string {
+	return safetext.Quote(c.Subject) + " of " + safetext.Quote(c.Issuer)
 }
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
