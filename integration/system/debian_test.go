@@ -261,6 +261,7 @@ func unitIsHardened(t *testing.T, s *system, _, _ string) {
 	if found == nil {
 		t.Fatalf("systemd-analyze says no level:\n%s", out)
 	}
+	t.Logf("exposure level %s", found[1])
 	if level, err := strconv.ParseFloat(found[1], 64); err != nil || level > 1.5 {
 		t.Errorf("exposure level %s, want at most 1.5:\n%s", found[1], out)
 	}
