@@ -66,13 +66,17 @@ func (r *Rules) gaps(dir string) fault.Faults {
 		}
 		first = cmp.Or(first, name)
 		if !f.subdomains && !f.exact {
-			found = append(found, fault.Fault{Path: filepath.Join(dir, f.name), Key: "subdomains", Got: "rules that stop mail of " + string(name) + " alone", Want: "subdomains = true",
-				Hint: "mail of login." + string(name) + " and any other subdomain passes; write subdomains = false if that is meant"})
+			found = append(found, fault.Fault{
+				Path: filepath.Join(dir, f.name), Key: "subdomains", Got: "rules that stop mail of " + string(name) + " alone", Want: "subdomains = true",
+				Hint: "mail of login." + string(name) + " and any other subdomain passes; write subdomains = false if that is meant",
+			})
 		}
 	}
 	if first != "" && !r.fallback.refusesFaultyFrom() {
-		found = append(found, fault.Fault{Path: filepath.Join(dir, defaultName), Key: "from", Got: "no rule in enforce mode that stops mail without From and with several",
-			Want: `a rule with from = ["missing", "multiple"] and action = "reject"`, Hint: "a forger passes " + r.files[first].name + " with a From that cannot be read; docs/policy.md has the rule"})
+		found = append(found, fault.Fault{
+			Path: filepath.Join(dir, defaultName), Key: "from", Got: "no rule in enforce mode that stops mail without From and with several",
+			Want: `a rule with from = ["missing", "multiple"] and action = "reject"`, Hint: "a forger passes " + r.files[first].name + " with a From that cannot be read; docs/policy.md has the rule",
+		})
 	}
 	return found
 }

@@ -85,6 +85,9 @@ func check(ctx context.Context, cmd *cobra.Command, user string, std stdio) erro
 	for _, address := range s.OpenToAll(c) {
 		warn("any local user can have mail signed through %s: use a unix socket that the mail server alone may enter", address)
 	}
+	if s.AnyLoginForAll() {
+		warn("a login may have mail signed for each of %d domains: user_match = \"domain\" where logins belong to domains", len(s.Keys.Domains()))
+	}
 	if err := s.Connect(nil, silent); err != nil {
 		return err
 	}
@@ -97,10 +100,7 @@ func check(ctx context.Context, cmd *cobra.Command, user string, std stdio) erro
 
 // warnings are what works, and is likely not what the operator wants.
 func warnings(ctx context.Context, c *config.Config, s *daemon.Setup, warn func(format string, args ...any)) {
-	for _, name := range c.Ignored() {
-		warn("%s is not read: its name does not end with .toml", name)
-	}
-	for _, w := range slices.Concat(s.Rules.Warnings(), s.Keys.Warnings()) {
+	for _, w := range slices.Concat(c.Warnings(), s.Rules.Warnings(), s.Keys.Warnings()) {
 		warn("%v", w)
 	}
 	for _, name := range c.Log.Output {

@@ -49,8 +49,14 @@ func defaults(path string) *Config {
 	return c
 }
 
-// Ignored are the files in the directory beside dkimd.toml that are not read: their names do not end with .toml.
-func (c *Config) Ignored() []string { return c.ignored }
+// Warnings are files beside dkimd.toml that have no effect, though somebody may believe they do.
+func (c *Config) Warnings() fault.Faults {
+	warnings := make(fault.Faults, len(c.ignored))
+	for i, path := range c.ignored {
+		warnings[i] = fault.Fault{Path: path, Got: "a name that dkimd does not look for", Want: "NAME.toml", Hint: "rename it, or move it away"}
+	}
+	return warnings
+}
 
 // Locate gives faults that came to light when a configuration was put to use the
 // file and, where the file sets the key, the line.

@@ -171,7 +171,7 @@ func (s *Sign) keys() []key {
 		{
 			"user_match", choice(&s.UserMatch, means("any", signer.MatchAny), means("domain", signer.MatchDomain)),
 			"any: a login may send as any domain. domain: mail is signed only where the login's domain is the From domain, " +
-				"or where the users of that domain's domain.toml list the login.",
+				"or where the users of that domain's domain.toml list the login. It is asked of logins only: see keys.md.",
 		},
 		{
 			"canonicalization", choice(&s.Canonicalization,

@@ -149,6 +149,9 @@ func (d *daemon) enforce(s *Setup) {
 	for _, address := range s.OpenToAll(d.started) {
 		d.log.Warn("any local user can have mail signed through this socket", "address", address)
 	}
+	if s.AnyLoginForAll() {
+		d.log.Warn("a login may have mail signed for every domain", "domains", len(s.Keys.Domains()), "hint", "user_match = \"domain\" where logins belong to domains")
+	}
 	d.memory.SetLimit(s.Config.Memory << 20)
 	d.current.Store(s)
 }

@@ -11,6 +11,7 @@ import (
 	"dkimd/internal/message"
 	"dkimd/internal/milter"
 	"dkimd/internal/socket"
+	"dkimd/signer"
 )
 
 // door is a front door: it serves mail servers on its sockets.
@@ -62,6 +63,11 @@ func (s *Setup) OpenToAll(c *config.Config) []string {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Concat(c.Milter.Listen, c.Exim.Listen), socket.IsUnix)
+}
+
+// AnyLoginForAll reports that every login may have mail signed for each of several domains.
+func (s *Setup) AnyLoginForAll() bool {
+	return s.Config.Sign.Authenticated && s.Config.Sign.UserMatch == signer.MatchAny && len(s.Keys.Domains()) > 1 && s.Keys.Signs()
 }
 
 // Serve serves until Shutdown.
