@@ -55,16 +55,18 @@ func (l logged) configure(t *testing.T, outputs ...string) {
 }
 
 // TestSyslogIsReadByRsyslogd: rsyslogd reads `syslog` whatever parser its socket has, and
-// `syslog-rfc5424` where it is set up for it. What comes while it is restarted is not lost.
+// `syslog-rfc5424` where it is set up for it: there mmjsonparse takes the record apart. What comes while it is restarted is not lost.
 func TestSyslogIsReadByRsyslogd(t *testing.T) {
 	t.Parallel()
 	harness.Need(t, "rsyslogd")
 	l := newLogged(t)
 	l.write(t, "rsyslog.conf", fmt.Sprintf(`global(workDirectory="%[1]s")
 module(load="imuxsock" SysSock.Use="off")
+module(load="mmjsonparse")
 input(type="imuxsock" Socket="%[1]s/usual")
 input(type="imuxsock" Socket="%[1]s/any" UseSpecialParser="off")
-template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%|%%msgid%%|%%msg%%\n")
+template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%|%%msgid%%|%%$!mode%%|%%$!from%%|%%msg%%\n")
+*.* action(type="mmjsonparse")
 *.* action(type="omfile" file="%[1]s/out" template="parts")
 `, l.dir))
 	startRsyslogd := func() *harness.Process {
@@ -102,8 +104,8 @@ template(name="parts" type="string" string="%%pri-text%%|%%app-name%%|%%procid%%
 	harness.Eventually(t, harness.WaitLimit, "those of the time between", func() bool { return len(out()) == 6 })
 
 	pid := dkimd.Cmd.Process.Pid
-	old := regexp.MustCompile(fmt.Sprintf(`^mail\.info\|dkimd\|%d\|-\| \S+ +ACCEPT +verify +from=bob@theirs\.example .*\n$`, pid))
-	ietf := regexp.MustCompile(fmt.Sprintf(`^mail\.info\|dkimd\|%d\|verify\|\S+ +ACCEPT +verify +from=bob@theirs\.example .*\n$`, pid))
+	old := regexp.MustCompile(fmt.Sprintf(`^mail\.info\|dkimd\|%d\|-\|\|\| \S+ +ACCEPT +verify +from=bob@theirs\.example .*\n$`, pid))
+	ietf := regexp.MustCompile(fmt.Sprintf(`^mail\.info\|dkimd\|%d\|verify\|verify\|\[ "bob@theirs\.example" \]\|@cee: \{.*"mode":"verify",.*\}\n$`, pid))
 	count := map[bool]int{}
 	for _, line := range out() {
 		count[ietf.MatchString(line)]++

@@ -312,7 +312,7 @@ func (l *Log) keys() []key {
 	return []key{
 		{
 			"format", choice(&l.Format, means("json", "json"), means("text", "text"), means("exim", "exim")),
-			"text is for people, exim are the lines that Exim writes. With json, journal and syslog get text.",
+			"text is for people, exim are the lines that Exim writes. With json, journal and syslog get text; syslog-rfc5424 gets JSON.",
 		},
 		{
 			"output", list(&l.Output, readOutputs, "stdout"),

@@ -11,12 +11,12 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// appendJSONString appends a JSON string (RFC 8259 section 7). Beyond what JSON
-// asks for it escapes all that is not printable: C1 controls, U+2028 and
-// bidirectional marks move or break lines in terminals and viewers.
-func appendJSONString(dst []byte, s string) []byte {
-	s = safetext.Clip(s, MaxValue)
-	dst = append(dst, '"')
+// value appends a JSON string (RFC 8259 section 7). Beyond what JSON asks for it
+// escapes all that is not printable: C1 controls, U+2028 and bidirectional marks
+// move or break lines in terminals and viewers.
+func (w *jsonWriter) value(s string) {
+	s = safetext.Clip(s, w.most)
+	dst := append(w.buf, '"')
 	done := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -36,7 +36,7 @@ func appendJSONString(dst []byte, s string) []byte {
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
-		if strconv.IsPrint(r) && (r != utf8.RuneError || size > 1) {
+		if !w.ascii && strconv.IsPrint(r) && (r != utf8.RuneError || size > 1) {
 			i += size
 			continue
 		}
@@ -53,7 +53,7 @@ func appendJSONString(dst []byte, s string) []byte {
 		done = i
 	}
 	dst = append(dst, s[done:]...)
-	return append(dst, '"')
+	w.buf = append(dst, '"')
 }
 
 func appendUnicodeEscape(dst []byte, u uint16) []byte {

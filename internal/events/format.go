@@ -25,8 +25,8 @@ func (f Format) Append(dst []byte, e *Event) []byte {
 	return appendJSON(dst, e)
 }
 
-// AppendUntimed is Append for receivers that add a time of their own. It writes Text for JSON: such lines
-// are cut or read by people.
+// AppendUntimed is Append for receivers that add a time of their own. It writes Text for JSON: people read
+// such lines.
 func (f Format) AppendUntimed(dst []byte, e *Event) []byte { return f.untimed(dst, e, maxListBytes) }
 
 // untimed ends each list after listBytes.

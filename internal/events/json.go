@@ -10,7 +10,20 @@ func (e *Event) MarshalJSON() ([]byte, error) { return appendJSON(nil, e), nil }
 
 // appendJSON is written by hand: encoding/json costs more than the rest of the record's way.
 func appendJSON(dst []byte, e *Event) []byte {
-	w := &jsonWriter{buf: dst}
+	w := &jsonWriter{buf: dst, bounds: bounds{MaxValue, maxListBytes}}
+	return w.record(e)
+}
+
+// appendShortJSON is appendJSON in ASCII and within bounds.
+func appendShortJSON(dst []byte, e *Event, within bounds) []byte {
+	w := &jsonWriter{buf: dst, bounds: within, ascii: true}
+	if within.most < MaxValue {
+		w.cuts = append(w.cuts, "dkimd: this record keeps "+strconv.Itoa(within.most)+" bytes of each text")
+	}
+	return w.record(e)
+}
+
+func (w *jsonWriter) record(e *Event) []byte {
 	w.buf = append(w.buf, `{"time":"`...)
 	w.buf = e.Time.UTC().AppendFormat(w.buf, "2006-01-02T15:04:05.000000Z")
 	w.buf = append(w.buf, '"')
@@ -41,14 +54,23 @@ func appendJSON(dst []byte, e *Event) []byte {
 
 // jsonWriter appends members of an object, each beginning with its comma.
 type jsonWriter struct {
-	buf  []byte
-	list int // where the list being written begins
-	cuts []string
+	bounds
+
+	buf   []byte
+	ascii bool // all else is escaped
+	list  int  // where the list being written begins
+	cuts  []string
+}
+
+// bounds are what a record keeps.
+type bounds struct {
+	most      int // how many bytes of a text
+	listBytes int // after how many bytes a list takes no further element
 }
 
 func (w *jsonWriter) text(key, s string) {
 	w.buf = append(w.buf, key...)
-	w.buf = appendJSONString(w.buf, s)
+	w.value(s)
 }
 
 func (w *jsonWriter) number(key string, n int64) {
@@ -70,7 +92,7 @@ func (w *jsonWriter) begin(name string) {
 
 // room reports whether element i of n still fits into the list, and begins it.
 func (w *jsonWriter) room(name string, i, n int) bool {
-	if i >= MaxList || len(w.buf)-w.list > maxListBytes {
+	if i >= MaxList || len(w.buf)-w.list > w.listBytes {
 		w.cuts = append(w.cuts, "dkimd: this record leaves out "+strconv.Itoa(n-i)+" of "+strconv.Itoa(n)+" "+name)
 		return false
 	}
@@ -89,15 +111,18 @@ func (w *jsonWriter) texts(name string, list []string) {
 		if !w.room(name, i, len(list)) {
 			break
 		}
-		w.buf = appendJSONString(w.buf, s)
+		w.value(s)
 	}
 	if name == "warnings" {
+		most := w.most
+		w.most = MaxValue // these are our own
 		for _, s := range w.cuts {
 			if len(w.buf) > w.list {
 				w.buf = append(w.buf, ',')
 			}
-			w.buf = appendJSONString(w.buf, s)
+			w.value(s)
 		}
+		w.most = most
 	}
 	w.end()
 }
@@ -134,7 +159,7 @@ func (w *jsonWriter) duplicates(list []string) {
 		if i > 0 {
 			w.buf = append(w.buf, ',')
 		}
-		w.buf = appendJSONString(w.buf, name)
+		w.value(name)
 	}
 	w.buf = append(w.buf, ']')
 }

@@ -19,6 +19,9 @@ const (
 	// listSyslog is after how many bytes a list takes no further element, once
 	// a message is longer than that.
 	listSyslog = 512
+
+	// ceeCookie says that the rest of a message is an object of JSON, to rsyslog's mmjsonparse and others.
+	ceeCookie = "@cee: "
 )
 
 // The severities in use (RFC 5424 section 6.2.1).
@@ -42,7 +45,7 @@ func (e *Event) severity() int {
 
 // Syslog encodes a record as syslog messages: one for each line of it.
 type Syslog struct {
-	Format Format // JSON is written as Text: cut off, it could not be read
+	Format Format // JSON is written as Text in RFC 3164: people read that
 	IETF   bool   // RFC 5424; otherwise RFC 3164 as syslog(3) writes it
 	Host   string // HOSTNAME of RFC 5424; where it may not stand there, "-"
 	PID    int    // PROCID
@@ -51,6 +54,9 @@ type Syslog struct {
 // Append appends the messages of a record, each ended by a line feed. Within a message
 // there is none, because all text of strangers is escaped.
 func (f *Syslog) Append(dst []byte, e *Event) []byte {
+	if f.IETF && f.Format == JSON {
+		return f.appendJSON(dst, e)
+	}
 	text := f.Format.untimed(nil, e, maxListBytes)
 	if last := text[bytes.LastIndexByte(text, '\n')+1:]; len(last) > maxSyslog { // it has the lists
 		text = f.Format.untimed(text[:0], e, listSyslog)
@@ -65,6 +71,22 @@ func (f *Syslog) Append(dst []byte, e *Event) []byte {
 		dst = append(dst, '\n')
 	}
 	return dst
+}
+
+// appendJSON appends the record as one message. It is ASCII: a BOM would stand before
+// the cookie, which is then not found.
+func (f *Syslog) appendJSON(dst []byte, e *Event) []byte {
+	start := len(dst)
+	dst = append(f.head(dst, e), ceeCookie...)
+	head := len(dst)
+	// With the last of these it fits, though each byte of a text may become six and HOSTNAME have 255.
+	for _, within := range [...]bounds{{MaxValue, maxListBytes}, {MaxValue, listSyslog}, {256, listSyslog}, {32, 0}} {
+		dst = appendShortJSON(dst[:head], e, within)
+		if len(dst)-start <= maxSyslog {
+			break
+		}
+	}
+	return append(dst, '\n')
 }
 
 // head appends what stands before the message.

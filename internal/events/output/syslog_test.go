@@ -2,11 +2,13 @@ package output_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +56,7 @@ func TestSyslogMessages(t *testing.T) {
 	for line := range strings.Lines(written("exim", eventstest.Sample())) {
 		exim = append(exim, strings.TrimPrefix(strings.TrimSuffix(line, "\n"), local.Format("2006-01-02 15:04:05 ")))
 	}
+	object := "@cee: " + strings.TrimSuffix(written("json", eventstest.Sample()), "\n")
 	foreign := func(e *events.Event) { e.Sender = "jürgen@example.org" }
 	tests := map[string]struct {
 		output string
@@ -64,8 +67,10 @@ func TestSyslogMessages(t *testing.T) {
 		"json is text":                   {"syslog", "json", nil, []string{"<20>" + old + text}},
 		"text":                           {"syslog", "text", nil, []string{"<20>" + old + text}},
 		"a line each of exim":            {"syslog", "exim", nil, []string{"<20>" + old + exim[0], "<20>" + old + exim[1], "<20>" + old + exim[2]}},
-		"RFC 5424 section 6":             {"syslog-rfc5424", "json", nil, []string{"<20>" + ietf + text}},
-		"a BOM, RFC 5424 section 6.4":    {"syslog-rfc5424", "json", foreign, []string{"<20>" + ietf + "\ufeff" + strings.Replace(text, "bounce@esp.example", "jürgen@example.org", 1)}},
+		"RFC 5424 section 6":             {"syslog-rfc5424", "text", nil, []string{"<20>" + ietf + text}},
+		"json in RFC 5424":               {"syslog-rfc5424", "json", nil, []string{"<20>" + ietf + object}},
+		"json in RFC 5424 is ASCII":      {"syslog-rfc5424", "json", foreign, []string{"<20>" + ietf + strings.Replace(object, "bounce@esp.example", `j\u00fcrgen@example.org`, 1)}},
+		"a BOM, RFC 5424 section 6.4":    {"syslog-rfc5424", "text", foreign, []string{"<20>" + ietf + "\ufeff" + strings.Replace(text, "bounce@esp.example", "jürgen@example.org", 1)}},
 		"no BOM in RFC 3164":             {"syslog", "json", foreign, []string{"<20>" + old + strings.Replace(text, "bounce@esp.example", "jürgen@example.org", 1)}},
 		"nothing to look at is info":     {"syslog", "json", func(e *events.Event) { e.Warnings = nil }, []string{"<22>" + old + strings.Replace(text, "; warning: a line is longer than 998 octets", "", 1)}},
 		"deferred is a warning":          {"syslog", "json", func(e *events.Event) { e.Warnings, e.Verdict = nil, "tempfail" }, []string{"<20>" + old}},
@@ -140,7 +145,7 @@ func TestSyslogMessagesAreBounded(t *testing.T) {
 	broad.Sender, broad.Helo, broad.Auth, broad.MessageID = strings.Repeat("ü", 500), strings.Repeat("\x00", 900), strings.Repeat("\x01", 900), strings.Repeat("\x02", 900)
 	for _, name := range []string{"syslog", "syslog-rfc5424"} {
 		r := receive(t, filepath.Join(t.TempDir(), "log"))
-		cfg := output.Config{Outputs: []string{name + ":" + r.path}}
+		cfg := output.Config{Format: "text", Outputs: []string{name + ":" + r.path}}
 		got := messages(t, cfg, r, many, broad)
 		if len(got) != 2 {
 			t.Fatalf("%d messages", len(got))
@@ -165,16 +170,68 @@ func TestSyslogMessagesAreBounded(t *testing.T) {
 	}
 }
 
+// TestSyslogJSONFits: a record in JSON is whole however much strangers write. What it leaves out, it says.
+func TestSyslogJSONFits(t *testing.T) {
+	t.Parallel()
+	long := func(e *events.Event) *events.Event { // of each list more than fits
+		for range 100 {
+			e.From, e.Warnings = append(e.From, e.Sender), append(e.Warnings, e.Sender)
+			e.Signatures, e.Signed, e.Policy = append(e.Signatures, e.Signatures[0]), append(e.Signed, events.Signed{Domain: e.Sender}), append(e.Policy, e.Policy[0])
+		}
+		return e
+	}
+	worst := long(eventstest.Poisoned(strings.Repeat("\xff", 2000)))
+	worst.Mode = strings.Repeat("m", 32)
+	for len(worst.Signatures[0].Duplicates) < 20 {
+		worst.Signatures[0].Duplicates = append(worst.Signatures[0].Duplicates, "Content-Transfer-Encoding")
+	}
+	helo := eventstest.Sample()
+	helo.Helo, helo.Auth = strings.Repeat("\x00", 900), strings.Repeat("\x01", 900)
+	tests := map[string]struct {
+		event   *events.Event
+		verdict string
+		said    []string // in warnings
+	}{
+		"much in lists":   {long(eventstest.Sample()), "reject", []string{"leaves out 99 of 102 signatures", " of 102 policy", " of 101 from"}},
+		"two texts":       {helo, "reject", []string{"keeps 256 bytes of each text"}},
+		"all that can be": {worst, strings.Repeat("\ufffd", 32) + "...", []string{"keeps 32 bytes of each text", "leaves out 100 of 101 signatures", "leaves out 101 of 102 from", "leaves out 101 of 102 warnings"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := strings.Repeat("h", 255)
+			lines := events.Syslog{Format: events.JSON, IETF: true, Host: host, PID: 4194304}
+			message := strings.TrimSuffix(string(lines.Append(nil, test.event)), "\n")
+			_, object, found := strings.Cut(message, " 4194304 "+test.event.Mode+" - @cee: ")
+			if !found || len(message) > 8000 || strings.ContainsFunc(object, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Fatalf("%d bytes: %q", len(message), message)
+			}
+			var got events.Event
+			if err := json.Unmarshal([]byte(object), &got); err != nil {
+				t.Fatalf("%v: %s", err, object)
+			}
+			if got.Verdict != test.verdict {
+				t.Errorf("verdict %q", got.Verdict)
+			}
+			for _, want := range test.said {
+				if !slices.ContainsFunc(got.Warnings, func(w string) bool { return strings.HasPrefix(w, "dkimd: this record ") && strings.Contains(w, want) }) {
+					t.Errorf("it does not say %q: %q", want, got.Warnings)
+				}
+			}
+		})
+	}
+}
+
 // TestSyslogIsNotForged: whatever a stranger writes, a record has its own messages and no other.
 func TestSyslogIsNotForged(t *testing.T) {
 	t.Parallel()
 	head := regexp.MustCompile(`^<\d\d>(1 \S+ \S+ dkimd \d+ \S+ - (\x{feff})?|\w{3} [ \d]\d \d\d:\d\d:\d\d dkimd\[\d+\]: )`)
 	for text, value := range eventstest.Hostile() {
 		for _, name := range []string{"syslog", "syslog-rfc5424"} {
-			for _, format := range []events.Format{events.JSON, events.Exim} {
+			for _, format := range []events.Format{events.JSON, events.Text, events.Exim} {
 				r := receive(t, filepath.Join(t.TempDir(), "log"))
 				got := messages(t, output.Config{Format: format, Outputs: []string{name + ":" + r.path}}, r, eventstest.Poisoned(value))
-				if want := map[string]int{"json": 1, "exim": 2}[string(format)]; len(got) != want {
+				if want := map[events.Format]int{events.JSON: 1, events.Text: 1, events.Exim: 2}[format]; len(got) != want {
 					t.Errorf("%s, %s, %s: %d messages: %q", text, name, format, len(got), got)
 				}
 				for _, m := range got {
