@@ -27,10 +27,13 @@ type step struct {
 // mailbox is where the fresh Postfix delivers.
 const mailbox = "root@example.org"
 
+// fileFences mark blocks that are files.
+var fileFences = []string{"toml", "conf", "yaml"}
+
 var quotedPath = regexp.MustCompile("`(/[^`]+)`")
 
 // readGuide takes the steps out of a chapter of a document. Blocks fenced as sh are
-// commands; those fenced as toml go into the file that the text before them names last.
+// commands; others go into the file that the text before them names last.
 func readGuide(t *testing.T, file, chapter string) []step {
 	t.Helper()
 	text, err := os.ReadFile(harness.Repository(file))
@@ -50,16 +53,16 @@ func readGuide(t *testing.T, file, chapter string) []step {
 			switch {
 			case fence == "sh":
 				steps = append(steps, step{where: fmt.Sprintf("%s:%d", file, i+1)})
-			case fence == "toml" && named != "":
+			case slices.Contains(fileFences, fence) && named != "":
 				steps = append(steps, step{where: fmt.Sprintf("%s:%d", file, i+1), path: named})
 			default:
-				t.Fatalf("%s:%d: a block of %q; want sh, or toml after the file's name in backquotes", file, i+1, fence)
+				t.Fatalf("%s:%d: a block of %q; want sh, or one of %v after the file's name in backquotes", file, i+1, fence, fileFences)
 			}
 		case fence != "" && line == "```":
 			fence = ""
 		case fence == "sh":
 			steps[len(steps)-1].shell += line + "\n"
-		case fence == "toml":
+		case fence != "":
 			steps[len(steps)-1].text += line + "\n"
 		default:
 			if found := quotedPath.FindAllStringSubmatch(line, -1); found != nil {
