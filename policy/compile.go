@@ -82,7 +82,7 @@ func (r *rule) compileAction(t *tomlfile.Table) {
 func (r *rule) compileMessage(t *tomlfile.Table) {
 	r.clients = t.Prefixes("clients", nil)
 	r.notClients = t.Prefixes("not_clients", nil)
-	if patterns := t.Strings("recipients", nil); len(patterns) > 0 {
+	if patterns := t.Entries("recipients"); len(patterns) > 0 {
 		r.recipients = &recipientSet{addresses: map[string]struct{}{}, domains: domainSet{}}
 		for i, pattern := range patterns {
 			if hint := r.recipients.add(pattern); hint != "" {
@@ -170,7 +170,7 @@ func (r *rule) needResult(t *tomlfile.Table) {
 }
 
 func compileSigners(t *tomlfile.Table, key string) domainSet {
-	entries := t.Strings(key, nil) // asked for even where it is absent: the key is a known one
+	entries := t.Entries(key) // asked for even where it is absent: the key is a known one
 	if !t.Has(key) {
 		return nil
 	}

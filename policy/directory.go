@@ -15,6 +15,7 @@ import (
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/safetext"
+	"dkimd/internal/tomlfile"
 )
 
 // Bounds of the rules directory.
@@ -23,19 +24,20 @@ const (
 	MaxFileBytes = 256 << 10
 )
 
-// Load reads every rules file of a directory. An absent directory, and an empty
-// name, is one without files. The Rules are usable whatever the faults say: a
+// Load reads every rules file of a directory; lists are those that rules share. An absent
+// directory, and an empty name, is one without files. The Rules are usable whatever the faults say: a
 // DOMAIN.toml that cannot be used is replaced by one that defers that domain's
 // mail, and with a _default.toml that cannot be used, or a directory that cannot
 // be read, DefaultBroken reports true.
-func Load(dir string) (*Rules, fault.Faults) { return Reload(dir, nil) }
+func Load(dir string, lists *tomlfile.Lists) (*Rules, fault.Faults) { return Reload(dir, lists, nil) }
 
 // Reload is Load, but a DOMAIN.toml that cannot be used leaves the rules of that domain as
 // they are in previous: the same file judges its mail, or none where there was none. Its
 // faults are in Kept then, and not among those returned. Nil: there are no rules yet.
-func Reload(dir string, previous *Rules) (*Rules, fault.Faults) {
+func Reload(dir string, lists *tomlfile.Lists, previous *Rules) (*Rules, fault.Faults) {
 	l := loader{
 		rules:    &Rules{files: map[domain.Name]*file{}, kept: map[domain.Name]fault.Kept{}},
+		lists:    lists,
 		previous: previous,
 		shared:   map[[sha256.Size]byte]*program{},
 		paths:    map[domain.Name]string{},
@@ -75,6 +77,7 @@ func Reload(dir string, previous *Rules) (*Rules, fault.Faults) {
 
 type loader struct {
 	rules    *Rules
+	lists    *tomlfile.Lists
 	previous *Rules // nil: none
 	faults   fault.Faults
 	shared   map[[sha256.Size]byte]*program // by content: hosters give most domains the same rules
@@ -210,7 +213,7 @@ func (l *loader) loadDefault(path, name string) {
 		l.rules.defaultBroken, l.rules.fallback = true, deferring(name, "", false)
 		return
 	}
-	p := compileFile(data, true)
+	p := compileFile(data, true, l.lists)
 	l.report(path, p)
 	l.rules.fallback = &file{name: name, program: p}
 	if len(p.faults) > 0 {
@@ -223,7 +226,7 @@ func (l *loader) compile(path string, data []byte) *program {
 	sum := sha256.Sum256(data)
 	p := l.shared[sum]
 	if p == nil {
-		p = compileFile(data, false)
+		p = compileFile(data, false, l.lists)
 		l.shared[sum] = p
 	}
 	l.report(path, p)
@@ -253,7 +256,7 @@ func (l *loader) isTest(path, name string) bool {
 
 func (l *loader) subdomains(path string) bool {
 	data, err := readFile(path)
-	return err == nil && claimsSubdomains(compileFile(data, false), data)
+	return err == nil && claimsSubdomains(compileFile(data, false, l.lists), data)
 }
 
 // domainOfFile is the domain a file name stands for.

@@ -55,7 +55,7 @@ func TestFileNames(t *testing.T) {
 	}
 	for name, test := range tests {
 		dir := write(t, map[string]string{name: rejectAll})
-		rules, faults := policy.Load(dir)
+		rules, faults := policy.Load(dir, nil)
 		if got := texts(dir, faults); got != test.want {
 			t.Errorf("%q: got %s; want %s", name, got, test.want)
 		}
@@ -75,7 +75,7 @@ func TestFileNames(t *testing.T) {
 func TestTwoFilesForOneDomain(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"Gmail.com.toml": "", "gmail.com.toml": "", "bücher.example.toml": "subdomains=true", "xn--bcher-kva.example.toml": "", "ok.example.toml": ""})
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, nil)
 	const want = "gmail.com.toml: got a second file for gmail.com; want one file for each domain (hint: join it with Gmail.com.toml)\n" +
 		"xn--bcher-kva.example.toml: got a second file for xn--bcher-kva.example; want one file for each domain (hint: join it with bücher.example.toml)"
 	if got := texts(dir, faults); got != want {
@@ -90,7 +90,7 @@ func TestTwoFilesForOneDomain(t *testing.T) {
 		}
 	}
 	dir = write(t, map[string]string{"_default.toml": "", "_Default.toml": ""})
-	rules, faults = policy.Load(dir)
+	rules, faults = policy.Load(dir, nil)
 	if got := texts(dir, faults); got != "_default.toml: got a second _default.toml; want one (hint: remove one of the two)" || !rules.DefaultBroken() {
 		t.Errorf("two defaults: %s", got)
 	}
@@ -113,7 +113,7 @@ func TestBrokenFile(t *testing.T) {
 	}
 	for name, test := range tests {
 		dir := write(t, map[string]string{"gmail.com.toml": test.toml, "other.example.toml": rejectAll})
-		rules, faults := policy.Load(dir)
+		rules, faults := policy.Load(dir, nil)
 		if len(faults) == 0 {
 			t.Errorf("%s: no fault", name)
 		}
@@ -142,7 +142,7 @@ func TestUnreadable(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "dir.example.toml"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, nil)
 	const want = `_default.toml: got too many levels of symbolic links; want a file that dkimd can read (hint: fix or remove it)
 dir.example.toml: got something that is not a regular file; want a file that dkimd can read (hint: fix or remove it)
 gone.example.toml: got no such file or directory; want a file that dkimd can read (hint: fix or remove it)
@@ -161,13 +161,13 @@ pipe.example.toml: got something that is not a regular file; want a file that dk
 	}
 
 	for name, path := range map[string]string{"a file": filepath.Join(write(t, map[string]string{"x": ""}), "x"), "a link to nowhere": filepath.Join(dir, "gone.example.toml")} {
-		rules, faults := policy.Load(path)
+		rules, faults := policy.Load(path, nil)
 		if len(faults) != 1 || !rules.DefaultBroken() || verdictFor(rules, "x.example") != "tempfail (rules file broken)" || rules.FaultUnknown().Action != policy.TempFail {
 			t.Errorf("%s for a directory: %v, %s", name, faults, verdictFor(rules, "x.example"))
 		}
 	}
 	for _, path := range []string{"", filepath.Join(dir, "absent")} {
-		rules, faults := policy.Load(path)
+		rules, faults := policy.Load(path, nil)
 		if len(faults) > 0 || rules.Len() != 0 || rules.DefaultBroken() || verdictFor(rules, "x.example") != "accept " {
 			t.Errorf("no directory %q: %v", path, faults)
 		}
@@ -184,7 +184,7 @@ func TestFilesOfTheSameContent(t *testing.T) {
 	}
 	files["_default.toml"] = "mode='enforce'\n[[rule]]\nfrom=['missing','multiple']\naction='reject'\n"
 	dir := write(t, files)
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, nil)
 	if rules.Len() != 100 || len(faults) != 50 || len(rules.Warnings()) != 50 {
 		t.Fatalf("%d files, %d faults, %d warnings", rules.Len(), len(faults), len(rules.Warnings()))
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/tomlfile"
 	"dkimd/policy"
 )
 
@@ -28,8 +29,10 @@ func TestGuideExamplesLoad(t *testing.T) {
 	if len(files) < 5 {
 		t.Fatalf("%d examples", len(files))
 	}
+	configuration := files["dkimd.toml"]
+	delete(files, "dkimd.toml")
 	dir := write(t, files)
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, tomlfile.Parse("", []byte(configuration)).Root().Table("lists").Lists())
 	for _, line := range []string{texts(dir, faults), texts(dir, rules.Warnings())} {
 		if line != "" {
 			t.Error(line)
@@ -44,7 +47,7 @@ func TestGuideExamplesLoad(t *testing.T) {
 func TestGuideNamesEveryKey(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"a.example.toml": "zzzzzzzzzzzz = 1\n[[rule]]\naction='accept'\nzzzzzzzzzzzz = 1"})
-	_, faults := policy.Load(dir)
+	_, faults := policy.Load(dir, nil)
 	text, keys := guide(t), 0
 	for _, fault := range faults {
 		for key := range strings.SplitSeq(strings.TrimPrefix(fault.Want, "one of "), ", ") {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"iter"
+	"net/netip"
 	"strings"
 
 	"dkimd/internal/domain"
@@ -53,6 +54,8 @@ func (s domainSet) add(entry string) (hint string) {
 	switch {
 	case strings.HasPrefix(entry, "@"):
 		return "leave out the @"
+	case isAddress(written):
+		return "this is the address of a client"
 	case strings.Contains(entry, "@"):
 		return "a signature is made by a domain, not by an address: write " + safetext.Quote(entry[strings.LastIndexByte(entry, '@')+1:])
 	case err != nil:
@@ -60,6 +63,11 @@ func (s domainSet) add(entry string) (hint string) {
 	}
 	s[name] |= covers
 	return ""
+}
+
+func isAddress(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
 }
 
 func (s domainSet) has(of domain.Name) bool {

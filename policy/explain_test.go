@@ -175,7 +175,7 @@ func TestCasesAreNoRules(t *testing.T) {
 		"lab.test.toml":            enforced("# [[case]]\n[[rule]]\naction = 'discard'"),
 		"_default.test.toml":       "[[case]]\nfrom = []\nsender = ''\naction = 'accept'",
 	})
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, nil)
 	if len(faults) > 0 || rules.Len() != 2 || len(rules.Tests()) != 4 {
 		t.Fatalf("%d rules files, tests %v, %v", rules.Len(), rules.Tests(), faults)
 	}

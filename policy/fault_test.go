@@ -101,7 +101,7 @@ func TestFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := write(t, map[string]string{"gmail.com.toml": test.toml})
-			rules, faults := policy.Load(dir)
+			rules, faults := policy.Load(dir, nil)
 			if got := texts(dir, faults); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
@@ -131,7 +131,7 @@ func TestFaults(t *testing.T) {
 func TestDefaultFileFaults(t *testing.T) {
 	t.Parallel()
 	dir := write(t, map[string]string{"_default.toml": "sender = \"from\"\nsubdomains = true\n", "gmail.com.toml": ""})
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, nil)
 	const want = "_default.toml:1: sender: got \"from\"; want no such key in _default.toml (hint: remove it: _default.toml judges every From domain that no other file claims)\n" +
 		"_default.toml:2: subdomains: got true; want no such key in _default.toml (hint: remove it: _default.toml judges every From domain that no other file claims)"
 	if got := texts(dir, faults); got != want {
@@ -181,7 +181,7 @@ func TestWarnings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := write(t, map[string]string{"gmail.com.toml": test.toml})
-			rules, faults := policy.Load(dir)
+			rules, faults := policy.Load(dir, nil)
 			if len(faults) > 0 {
 				t.Fatal(faults.Err())
 			}
@@ -218,7 +218,7 @@ func TestWarningsOfWaysPastAFile(t *testing.T) {
 			files["_default.toml"] = tt.fallback
 		}
 		dir := write(t, files)
-		rules, faults := policy.Load(dir)
+		rules, faults := policy.Load(dir, nil)
 		var got []string
 		for _, w := range rules.Warnings() {
 			for _, begin := range []string{below, unread} {

@@ -59,8 +59,9 @@ type file struct {
 }
 
 // compileFile reads the content of a rules file.
-func compileFile(data []byte, isDefault bool) *program {
+func compileFile(data []byte, isDefault bool, lists *tomlfile.Lists) *program {
 	doc := tomlfile.Parse("", data)
+	doc.Share(lists)
 	root := doc.Root()
 	p := &program{claims: fromHeader, plain: true}
 	switch root.Enum("sender", "from", "from", "envelope", "either") {

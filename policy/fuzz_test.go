@@ -31,7 +31,7 @@ func FuzzRulesFile(f *testing.F) {
 			t.Skip(err)
 		}
 		defer os.Remove(path) //nolint:errcheck // the next input overwrites it
-		rules, faults := policy.Load(dir)
+		rules, faults := policy.Load(dir, nil)
 		for _, fault := range faults {
 			if s := fault.Error(); strings.ContainsAny(s, "\r\n\x1b") || fault.Want == "" && !strings.Contains(fault.Got, "more faults") {
 				t.Errorf("fault: %q", s)

@@ -24,7 +24,7 @@ func TestReloadKeepsTheRulesOfABrokenFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, nil)
 	if len(faults) != 1 || rules.Len() != 3 || len(rules.Kept()) != 0 {
 		t.Fatalf("%v; %d files", faults, rules.Len())
 	}
@@ -34,7 +34,7 @@ func TestReloadKeepsTheRulesOfABrokenFile(t *testing.T) {
 	put("new.example.toml", "mod")
 	var since string
 	for range 3 {
-		rules, faults = policy.Reload(dir, rules)
+		rules, faults = policy.Reload(dir, nil, rules)
 		if len(faults) != 1 || !strings.Contains(faults[0].Error(), "s.example.toml") {
 			t.Errorf("faults of files that were broken before: %v", faults)
 		}
@@ -58,16 +58,16 @@ func TestReloadKeepsTheRulesOfABrokenFile(t *testing.T) {
 		}
 	}
 	put("a.example.toml", "[[rule]]\naction = \"accept\"\n")
-	rules, _ = policy.Reload(dir, rules)
+	rules, _ = policy.Reload(dir, nil, rules)
 	if len(rules.Kept()) != 0 || len(rules.Enforced()) != 1 {
 		t.Errorf("mended: kept %v, in force %v", rules.Kept(), rules.Enforced())
 	}
 	put("b.example.toml", "mod")
-	rules, _ = policy.Reload(dir, rules)
+	rules, _ = policy.Reload(dir, nil, rules)
 	if err := os.Remove(filepath.Join(dir, "b.example.toml")); err != nil {
 		t.Fatal(err)
 	}
-	if rules, _ = policy.Reload(dir, rules); rules.Has("b.example") || len(rules.Kept()) != 0 {
+	if rules, _ = policy.Reload(dir, nil, rules); rules.Has("b.example") || len(rules.Kept()) != 0 {
 		t.Error("rules that were taken away are kept")
 	}
 }

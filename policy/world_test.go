@@ -28,7 +28,7 @@ func write(tb testing.TB, files map[string]string) string {
 // load loads a directory that has no faults.
 func load(tb testing.TB, files map[string]string) *policy.Rules {
 	tb.Helper()
-	rules, faults := policy.Load(write(tb, files))
+	rules, faults := policy.Load(write(tb, files), nil)
 	if len(faults) > 0 {
 		tb.Fatal(faults.Err())
 	}

@@ -81,7 +81,10 @@ func check(ctx context.Context, cmd *cobra.Command, user string, std stdio) erro
 		}
 		return faults
 	}
-	// Only now: with faults it is not known yet which keys and sockets there will be.
+	// Only now: with faults it is not known yet which keys, sockets and uses of lists there will be.
+	for _, w := range c.Lists.Unused() {
+		warn("%v", w)
+	}
 	for _, address := range s.OpenToAll(c) {
 		warn("any local user can have mail signed through %s: use a unix socket that the mail server alone may enter", address)
 	}

@@ -69,7 +69,7 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	if err != nil {
 		return m, nil, nil, err
 	}
-	rules, faults := policy.Load(c.Policy.Directory)
+	rules, faults := policy.Load(c.Policy.Directory, c.Lists)
 	if rules.DefaultBroken() {
 		return m, nil, nil, faults
 	}

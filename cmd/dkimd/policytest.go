@@ -25,6 +25,10 @@ directory of [policy], as dkimd check does.
 Exit status: 0 every result is the expected one, 2 fix something first.`,
 		Args: arguments("[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := load(cmd)
+			if err != nil {
+				return err
+			}
 			if len(args) > 0 {
 				if !strings.HasSuffix(args[0], ".test.toml") {
 					return userError{
@@ -32,14 +36,10 @@ Exit status: 0 every result is the expected one, 2 fix something first.`,
 						"dkimd policy test " + strings.TrimSuffix(args[0], ".toml") + ".test.toml",
 					}
 				}
-				rules, faults := policy.Load(filepath.Dir(args[0]))
+				rules, faults := policy.Load(filepath.Dir(args[0]), c.Lists)
 				return testRules(std.out, rules, faults, args)
 			}
-			c, err := load(cmd)
-			if err != nil {
-				return err
-			}
-			rules, faults := policy.Load(c.Policy.Directory)
+			rules, faults := policy.Load(c.Policy.Directory, c.Lists)
 			if len(rules.Tests()) == 0 {
 				return userError{fmt.Errorf("there are no test cases in %s", c.Policy.Directory), "write some into DOMAIN.test.toml"}
 			}

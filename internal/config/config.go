@@ -28,6 +28,7 @@ type Config struct {
 	Verify   Verify
 	DNS      DNS
 	Policy   Policy
+	Lists    *tomlfile.Lists // [lists], shared by rules
 	Log      Log
 	Metrics  Metrics
 	Control  Control

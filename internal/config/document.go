@@ -53,6 +53,9 @@ func (t table) annotate(b *strings.Builder) {
 	if t.name != "" {
 		fmt.Fprintf(b, "[%s]\n", t.name)
 	}
+	if len(t.keys) == 0 { // the administrator names them
+		b.WriteString("# forwarders = [\"192.0.2.0/24\", \"2001:db8::7\"]\n")
+	}
 	for i, key := range t.keys {
 		if i > 0 {
 			b.WriteByte('\n')

@@ -96,6 +96,7 @@ func reason(err error) string {
 func read(file *tomlfile.File) (*Config, fault.Faults) {
 	c := defaults(file.Path())
 	c.file = file
+	c.readLists()
 	for _, table := range c.tables() {
 		t := c.section(table.name)
 		for _, key := range table.keys {

@@ -36,7 +36,7 @@ func load(t *testing.T, toml string) (*config.Config, []string) {
 }
 
 func same(a, b *config.Config) string {
-	return cmp.Diff(a, b, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(config.Config{}, "Path"), cmpopts.IgnoreUnexported(config.Config{}))
+	return cmp.Diff(a, b, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(config.Config{}, "Path", "Lists"), cmpopts.IgnoreUnexported(config.Config{}))
 }
 
 func TestEveryKeyIsRead(t *testing.T) {

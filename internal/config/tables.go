@@ -55,6 +55,7 @@ func (c *Config) tables() []table {
 		{"verify", "How signatures are verified.", false, c.Verify.keys()},
 		{"dns", "How keys and published policies are looked up.", false, c.DNS.keys()},
 		{"policy", "Where the rules are that judge mail: see [policy.md](policy.md).", false, c.Policy.keys()},
+		{"lists", docLists, false, c.listKeys()},
 		{"log", "The log stream, one record for each message: see [events.md](events.md). " +
 			"dkimd's own messages go to stderr.", true, c.Log.keys()},
 		{"metrics", "What monitoring asks over HTTP: `/metrics`, `/healthz` and `/readyz`, described in " +

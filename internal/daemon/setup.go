@@ -90,9 +90,9 @@ func Read(c *config.Config, previous *Setup, o Observers) *Setup {
 	}
 	s.Keys, _ = keys.Open(keysConfig)
 	if previous != nil {
-		s.Rules, s.Broken = policy.Reload(c.Policy.Directory, previous.Rules)
+		s.Rules, s.Broken = policy.Reload(c.Policy.Directory, c.Lists, previous.Rules)
 	} else {
-		s.Rules, s.Broken = policy.Load(c.Policy.Directory)
+		s.Rules, s.Broken = policy.Load(c.Policy.Directory, c.Lists)
 	}
 	return s
 }

@@ -97,7 +97,7 @@ func (w *world) pipeline() *pipeline.Pipeline {
 	for name, text := range w.rules {
 		must(w.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	rules, faults := policy.Load(dir)
+	rules, faults := policy.Load(dir, nil)
 	must(w.t, faults.Err())
 	store, faults := keys.Open(keys.Config{Directory: w.keyDir()})
 	must(w.t, faults.Err())

@@ -29,6 +29,7 @@ type File struct {
 	faults fault.Faults
 	broken bool    // not TOML: the one fault is enough, more would mislead
 	parts  []*File // those that Include took in
+	lists  *Lists  // shared lists, or nil
 }
 
 // Read reads the file at path. The error is the operating system's (absent,

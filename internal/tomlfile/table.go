@@ -23,6 +23,8 @@ type Table struct {
 	used    map[string]bool   // known, or a fault about it is recorded already
 	absent  map[string]*Table // handed out for tables that the file does not have
 	asked   bool              // handed out; the keys of others are covered by a fault about the table
+
+	expanded map[string][]entry // lists that take in shared ones
 }
 
 // Has reports whether the file sets the key. It does not make it known.
@@ -234,9 +236,9 @@ func (t *Table) EnumList(key string, def []string, allowed ...string) []string {
 }
 
 // Prefixes is a list of networks in CIDR form or single addresses. IPv4-mapped
-// ones become IPv4, the form in which clients are compared.
+// ones become IPv4, the form in which clients are compared. Shared lists are taken in.
 func (t *Table) Prefixes(key string, def []netip.Prefix) []netip.Prefix {
-	items, ok := t.list(key)
+	items, ok := t.expand(key)
 	if !ok {
 		return slices.Clone(def)
 	}
@@ -262,9 +264,16 @@ func (t *Table) Fault(key, want, hint string) {
 	t.file.Add(fault.Fault{Line: t.LineOf(key), Key: t.KeyPath(key), Got: got, Want: want, Hint: hint})
 }
 
-// FaultItem records a fault about one element of a list, counted from 0, at
-// the element's own line.
+// FaultItem records a fault about one element of a list, counted from 0 as the accessor
+// gave them, at the element's own line.
 func (t *Table) FaultItem(key string, i int, want, hint string) {
+	if entries := t.expanded[key]; 0 <= i && i < len(entries) {
+		if entries[i].list != "" {
+			t.misfit(key, entries[i], want, hint)
+			return
+		}
+		i = entries[i].index
+	}
 	v := t.entries[key]
 	if v == nil || v.kind != kindList || i < 0 || i >= len(v.items) {
 		t.Fault(key, want, hint)

@@ -81,14 +81,16 @@ func (v *value) typed() string {
 
 // bareKey is a key as it may stand in a path: quoted where TOML needs that.
 func bareKey(key string) string {
-	if key == "" {
-		return `""`
-	}
-	const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
-	if strings.Trim(key, bare) != "" {
+	if !isBare(key) {
 		return safetext.Quote(key)
 	}
 	return safetext.Clip(key, maxGot)
+}
+
+// isBare reports whether TOML takes a key without quotes.
+func isBare(key string) bool {
+	const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+	return key != "" && strings.Trim(key, bare) == ""
 }
 
 func quoteHint(v *value) string {
