@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"dkimd/internal/domain"
 )
 
 // angled reports whether a field that is not well formed is a name, with "@" in it and without the
@@ -48,7 +50,7 @@ func withoutNonDomains(value string) string {
 		}
 		words := bytes.Fields(rest)
 		if !glued { // "John @ Acme Corp. Ltd": nobody takes more than the next word for a domain
-			words = words[:min(len(words), 1)]
+			words = firstOf(words)
 		}
 		if !mayBeDomain(words) {
 			name[i] = ' '
@@ -61,12 +63,31 @@ func withoutNonDomains(value string) string {
 	return string(name) + value[end:]
 }
 
+// firstOf is the first word, and what belongs to it where a domain is written with spaces around its dots
+// (RFC 5322 section 4.4, obs-domain): "gmail . com", but not "St. Mary".
+func firstOf(words [][]byte) [][]byte {
+	n := min(len(words), 1)
+	for n < len(words) && (bytes.HasPrefix(words[n], []byte(".")) || bytes.HasSuffix(words[n-1], []byte("."))) {
+		n++
+	}
+	joined := string(bytes.Join(words[:n], nil))
+	if name, err := domain.ParseLax(joined); n > 1 && (err == nil && name.HasListedSuffix() || mayHide(joined)) {
+		return words[:n]
+	}
+	return words[:min(n, 1)]
+}
+
 // mayBeDomain reports whether the words behind an "@", joined as some programs do or the first alone, could be a
 // domain or hide one: in encoded words, quotes or other characters than ASCII.
 func mayBeDomain(words [][]byte) bool {
-	if len(words) == 0 || bytes.ContainsAny(words[0], `'/`) {
+	if len(words) == 0 || bytes.ContainsAny(words[0], `'/`) && !mayHide(string(words[0])) {
 		return false
 	}
 	joined := strings.Trim(string(bytes.Join(words, nil)), ".,;:!?)")
-	return strings.ContainsAny(joined, `.="(\`) || strings.ContainsFunc(joined, func(r rune) bool { return r >= utf8.RuneSelf })
+	return strings.Contains(joined, ".") || mayHide(joined)
+}
+
+// mayHide reports whether words may be shown otherwise than they are written.
+func mayHide(words string) bool {
+	return strings.ContainsAny(words, `="(\`) || strings.ContainsFunc(words, func(r rune) bool { return r >= utf8.RuneSelf })
 }

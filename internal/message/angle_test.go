@@ -35,6 +35,8 @@ func TestNameWithAnAtSign(t *testing.T) {
 		"another behind an apostrophe":   {"'x@example.com' y@gmail.com <a@example.org>", "example.org", []domain.Name{"example.org", "gmail.com"}},
 		"another glued to an apostrophe": {"x@example.com'@gmail.com <a@example.org>", "example.org", []domain.Name{"example.org", "gmail.com"}},
 		"an encoded domain":              {"x@=?utf-8?q?gmail=2Ecom?= <a@example.org>", "example.org", []domain.Name{"example.org", "gmail.com"}},
+		"a slash in a comment":           {"x@gmail.com(/) <a@example.org>", "example.org", []domain.Name{"example.org", "gmail.com"}},
+		"a dot after a word":             {"Joe @ St. Mary <a@example.org>", "example.org", []domain.Name{"example.org"}},
 		"two addresses in brackets":      {"x @ y <a@example.org> <b@gmail.com>", "", []domain.Name{"example.org", "gmail.com", "y"}},
 		"a list":                         {"x @ y <a@example.org>, b@gmail.com", "", []domain.Name{"example.org", "gmail.com", "y"}},
 		"text behind":                    {"x @ y <a@example.org> b@gmail.com", "", []domain.Name{"example.org", "gmail.com", "y"}},

@@ -11,24 +11,44 @@ import (
 // quoted string or a group's name be an address, end one at a comment, or decode encoded words before they split.
 // A quoted name, an encoded word or a comment beside an address in angle brackets is not taken for one.
 func (f *finder) otherReadings(value string) {
-	for _, text := range []string{value, decodeWords(value, inCharset)} {
+	if strings.Contains(value, "=??") { // not all programs decode a word without a charset
+		f.loose(value)
+	}
+	texts := []string{value}
+	octets, decoded := decodeWords(value, asOctets), decodeWords(value, inCharset)
+	for _, text := range []string{octets, decoded} {
+		texts = append(texts, text, withoutEscapes(text))
+		if strings.Contains(text, `\ `) { // one at the end of an encoded word may escape what stands behind the word
+			texts = append(texts, strings.ReplaceAll(text, `\ `, `\`))
+		}
+		if octets == decoded {
+			break
+		}
+	}
+	for _, text := range texts {
 		if strings.IndexByte(text, '@') < 0 && shownText(text) == "" {
 			continue
 		}
-		f.elements(text, readsEscapes|nestsComments)
-		if strings.IndexByte(text, '(') >= 0 {
-			f.elements(text, readsEscapes)
-			f.elements(text, 0)
+		dialects := []dialect{escapesWords | readsEscapes | nestsComments, escapesWords | readsEscapes, escapesWords}
+		if strings.IndexByte(text, '(') < 0 {
+			dialects = dialects[:1]
+		}
+		for _, as := range dialects {
+			f.elements(text, as)
+			if strings.IndexByte(text, '\\') >= 0 {
+				f.elements(text, as&^escapesWords)
+			}
 		}
 	}
 }
 
-// dialect is what a program understands of comments.
+// dialect is what a program understands of comments and backslashes.
 type dialect uint8
 
 const (
 	nestsComments dialect = 1 << iota
 	readsEscapes          // a backslash in a comment
+	escapesWords          // a backslash outside quoted strings and comments
 )
 
 // element is what stands between two separators of an address list: in angle brackets, in
@@ -95,7 +115,7 @@ func (f *finder) element(e *element) {
 		found := false
 		for _, part := range parts {
 			if strings.Contains(part, "@") || strings.Contains(shownText(part), "@") {
-				found = true
+				found = strings.IndexByte(part, '<') < 0 // programs differ in what a second one does
 				f.names(part)
 			}
 		}
@@ -103,6 +123,17 @@ func (f *finder) element(e *element) {
 			break
 		}
 	}
+}
+
+// escapes reports whether a backslash escapes the next octet in a part that ends so.
+func (d dialect) escapes(closing byte) bool {
+	switch closing {
+	case ')':
+		return d&readsEscapes != 0
+	case 0:
+		return d&escapesWords != 0
+	}
+	return true
 }
 
 // partEnd is the length of the part of an element at the beginning of a text, or -1 where it does not end.
@@ -118,11 +149,14 @@ func partEnd(text string, as dialect) int {
 	case '"':
 		closing = '"'
 	}
-	depth := 0
-	for i := 1; i < len(text); i++ {
+	first, depth := 1, 0
+	if text[0] == '\\' && as.escapes(closing) {
+		first = 2
+	}
+	for i := first; i < len(text); i++ {
 		c := text[i]
 		switch {
-		case c == '\\' && (closing != ')' || as&readsEscapes != 0):
+		case c == '\\' && as.escapes(closing):
 			i++
 		case closing == 0 && strings.IndexByte(`,;:<("`, c) >= 0:
 			return i

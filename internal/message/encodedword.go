@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"html"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -15,9 +17,6 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/encoding/unicode"
 )
-
-// maxCharset is the longest name of a charset that is looked for in an encoded word.
-const maxCharset = 80
 
 // encodedWord is one word of RFC 2047 section 2, found where start and end say.
 type encodedWord struct {
@@ -66,7 +65,7 @@ func nextWord(text string, from int) (w encodedWord, found bool) {
 
 // wordHead reads "=?charset?encoding?", which is head octets long, or 0 where it is not there.
 func wordHead(text string) (charset string, isBase64 bool, head int) {
-	mark := strings.IndexByte(text[2:min(len(text), 2+maxCharset)], '?')
+	mark := strings.IndexByte(text[2:], '?') // not past the next "=?", so a flood of these costs no more than its length
 	if mark < 0 {
 		return "", false, 0
 	}
@@ -161,25 +160,32 @@ func asOctets(_ string, octets []byte) []byte { return octets }
 func inCharset(charset string, octets []byte) []byte {
 	name, _, _ := strings.Cut(strings.ToLower(charset), "*") // RFC 2231 section 5: a language may follow
 	name = strings.TrimSpace(name)
+	if len(octets) == 0 || name == "utf-8" || name == "us-ascii" || strings.HasPrefix(name, "iso-8859-") {
+		return octets
+	}
+	// Libraries know more spellings than the registered one, and many look at letters and digits only.
+	key := strings.Map(onlyAlphanumeric, name)
 	var e encoding.Encoding
 	switch {
-	case len(octets) == 0 || name == "utf-8" || name == "us-ascii" || strings.HasPrefix(name, "iso-8859-"):
-		return octets
-	case strings.Contains(name, "utf-7") || strings.Contains(name, "utf7"):
+	case strings.Contains(key, "utf7") || key == "u7":
+		if strings.Contains(key, "imap") { // RFC 3501 section 5.1.3
+			octets = bytes.ReplaceAll(octets, []byte("&"), []byte("+"))
+		}
 		return decodeUTF7(octets)
-	case strings.HasPrefix(name, "hz"):
+	case strings.HasSuffix(key, "unicodeescape"): // Python's
+		return unescaped(octets)
+	case strings.HasPrefix(key, "html"): // PHP's
+		return []byte(html.UnescapeString(string(octets)))
+	case strings.HasPrefix(key, "hz"):
 		e = simplifiedchinese.HZGB2312
-	case name == "utf-16":
-		e = unicode.UTF16(unicode.BigEndian, unicode.UseBOM)
-	case isEBCDIC(name):
+	case key == "utf16" || key == "u16":
+		return decodeUTF16(octets)
+	case isEBCDIC(key):
 		// The code pages have the letters of ASCII and the dot in common, but not the "@".
 		e = charmap.CodePage037
 	default:
-		if strings.HasPrefix(name, "iso-2022-jp") {
-			name = "iso-2022-jp" // later editions only add sets
-		}
 		var err error
-		if e, err = htmlindex.Get(name); err != nil || e == encoding.Replacement {
+		if e, err = htmlindex.Get(registered(name, key)); err != nil || e == encoding.Replacement {
 			return octets
 		}
 	}
@@ -187,21 +193,57 @@ func inCharset(charset string, octets []byte) []byte {
 	if err != nil {
 		return octets
 	}
-	if isEBCDIC(name) {
+	if isEBCDIC(key) {
 		return bytes.Map(ebcdicAt, text)
 	}
 	return text
 }
 
-// isEBCDIC reports whether a charset is one of IBM's in which no letter of ASCII is where it is in ASCII.
+// registered is the registered name of a charset that some write otherwise; key is its name without punctuation.
+func registered(name, key string) string {
+	switch {
+	case strings.HasPrefix(key, "iso2022jp"), strings.HasPrefix(key, "csiso2022jp"), strings.HasPrefix(key, "jis"):
+		return "iso-2022-jp" // later editions only add sets
+	case strings.HasPrefix(key, "utf16be"):
+		return "utf-16be"
+	case strings.HasPrefix(key, "utf16le"):
+		return "utf-16le"
+	}
+	return name
+}
+
+// unescaped is a text without the escapes of a string literal: \x40.
+func unescaped(octets []byte) []byte {
+	var out []byte
+	for text := string(octets); text != ""; {
+		r, _, rest, err := strconv.UnquoteChar(text, 0)
+		if err != nil {
+			out, text = append(out, text[0]), text[1:]
+			continue
+		}
+		out, text = utf8.AppendRune(out, r), rest
+	}
+	return out
+}
+
+func onlyAlphanumeric(r rune) rune {
+	if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
+		return r
+	}
+	return -1
+}
+
+// isEBCDIC reports whether a charset, its name without punctuation, is one of IBM's in which no letter of ASCII is where
+// it is in ASCII. Some libraries take the number alone.
 func isEBCDIC(charset string) bool {
 	if strings.Contains(charset, "ebcdic") {
 		return true
 	}
-	if !strings.Contains(charset, "ibm") && !strings.HasPrefix(charset, "cp") && !strings.HasPrefix(charset, "x-cp") && !strings.HasPrefix(charset, "ccsid") {
+	at := strings.LastIndexFunc(charset, func(r rune) bool { return r < '0' || r > '9' }) + 1
+	family, digits := charset[:at], charset[at:]
+	if !strings.Contains(family, "ibm") && !strings.HasSuffix(family, "cp") && family != "ccsid" && family != "" {
 		return false
 	}
-	digits := charset[strings.LastIndexFunc(charset, func(r rune) bool { return r < '0' || r > '9' })+1:]
 	switch n := strings.TrimLeft(digits, "0"); n {
 	case "37", "273", "274", "275", "277", "278", "280", "281", "284", "285", "290", "297", "420", "423", "424", "500", "833", "838", "870", "871", "875",
 		"880", "905", "918", "924", "1025", "1026", "1047", "1097", "1112", "1122", "1123":
@@ -218,6 +260,16 @@ func ebcdicAt(r rune) rune {
 		return '@'
 	}
 	return r
+}
+
+// decodeUTF16 decodes UTF-16 (RFC 2781). Where no byte order mark begins it programs differ, so both orders follow each other.
+func decodeUTF16(octets []byte) []byte {
+	if text, err := unicode.UTF16(unicode.BigEndian, unicode.ExpectBOM).NewDecoder().Bytes(octets); err == nil {
+		return text
+	}
+	little, _ := unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM).NewDecoder().Bytes(octets)
+	big, _ := unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM).NewDecoder().Bytes(octets)
+	return append(append(little, ' '), big...)
 }
 
 // decodeUTF7 decodes UTF-7 (RFC 2152): between "+" and the next octet that is no digit of base64 stands UTF-16.

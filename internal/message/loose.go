@@ -108,7 +108,7 @@ func looseNames(l lexer, found func(name []byte) bool) {
 		return
 	}
 	var name []byte
-	open, breaks := false, 0
+	open, breaks, atDot := false, 0, false
 	for {
 		if !open { // nothing in front of the next "@" matters
 			l.skipTo('@')
@@ -116,6 +116,7 @@ func looseNames(l lexer, found func(name []byte) bool) {
 		t := l.scan()
 		if open && (t.kind == tokenWord || t.kind == '.') {
 			if len(name) > 0 && t.spaced {
+				atDot = joins(name, t)
 				if breaks++; breaks <= maxBreaks && !found(name) {
 					return
 				}
@@ -126,17 +127,22 @@ func looseNames(l lexer, found func(name []byte) bool) {
 		if open && l.plain && len(name) == 0 && isOpening(t) {
 			continue // user@"example.org", user@<example.org>
 		}
-		// The last word in front of another "@" is a local part.
-		if open && (t.kind != '@' || breaks == 0 || breaks > maxBreaks) && !found(name) {
+		// The last word in front of another "@" is a local part, but for one that a dot joins to the others.
+		if open && (t.kind != '@' || !endsLocal(breaks, atDot)) && !found(name) {
 			return
 		}
-		name, breaks = name[:0], 0
+		name, breaks, atDot = name[:0], 0, false
 		open = t.kind == '@'
 		if t.kind == tokenEnd {
 			return
 		}
 	}
 }
+
+// joins reports whether a dot joins a token to the name in front of it, with a space between (RFC 5322 section 4.4, obs-domain).
+func joins(name []byte, t token) bool { return t.kind == '.' || name[len(name)-1] == '.' }
+
+func endsLocal(breaks int, atDot bool) bool { return !atDot && 0 < breaks && breaks <= maxBreaks }
 
 // Bounds of a name that is written with white space or comments in it.
 const (

@@ -20,7 +20,7 @@ func Misleading(h *Header, o Originator) domain.Name {
 	for _, f := range h.fields {
 		if f.Is("From") && m.found == "" {
 			value := f.Value()
-			elements(string(value[:min(len(value), maxPartBytes)]), readsEscapes|nestsComments, m.element)
+			elements(string(value[:min(len(value), maxPartBytes)]), escapesWords|readsEscapes|nestsComments, m.element)
 		}
 	}
 	return m.found

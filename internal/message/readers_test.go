@@ -53,7 +53,9 @@ func TestReadFromClaimsWhatOthersMayRead(t *testing.T) {
 		"ceo@gm\x1b(Bail.com", "=?iso-2022-jp?Q?ceo=1B$B!w=1B=28Bgmail.com?=", "=?hz-gb-2312?q?ceo=7E{=23=40=7E}gmail.com?=",
 		"=?cp297?b?g4WWRIeUgYmTS4OWlA==?=", "=?IBM01147?b?g4WWRIeUgYmTS4OWlA==?=", "=?ebcdic-cp-fr?b?g4WWRIeUgYmTS4OWlA==?=",
 		"=?utf-7?q?ceo+AEAAZwBtAGEAaQBs.com?=", "=?x?q? =?utf-8?q?ceo=40gmail.com?=", "=?utf-8?b?Y2VvQGdtYWlsLmNvbQ?x?=",
-		"ceo@gma \u00a0 il.com", "ceo@g m a i l . c o m", "Boss <ceo@gma\r\n\til.com>", "ceo@gm<>ail.com",
+		"=?html-entities?q?ceo=26=2364;gmail.com=2C?= <x@evil.example>", "=?UTF7-IMAP?q?ceo=26AEA-gmail.com=2C?= <x@evil.example>",
+		"=?iso2022jp?Q?ceo=1B$B!w=1B=28Bgmail.com?=", "=?utf-16?q?=00c=00e=00o=00=40=00g=00m=00a=00i=00l=00.=00c=00o=00m?=",
+		"=?csibm037?b?g4WWfIeUgYmTS4OWlA==?=", "ceo@gma \u00a0 il.com", "ceo@g m a i l . c o m", "Boss <ceo@gma\r\n\til.com>", "ceo@gm<>ail.com",
 	} {
 		if got := message.ReadFrom(header("From: " + from)); !slices.Contains(got.Claimed, "gmail.com") {
 			t.Errorf("%q claims only %q, readable %v", from, got.Claimed, got.Readable)
