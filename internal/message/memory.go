@@ -24,12 +24,13 @@ type Memory struct {
 	crowded     atomic.Bool
 	changed     chan struct{}
 	deferred    atomic.Uint64
-	complained  atomic.Int64 // when Deferred last said that a line is due, in seconds
+	began       time.Time
+	complained  atomic.Int64 // when Deferred last said that a line is due, in nanoseconds from complainEvery before began
 }
 
 // NewMemory returns a memory of so many bytes.
 func NewMemory(limit int) *Memory {
-	m := &Memory{changed: make(chan struct{}, 1)}
+	m := &Memory{changed: make(chan struct{}, 1), began: time.Now()}
 	m.SetLimit(limit)
 	return m
 }
@@ -145,6 +146,6 @@ func (h *Held) Release() {
 func (h *Held) Deferred() (limit int64, due bool) {
 	m := h.memory
 	m.deferred.Add(1)
-	last, now := m.complained.Load(), time.Now().Unix()
-	return m.Limit(), now-last >= int64(complainEvery/time.Second) && m.complained.CompareAndSwap(last, now)
+	last, now := m.complained.Load(), int64(complainEvery+time.Since(m.began))
+	return m.Limit(), now-last >= int64(complainEvery) && m.complained.CompareAndSwap(last, now)
 }
