@@ -432,6 +432,19 @@ func TestWithoutPostfix(t *testing.T) {
 	if got := s.must(t, "readlink /proc/$(systemctl show -P MainPID dkimd)/exe"); got != "/usr/local/bin/dkimd\n" {
 		t.Errorf("what runs is %s", got)
 	}
+
+	// Once Exim is here, what setup chooses is for Exim. A name and a program stand for it.
+	s.must(t, "useradd --system Debian-exim && printf '#!/bin/sh\\n' >/usr/sbin/exim4 && chmod 755 /usr/sbin/exim4 && rm /etc/dkimd/dkimd.toml")
+	if out := s.must(t, "/usr/local/libexec/dkimd/setup --start 2>&1"); !strings.Contains(out, "/run/dkimd/exim.sock") {
+		t.Errorf("setup says:\n%s", out)
+	}
+	s.must(t, "systemctl is-active dkimd && test -S /run/dkimd/exim.sock && test ! -e /run/dkimd/milter.sock && runuser -u dkimd -- /usr/local/bin/dkimd check")
+	const ask = "printf 'DKIMD/1 PING\\n' | runuser -u %s -- timeout 5 perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => \"/run/dkimd/exim.sock\") or exit 3; print $s <STDIN>; shutdown($s, 1); print <$s>'"
+	for user, want := range map[string]bool{"Debian-exim": true, "nobody": false} {
+		if out, err := s.run(fmt.Sprintf(ask, user)); (err == nil && out == "PONG\n") != want {
+			t.Errorf("an answer for %s: %v: %q", user, err, out)
+		}
+	}
 }
 
 // debs are two versions of the package for Debian, built of the sources as they are.
