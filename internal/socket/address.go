@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 )
 
@@ -147,11 +148,15 @@ func parseInet(scheme, rest string) (Address, error) {
 	addr, err := netip.ParseAddr(host)
 	switch {
 	case host == "": // every address of the host
-	case err != nil && !isHostname(host):
-		return Address{}, refuse(want, "the host is an address or a name")
-	case err == nil && scheme == "inet" && !addr.Is4():
+	case err != nil:
+		name, notName := domain.ParseHost(host)
+		if notName != nil {
+			return Address{}, refuse(want, "the host is an address or a name")
+		}
+		host = string(name)
+	case scheme == "inet" && !addr.Is4():
 		return Address{}, refuse(want, `write "inet6:`+net.JoinHostPort(host, port)+`" for an IPv6 address`)
-	case err == nil && scheme == "inet6" && !addr.Is6():
+	case scheme == "inet6" && !addr.Is6():
 		return Address{}, refuse(want, `write "inet:`+net.JoinHostPort(host, port)+`" for an IPv4 address`)
 	}
 	return Address{network, net.JoinHostPort(host, port)}, nil
@@ -163,26 +168,6 @@ func IsUnix(address string) bool { return strings.HasPrefix(address, "unix:") }
 func isPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
 	return err == nil
-}
-
-// isHostname is not domain.ParseHost: the tables of that would make dkimd-exim-sign, which is started for
-// every message, a large program. It follows RFC 1123 section 2.1: letters, digits and inner hyphens; a last label of
-// digits alone is that of an IPv4 address.
-func isHostname(s string) bool {
-	if _, err := strconv.Atoi(s[strings.LastIndexByte(s, '.')+1:]); err == nil || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for _, c := range []byte(label) {
-			if low := c | 0x20; (low < 'a' || low > 'z') && (c < '0' || c > '9') && c != '-' {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 func refuse(want, hint string) error { return fault.Fault{Want: want, Hint: hint} }

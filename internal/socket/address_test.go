@@ -20,6 +20,7 @@ func TestFormsOfAnAddress(t *testing.T) {
 		"inet:localhost:8891":               {"inet:localhost:8891", "tcp4", "localhost:8891"},
 		"inet:8891@localhost":               {"inet:localhost:8891", "tcp4", "localhost:8891"},
 		"inet:mail.example:0":               {"inet:mail.example:0", "tcp4", "mail.example:0"},
+		"inet:Bücher.example:25":            {"inet:xn--bcher-kva.example:25", "tcp4", "xn--bcher-kva.example:25"},
 		"inet:*:8891":                       {"inet::8891", "tcp4", ":8891"},
 		"inet:8891@*":                       {"inet::8891", "tcp4", ":8891"},
 		"inet:8891@":                        {"inet::8891", "tcp4", ":8891"},
