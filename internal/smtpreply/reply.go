@@ -42,13 +42,12 @@ func (r Reply) String() string {
 		return ""
 	}
 	line := strconv.Itoa(r.Code)
-	var lineSb45 strings.Builder
-	for _, part := range []string{r.Enhanced, r.Text} {
-		if part != "" {
-			lineSb45.WriteString(" " + part)
-		}
+	if r.Enhanced != "" {
+		line += " " + r.Enhanced
 	}
-	line += lineSb45.String()
+	if r.Text != "" {
+		line += " " + r.Text
+	}
 	return line
 }
 
