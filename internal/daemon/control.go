@@ -33,7 +33,6 @@ func (d *daemon) openControl(c *config.Config) (err error) {
 		return nil
 	}
 	if err != nil {
-		_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
 		return atKey(c, err)
 	}
 	d.control.Start()
@@ -106,7 +105,7 @@ func (d controlled) Status() control.Status {
 func (d *daemon) summary() string {
 	s := d.current.Load()
 	count := s.Keys.Counts()
-	text := fmt.Sprintf("%s signed for, %s", domains(count.Domains), terminal.Plural(s.Rules.Len(), "rules file"))
+	text := fmt.Sprintf("%s signed for, %s", terminal.Plural(count.Domains, "domain"), terminal.Plural(s.Rules.Len(), "rules file"))
 	if broken := s.brokenFiles() + count.UnusableDomains; broken > 0 {
 		text += fmt.Sprintf(", %d of them broken", broken)
 	}

@@ -123,17 +123,12 @@ func (d *daemon) start(c *config.Config) (err error) {
 		return err
 	}
 	d.enforce(s)
-	if err := d.openDoors(c); err != nil {
-		d.end()
-		return err
-	}
-	if err := d.openMonitor(c); err != nil {
-		d.end()
-		return err
-	}
-	if err := d.openControl(c); err != nil {
-		d.end()
-		return err
+	for _, open := range []func(*config.Config) error{d.openDoors, d.openMonitor, d.openControl} {
+		if err := open(c); err != nil {
+			_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
+			d.end()
+			return err
+		}
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type door interface {
 // doors are all front doors of the process, as one.
 type doors []door
 
-// openDoors opens every socket of the configuration, or none. The error holds all faults.
+// openDoors opens the sockets of all front doors. The error holds all faults; other doors may be open then.
 func (d *daemon) openDoors(c *config.Config) error {
 	var faults []error
 	open := func(server door, err error) {
@@ -52,7 +52,6 @@ func (d *daemon) openDoors(c *config.Config) error {
 	if faults == nil {
 		return nil
 	}
-	_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
 	return atKey(c, faults...)
 }
 

@@ -1,10 +1,8 @@
 package daemon
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"dkimd/internal/config"
@@ -19,7 +17,6 @@ func (d *daemon) openMonitor(c *config.Config) (err error) {
 	}
 	d.monitor, err = metrics.Listen(metrics.ServerConfig{Listen: c.Metrics.Listen, Metrics: d.metrics, Health: d.health, Logger: d.log})
 	if err != nil {
-		_ = d.doors.Shutdown(context.Background()) // removes the sockets that are open
 		return atKey(c, err)
 	}
 	d.monitor.Start()
@@ -56,12 +53,10 @@ func (d *daemon) health() metrics.Health {
 	if r := d.refused.Load(); r != nil {
 		h.Faults = append(h.Faults, fmt.Sprintf("the reload at %s was refused, and the configuration of %s is in force (hint: fix what dkimd check prints, then send SIGHUP)",
 			r.at.UTC().Format(time.RFC3339), s.loaded.UTC().Format(time.RFC3339)))
-		for line := range strings.Lines(r.fault.Error()) {
-			h.Faults = append(h.Faults, strings.TrimSuffix(line, "\n"))
-		}
+		h.Faults = append(h.Faults, lines(r.fault)...)
 	}
-	faults := append(slices.Clone(s.Broken), s.Keys.Faults()...) // Kept has words of its own
 	keyFaults := s.Keys.Faults()
+	faults := slices.Concat(s.Broken, keyFaults) // Kept has words of its own
 	if count := s.Keys.Counts(); len(keyFaults) > count.Strays && count.Keys == 0 && count.Unread == 0 {
 		h.Faults = append(h.Faults, "there are keys, and none of them can sign (hint: fix what dkimd check prints, then send SIGHUP)")
 		h.Faults = append(h.Faults, texts(keyFaults)...)
@@ -71,9 +66,7 @@ func (d *daemon) health() metrics.Health {
 		h.Warnings = append(h.Warnings, k.Words()...)
 	}
 	h.Warnings = append(h.Warnings, texts(faults)...)
-	if s.Resolver != nil {
-		h.Warnings = append(h.Warnings, s.Resolver.Troubles()...)
-	}
+	h.Warnings = append(h.Warnings, s.Resolver.Troubles()...)
 	return h
 }
 

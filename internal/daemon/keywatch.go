@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -104,7 +103,7 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 		w.log.Warn("further keys that sign are not published", "keys", missing-maxWatchWarnings, "hint", "dkimd key check")
 	}
 	if unknown > 0 {
-		w.log.Warn("could not look up the records of keys that sign", "keys", unknown, "error", errors.Join(cause).Error())
+		w.log.Warn("could not look up the records of keys that sign", "keys", unknown, "error", cause.Error())
 	}
 	w.compared(missing, unknown)
 	w.log.Info("keys compared with DNS", "keys", count, "not_published", missing, "unknown", unknown,

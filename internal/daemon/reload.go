@@ -52,7 +52,7 @@ func (d *daemon) reload(ctx context.Context, acceptRemoval bool) (done control.R
 		d.log.Error("could not reopen the log file", "error", err)
 	}
 	old := d.current.Load()
-	next, err := d.reBuild(ctx, old, acceptRemoval)
+	next, err := d.rebuild(ctx, old, acceptRemoval)
 	if ctx.Err() != nil {
 		if err == nil {
 			next.Close()
@@ -85,7 +85,7 @@ func (d *daemon) reload(ctx context.Context, acceptRemoval bool) (done control.R
 	return done
 }
 
-func (d *daemon) reBuild(ctx context.Context, old *Setup, acceptRemoval bool) (*Setup, error) {
+func (d *daemon) rebuild(ctx context.Context, old *Setup, acceptRemoval bool) (*Setup, error) {
 	c, faults := config.Load(d.Config, d.Named)
 	if len(faults) > 0 {
 		return nil, faults

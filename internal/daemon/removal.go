@@ -15,6 +15,7 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
+	"dkimd/internal/terminal"
 )
 
 // manyDomains is how many signing domains, or rules files that enforce, there have to be
@@ -62,16 +63,16 @@ func (s *Setup) removal(next *Setup) *removal {
 	add := func(key, got, want string) { r.faults = append(r.faults, fault.Fault{Key: key, Got: got, Want: want}) }
 	switch {
 	case len(s.Keys.Domains()) > 0 && len(next.Keys.Domains()) == 0:
-		add("sign.directory", "a directory without any domain, where "+domains(len(s.Keys.Domains()))+" had keys", next.Config.Sign.Directory+" as it was")
+		add("sign.directory", "a directory without any domain, where "+terminal.Plural(len(s.Keys.Domains()), "domain")+" had keys", next.Config.Sign.Directory+" as it was")
 	case len(signing) >= manyDomains && 2*len(keyless) > len(signing):
-		add("sign.directory", fmt.Sprintf("no key any more for %d of %s, %s among them", len(keyless), domains(len(signing)), keyless[0]), "the keys of most domains to stay")
+		add("sign.directory", fmt.Sprintf("no key any more for %d of %s, %s among them", len(keyless), terminal.Plural(len(signing), "domain"), keyless[0]), "the keys of most domains to stay")
 	}
 	switch {
 	case !s.Rules.Empty() && next.Rules.Empty():
 		add("policy.directory", "a directory without any rules file, where there were some", next.Config.Policy.Directory+" as it was")
 	case len(enforced) >= manyDomains && 2*len(ruleless) > len(enforced):
 		slices.Sort(ruleless)
-		add("policy.directory", fmt.Sprintf("no rules file any more for %d of %s that enforce, %s among them", len(ruleless), domains(len(enforced)), ruleless[0]), "most of the rules files to stay")
+		add("policy.directory", fmt.Sprintf("no rules file any more for %d of %s that enforce, %s among them", len(ruleless), terminal.Plural(len(enforced), "domain"), ruleless[0]), "most of the rules files to stay")
 	}
 	if r.faults == nil {
 		return nil
@@ -91,13 +92,6 @@ func (s *Setup) signing() []domain.Name {
 		}
 	}
 	return names
-}
-
-func domains(n int) string {
-	if n == 1 {
-		return "1 domain"
-	}
-	return fmt.Sprint(n, " domains")
 }
 
 // acceptFile is the file beside dkimd.toml with which the operator accepts a removal.
