@@ -16,10 +16,10 @@ import (
 // optionsFile is the name of the file with a domain's options.
 const optionsFile = "domain.toml"
 
-// maxExpiry and maxFields are the limits of sign.expiry and sign.headers in dkimd.toml.
+// The limits of expiry and headers, in domain.toml and in dkimd.toml.
 const (
-	maxExpiry = 3650 * 24 * time.Hour
-	maxFields = 200
+	MaxExpiry = 3650 * 24 * time.Hour
+	MaxFields = 200 // far from the 1000 names of h= that verifiers are asked to look at
 )
 
 // maxLocalPart is the longest local part of an address (RFC 5321 section 4.5.3.1.1).
@@ -43,7 +43,7 @@ func readOptions(d *Domain, path string, data []byte) (o Options, faults fault.F
 	root := file.Root()
 	o.Subdomains = root.Bool("subdomains", false)
 	o.Identity = identity(root, d.Name)
-	if expiry := root.Duration("expiry", 0, 0, maxExpiry); root.Has("expiry") {
+	if expiry := root.Duration("expiry", 0, 0, MaxExpiry); root.Has("expiry") {
 		o.Expiry = &expiry
 		if expiry%time.Second != 0 {
 			root.Fault("expiry", "whole seconds", "x= counts no less (RFC 6376 section 3.5)")
@@ -107,8 +107,8 @@ func identity(root *tomlfile.Table, sdid domain.Name) string {
 
 func headers(root *tomlfile.Table) []string {
 	names := root.Strings("headers", nil)
-	if len(names) > maxFields {
-		root.Fault("headers", "at most "+strconv.Itoa(maxFields)+" field names", "")
+	if len(names) > MaxFields {
+		root.Fault("headers", "at most "+strconv.Itoa(MaxFields)+" field names", "")
 		return nil
 	}
 	from := false

@@ -48,7 +48,7 @@ func (r *keyring) read(txt string) *key {
 	k := &key{}
 	k.KeyRecord, k.err = dkim.ParseKeyRecord(txt)
 	// Keys of other sizes are refused, or rare: nothing of them reaches OpenSSL.
-	if public, ok := k.PublicKey.(*rsa.PublicKey); ok && k.err == nil && k.Bits >= minAnyRSABits && k.Bits <= defaultRSABits {
+	if public, ok := k.PublicKey.(*rsa.PublicKey); ok && k.err == nil && k.Bits >= MinRSABits && k.Bits <= DefaultMaxRSABits {
 		k.fast, _ = openssl.SHA256Verifier(x509.MarshalPKCS1PublicKey(public)) // crypto/rsa may take what OpenSSL does not
 	}
 	r.kept.Set(txt, k)

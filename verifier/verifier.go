@@ -23,14 +23,17 @@ type Resolver interface {
 	Cached(name string) (resolver.Answer, error, bool)
 }
 
-// Limits and defaults.
+// Defaults of Config, and of the table [verify] in dkimd.toml.
+const (
+	DefaultMaxSignatures = 10
+	DefaultMaxRSABits    = 4096
+	MinRSABits           = 1024 // the default, and no fewer are ever accepted (RFC 8301 section 3.2)
+)
+
 const (
 	maxLooked      = 100 // DKIM-Signature fields looked at
 	maxCandidates  = 4   // usable keys at one name that are tried
 	maxNameLength  = 253 // RFC 1035 section 2.3.4, as text
-	minAnyRSABits  = 1024
-	defaultRSABits = 4096
-	defaultCount   = 10
 	defaultTimeout = 30 * time.Second
 )
 
@@ -70,19 +73,19 @@ func New(cfg Config) (*Verifier, error) {
 		faults = append(faults, errors.New("verifier: Resolver is required"))
 	}
 	if cfg.MaxSignatures == 0 {
-		cfg.MaxSignatures = defaultCount
+		cfg.MaxSignatures = DefaultMaxSignatures
 	}
 	if cfg.MaxSignatures < 1 || cfg.MaxSignatures > maxLooked {
 		faults = append(faults, fmt.Errorf("verifier: MaxSignatures is %d; want 1 to %d", cfg.MaxSignatures, maxLooked))
 	}
 	if cfg.MinRSABits == 0 {
-		cfg.MinRSABits = minAnyRSABits
+		cfg.MinRSABits = MinRSABits
 	}
 	if cfg.MaxRSABits == 0 {
-		cfg.MaxRSABits = max(defaultRSABits, cfg.MinRSABits)
+		cfg.MaxRSABits = max(DefaultMaxRSABits, cfg.MinRSABits)
 	}
-	if cfg.MinRSABits < minAnyRSABits {
-		faults = append(faults, fmt.Errorf("verifier: MinRSABits is %d; want %d or more", cfg.MinRSABits, minAnyRSABits))
+	if cfg.MinRSABits < MinRSABits {
+		faults = append(faults, fmt.Errorf("verifier: MinRSABits is %d; want %d or more", cfg.MinRSABits, MinRSABits))
 	}
 	if cfg.MaxRSABits < cfg.MinRSABits {
 		faults = append(faults, fmt.Errorf("verifier: MaxRSABits is %d; want MinRSABits (%d) or more", cfg.MaxRSABits, cfg.MinRSABits))

@@ -9,11 +9,8 @@ import (
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
 	"dkimd/internal/tomlfile"
+	"dkimd/keys"
 )
-
-// maxFields bounds the names of headers and oversign: an h= of our own stays
-// far from the 1000 names that verifiers are asked to look at.
-const maxFields = 200
 
 // readHostname reads a host's name; empty is allowed.
 func readHostname(t *tomlfile.Table, key, def string) string {
@@ -105,8 +102,8 @@ func readHeaders(t *tomlfile.Table, key string, def []string) []string {
 // readNames reads field names, each once.
 func readNames(t *tomlfile.Table, key string, def []string) []string {
 	names := t.Strings(key, def)
-	if len(names) > maxFields {
-		t.Fault(key, "at most "+strconv.Itoa(maxFields)+" field names", "")
+	if len(names) > keys.MaxFields {
+		t.Fault(key, "at most "+strconv.Itoa(keys.MaxFields)+" field names", "")
 		return def
 	}
 	for i, name := range names {

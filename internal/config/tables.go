@@ -8,8 +8,11 @@ import (
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
 	"dkimd/internal/message"
+	"dkimd/internal/resolver"
 	"dkimd/internal/socket"
+	"dkimd/keys"
 	"dkimd/signer"
+	"dkimd/verifier"
 )
 
 // table is one [table] of dkimd.toml.
@@ -196,7 +199,7 @@ func (s *Sign) keys() []key {
 				"Where only headers is set, the default is cut down to it.",
 		},
 		{
-			"expiry", wholeSeconds(duration(&s.Expiry, 0, 0, maxExpiry)),
+			"expiry", wholeSeconds(duration(&s.Expiry, 0, 0, keys.MaxExpiry)),
 			"How long a signature is valid: x= minus t=, in whole seconds. \"0\": it does not expire.",
 		},
 		{"fallback_domain", sdid(&s.FallbackDomain), "Signs mail of ours whose From domain has no key."},
@@ -210,8 +213,6 @@ func (s *Sign) keys() []key {
 		},
 	}
 }
-
-const maxExpiry = 3650 * 24 * time.Hour
 
 // Canonicalization is the pair for header and body (RFC 6376 section 3.4).
 type Canonicalization struct{ Header, Body dkim.Canonicalization }
@@ -244,9 +245,9 @@ func (v *Verify) keys() []key {
 			"When such a field is there and the MTA does not let dkimd remove it: tempfail defers the mail, accept lets it " +
 				"through with the forged results in it.",
 		},
-		{"max_signatures", integer(&v.MaxSignatures, 10, 1, 100), "Signatures verified in one message. The others are neutral."},
-		{"min_rsa_bits", integer(&v.MinRSABits, 1024, 1024, 4096), "RSA keys with fewer bits are permerror."},
-		{"max_rsa_bits", integer(&v.MaxRSABits, 4096, 1024, 4096), "RSA keys with more bits are permerror. At least min_rsa_bits."},
+		{"max_signatures", integer(&v.MaxSignatures, verifier.DefaultMaxSignatures, 1, 100), "Signatures verified in one message. The others are neutral."},
+		{"min_rsa_bits", integer(&v.MinRSABits, verifier.MinRSABits, verifier.MinRSABits, 4096), "RSA keys with fewer bits are permerror."},
+		{"max_rsa_bits", integer(&v.MaxRSABits, verifier.DefaultMaxRSABits, verifier.MinRSABits, 4096), "RSA keys with more bits are permerror. At least min_rsa_bits."},
 		{
 			"clock_skew", duration(&v.ClockSkew, 5*time.Minute, 0, 24*time.Hour),
 			"How long after its x= a signature is still accepted. A t= counts as in the future from 24 h on.",
@@ -281,12 +282,12 @@ func (d *DNS) keys() []key {
 				"`dnssec` in the record. Those on this host are always believed.",
 		},
 		{
-			"timeout", duration(&d.Timeout, 5*time.Second, 100*time.Millisecond, 30*time.Second),
+			"timeout", duration(&d.Timeout, resolver.DefaultTimeout, 100*time.Millisecond, 30*time.Second),
 			"Of one lookup, over all servers and attempts.",
 		},
-		{"attempts", integer(&d.Attempts, 2, 1, 10), "How often the list of servers is gone through: the next query goes out after 1 s, sooner where there are many servers, and at last one without EDNS. An answer to any of them counts."},
+		{"attempts", integer(&d.Attempts, resolver.DefaultAttempts, 1, 10), "How often the list of servers is gone through: the next query goes out after 1 s, sooner where there are many servers, and at last one without EDNS. An answer to any of them counts."},
 		{
-			"cache_entries", integer(&d.CacheEntries, 100_000, 1, 10_000_000),
+			"cache_entries", integer(&d.CacheEntries, resolver.DefaultCacheEntries, 1, 10_000_000),
 			"Names kept. Answers are kept as long as DNS says, but 30 s to 1 h; absent names 5 s to 60 s.",
 		},
 	}

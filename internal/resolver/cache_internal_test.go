@@ -45,7 +45,7 @@ func TestCacheMemory(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			c, err := newCache(defaultCacheEntries, nil)
+			c, err := newCache(DefaultCacheEntries, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,8 +64,8 @@ func TestCacheMemory(t *testing.T) {
 			if used > limit {
 				t.Errorf("%d octets; want at most %d", used, limit)
 			}
-			if held < test.least || held > defaultCacheEntries {
-				t.Errorf("%d entries; want %d to %d", held, test.least, defaultCacheEntries)
+			if held < test.least || held > DefaultCacheEntries {
+				t.Errorf("%d entries; want %d to %d", held, test.least, DefaultCacheEntries)
 			}
 		})
 	}

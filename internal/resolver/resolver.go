@@ -68,12 +68,16 @@ var (
 	ErrPanic = errors.New("internal fault in the lookup")
 )
 
+// Defaults of Config, and of the table [dns] in dkimd.toml.
 const (
-	defaultTimeout      = 5 * time.Second
-	defaultAttempts     = 2
-	defaultCacheEntries = 100_000
-	defaultMaxQueries   = 1024
-	defaultResolvConf   = "/etc/resolv.conf"
+	DefaultTimeout      = 5 * time.Second
+	DefaultAttempts     = 2
+	DefaultCacheEntries = 100_000
+)
+
+const (
+	defaultMaxQueries = 1024
+	defaultResolvConf = "/etc/resolv.conf"
 
 	// MaxRecords is how many TXT records of one name are kept.
 	MaxRecords = 16
@@ -179,14 +183,14 @@ func New(config Config) (*Resolver, error) {
 		return value
 	}
 	r := &Resolver{dial: config.Dial, logger: config.Logger, meter: config.Meter, timeout: config.Timeout, trustAD: config.TrustAD}
-	r.attempts = number("attempts", config.Attempts, defaultAttempts)
-	entries := number("cache_entries", config.CacheEntries, defaultCacheEntries)
+	r.attempts = number("attempts", config.Attempts, DefaultAttempts)
+	entries := number("cache_entries", config.CacheEntries, DefaultCacheEntries)
 	queries := number("max_queries", config.MaxQueries, defaultMaxQueries)
 	if config.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("timeout: got %s; want a positive duration", config.Timeout))
 	}
 	if config.Timeout == 0 {
-		r.timeout = defaultTimeout
+		r.timeout = DefaultTimeout
 	}
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
