@@ -20,7 +20,7 @@ const floorField = "X-Floor"
 // added to each message and a line written to stdout.
 func serveFloor(ctx context.Context, socket string) error {
 	s, err := milter.New(milter.Config{
-		Listen: []string{"unix:" + socket}, Logger: slog.New(slog.DiscardHandler),
+		Listen: []string{"unix:" + socket}, MaxConnections: 4096, Logger: slog.New(slog.DiscardHandler),
 		Begin: func(env *message.Envelope) milter.Message { return &idle{env: env} },
 	})
 	if err != nil {

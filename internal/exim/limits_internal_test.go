@@ -66,7 +66,7 @@ func TestDefaultTimes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, err := New(Config{
 					Listen: []string{"unix:" + path}, Logger: slog.New(slog.DiscardHandler),
-					Begin: func(*message.Envelope) Message { return patient{} },
+					MaxConnections: 1024, Begin: func(*message.Envelope) Message { return patient{} },
 				})
 				if err != nil {
 					t.Fatal(err)

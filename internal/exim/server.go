@@ -43,7 +43,6 @@ type Message interface {
 
 // Defaults of Config.
 const (
-	DefaultMaxConnections = 1024
 	DefaultIdleTimeout    = 30 * time.Second
 	DefaultRequestTimeout = 5 * time.Minute
 	DefaultWriteTimeout   = 10 * time.Second
@@ -60,7 +59,7 @@ type Config struct {
 	SocketGroup string
 	// Peers are the users and groups whose processes may use unix sockets; empty: all that can connect.
 	Peers []string
-	// MaxConnections are served at once, the next waits; 0: 1024.
+	// MaxConnections are served at once, the next waits.
 	MaxConnections int
 	// Memory is where requests take what they hold; nil: without a bound.
 	Memory *message.Memory
@@ -93,7 +92,6 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Begin == nil || cfg.Logger == nil {
 		return nil, errors.New("exim: Begin and Logger are required")
 	}
-	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, DefaultMaxConnections)
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, DefaultIdleTimeout)
 	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, DefaultRequestTimeout)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, DefaultWriteTimeout)

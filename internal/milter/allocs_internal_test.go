@@ -15,7 +15,7 @@ import (
 func TestMessageAllocations(t *testing.T) {
 	s, err := New(Config{
 		Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, Logger: slog.New(slog.DiscardHandler),
-		Begin: func(*message.Envelope) Message { return &quiet{} },
+		MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 	})
 	if err != nil {
 		t.Fatal(err)

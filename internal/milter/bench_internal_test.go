@@ -21,7 +21,7 @@ func BenchmarkMessage(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s, err := New(Config{
 				Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}, Logger: slog.New(slog.DiscardHandler),
-				Begin: func(*message.Envelope) Message { return &quiet{} },
+				MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 			})
 			if err != nil {
 				b.Fatal(err)
@@ -54,7 +54,7 @@ func BenchmarkMessage(b *testing.B) {
 func BenchmarkConnection(b *testing.B) {
 	s, err := New(Config{
 		Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}, Logger: slog.New(slog.NewTextHandler(new(bytes.Buffer), nil)),
-		Begin: func(*message.Envelope) Message { return &quiet{} },
+		MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 	})
 	if err != nil {
 		b.Fatal(err)

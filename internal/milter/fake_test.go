@@ -148,6 +148,9 @@ func start(t *testing.T, cfg milter.Config) *world {
 		cfg.Memory = message.NewMemory(message.DefaultMemory)
 	}
 	w.memory = cfg.Memory
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = 4096
+	}
 	var err error
 	if w.server, err = milter.New(cfg); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 )
 
 func config(listen ...string) milter.Config {
-	return milter.Config{Listen: listen, Begin: (&fake{}).begin, Logger: slog.New(slog.DiscardHandler)}
+	return milter.Config{Listen: listen, MaxConnections: 1, Begin: (&fake{}).begin, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func TestConfigFaults(t *testing.T) {
@@ -18,7 +18,7 @@ func TestConfigFaults(t *testing.T) {
 	for name, spoil := range map[string]func(*milter.Config){
 		"no Begin":       func(c *milter.Config) { c.Begin = nil },
 		"no Logger":      func(c *milter.Config) { c.Logger = nil },
-		"negative cap":   func(c *milter.Config) { c.MaxConnections = -1 },
+		"no connections": func(c *milter.Config) { c.MaxConnections = 0 },
 		"nothing listed": func(c *milter.Config) { c.Listen = nil },
 	} {
 		cfg := config("inet:127.0.0.1:0")

@@ -16,7 +16,7 @@ func newcomersServer(t *testing.T) (*Server, func() net.Conn) {
 	t.Helper()
 	s, err := New(Config{
 		Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, Logger: slog.New(slog.DiscardHandler),
-		Begin: func(*message.Envelope) Message { return &quiet{} },
+		MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -59,11 +59,10 @@ func (unmetered) Withheld(string) {}
 
 // Defaults of Config.
 const (
-	DefaultMaxConnections = 4096
-	DefaultIdleTimeout    = 10 * time.Minute
-	DefaultPacketTimeout  = 30 * time.Second
-	DefaultWriteTimeout   = 30 * time.Second
-	DefaultFinishTimeout  = 2 * time.Minute
+	DefaultIdleTimeout   = 10 * time.Minute
+	DefaultPacketTimeout = 30 * time.Second
+	DefaultWriteTimeout  = 30 * time.Second
+	DefaultFinishTimeout = 2 * time.Minute
 )
 
 // Config is everything a Server needs.
@@ -76,7 +75,7 @@ type Config struct {
 	SocketGroup string
 	// Peers are the users and groups whose processes may use unix sockets; empty: all that can connect.
 	Peers []string
-	// MaxConnections are served at once, the next waits; 0: 4096.
+	// MaxConnections are served at once, the next waits.
 	MaxConnections int
 	// Memory is where connections and messages take what they hold; nil: without a bound.
 	Memory *message.Memory
@@ -116,7 +115,6 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Meter == nil {
 		cfg.Meter = unmetered{}
 	}
-	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, DefaultMaxConnections)
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, DefaultIdleTimeout)
 	cfg.PacketTimeout = cmp.Or(cfg.PacketTimeout, DefaultPacketTimeout)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, DefaultWriteTimeout)

@@ -86,7 +86,7 @@ func newPipes(t *testing.T) *pipes {
 	p := &pipes{}
 	s, err := New(Config{
 		Listen: []string{"inet:127.0.0.1:0"},
-		Logger: p.logs.Logger(),
+		Logger: p.logs.Logger(), MaxConnections: 4,
 		Begin: func(*message.Envelope) Message {
 			p.mu.Lock()
 			defer p.mu.Unlock()
