@@ -142,6 +142,11 @@ func TestSilentServerIsAskedLastForAWhile(t *testing.T) {
 		turned.Store(false)
 		lookup("g.example.org", silent, lively)
 		lookup("h.example.org", lively)
+		// A reload does not forget it.
+		if r, err = resolver.New(resolver.Config{Servers: []string{silent, lively}, Dial: network.dial, Previous: r}); err != nil {
+			t.Fatal(err)
+		}
+		lookup("i.example.org", lively)
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}

@@ -133,16 +133,22 @@ func (r *Resolver) reread() {
 	case len(servers) == 0:
 		r.list.Store(&serverList{old.servers, r.conf.names("no name server", old.servers)})
 	default:
-		for i, s := range servers { // what is known of one stays
-			if at := slices.IndexFunc(old.servers, func(o *server) bool { return o.address == s.address }); at >= 0 {
-				servers[i] = old.servers[at]
-			}
-		}
-		r.list.Store(&serverList{servers: servers})
+		r.list.Store(&serverList{servers: remembered(servers, old.servers)})
 		if !slices.Equal(addresses(servers), addresses(old.servers)) {
 			r.logger.Info("name servers changed", slog.String("path", r.conf.path), slog.Any("servers", addresses(servers)))
 		}
 	}
+}
+
+// remembered are servers with what is known of those that were asked before.
+func remembered(servers, before []*server) []*server {
+	servers = slices.Clone(servers)
+	for i, s := range servers {
+		if at := slices.IndexFunc(before, func(o *server) bool { return o.address == s.address }); at >= 0 {
+			servers[i] = before[at]
+		}
+	}
+	return servers
 }
 
 func addresses(servers []*server) []string {

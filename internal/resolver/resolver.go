@@ -214,8 +214,9 @@ func New(config Config) (*Resolver, error) {
 	if previous := config.Previous; previous != nil {
 		r.health = previous.health
 		if asksAs(r, previous) {
-			r.cache = previous.cache
+			r.cache = previous.cache // and so its clock, by which is known when servers failed
 			r.cache.resize(entries)
+			r.list.Store(&serverList{remembered(list.servers, previous.list.Load().servers), list.trouble})
 			return r, nil
 		}
 	}
