@@ -71,7 +71,7 @@ func Listen(listen []string, d Daemon, logger *slog.Logger) (*Server, error) {
 		logger:    logger,
 		http: &http.Server{
 			Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: headerTimeout,
-			ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+			ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError), // of panics: who asks is root or dkimd's user
 		},
 	}, nil
 }

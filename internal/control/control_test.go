@@ -1,0 +1,40 @@
+package control_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"dkimd/internal/control"
+	"dkimd/internal/logtest"
+)
+
+// broken is a daemon that panics.
+type broken struct{}
+
+func (broken) Status() control.Status { panic("a defect") }
+
+func (broken) Reload(context.Context, bool) (control.Reload, error) { panic("a defect") }
+
+// TestPanicIsTheFaultOfOneRequest, and the log has it.
+func TestPanicIsTheFaultOfOneRequest(t *testing.T) {
+	t.Parallel()
+	address := "unix:" + filepath.Join(t.TempDir(), "s")
+	log := &logtest.Lines{}
+	server, err := control.Listen([]string{address}, broken{}, log.Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	t.Cleanup(func() { _ = server.Close() })
+	client, err := control.NewClient(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := client.Status(t.Context()); err == nil {
+			t.Error("no error")
+		}
+	}
+	log.Wait(t, 2, "level=ERROR.*a defect")
+}
