@@ -6,7 +6,7 @@ import (
 )
 
 // otherReadings finds the domains that mail libraries in use take for an author's in a field that is
-// well formed. testdata/readers.json has what they do. They split a field at its
+// well formed. testdata/readers.jsonl has what they do. They split a field at its
 // separators first and look for an address in each element: some do not nest comments, let a
 // quoted string or a group's name be an address, end one at a comment, or decode encoded words before they split.
 // A quoted name, an encoded word or a comment beside an address in angle brackets is not taken for one.
