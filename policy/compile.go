@@ -82,14 +82,8 @@ func (r *rule) compileAction(t *tomlfile.Table) {
 func (r *rule) compileMessage(t *tomlfile.Table) {
 	r.clients = t.Prefixes("clients", nil)
 	r.notClients = t.Prefixes("not_clients", nil)
-	if patterns := t.Entries("recipients"); len(patterns) > 0 {
-		r.recipients = &recipientSet{addresses: map[string]struct{}{}, domains: domainSet{}}
-		for i, pattern := range patterns {
-			if hint := r.recipients.add(pattern); hint != "" {
-				t.FaultItem("recipients", i, "an address or a domain", hint)
-			}
-		}
-	}
+	r.recipients = compileRecipients(t, "recipients")
+	r.anyRecipient = compileRecipients(t, "any_recipient")
 	list, notList := fact(t, "list"), fact(t, "not_list")
 	r.list = list
 	switch notList {
@@ -105,7 +99,7 @@ func (r *rule) compileMessage(t *tomlfile.Table) {
 	for _, word := range t.EnumList("from", nil, "missing", "multiple", "misleading") {
 		r.from |= map[string]author{"missing": missing, "multiple": multiple, "misleading": misleading}[word]
 	}
-	for _, key := range []string{"clients", "not_clients", "recipients", "from"} {
+	for _, key := range []string{"clients", "not_clients", "recipients", "any_recipient", "from"} {
 		refuseEmpty(t, key)
 	}
 }
@@ -178,6 +172,20 @@ func compileSigners(t *tomlfile.Table, key string) domainSet {
 	for i, entry := range entries {
 		if hint := set.add(entry); hint != "" {
 			t.FaultItem(key, i, "a domain", hint)
+		}
+	}
+	return set
+}
+
+func compileRecipients(t *tomlfile.Table, key string) *recipientSet {
+	patterns := t.Entries(key)
+	if len(patterns) == 0 {
+		return nil
+	}
+	set := &recipientSet{addresses: map[string]struct{}{}, domains: domainSet{}}
+	for i, pattern := range patterns {
+		if hint := set.add(pattern); hint != "" {
+			t.FaultItem(key, i, "an address or a domain", hint)
 		}
 	}
 	return set

@@ -36,10 +36,10 @@ func Load(dir string, lists *tomlfile.Lists) (*Rules, fault.Faults) { return Rel
 // faults are in Kept then, and not among those returned. Nil: there are no rules yet.
 func Reload(dir string, lists *tomlfile.Lists, previous *Rules) (*Rules, fault.Faults) {
 	l := loader{
-		rules:    &Rules{files: map[domain.Name]*file{}, kept: map[domain.Name]fault.Kept{}},
+		rules:    &Rules{files: map[domain.Name]*file{}, recipients: map[domain.Name]*file{}, kept: map[domain.Name]fault.Kept{}},
 		lists:    lists,
 		previous: previous,
-		shared:   map[[sha256.Size]byte]*program{},
+		shared:   map[content]*program{},
 		paths:    map[domain.Name]string{},
 	}
 	if dir == "" {
@@ -53,20 +53,11 @@ func Reload(dir string, lists *tomlfile.Lists, previous *Rules) (*Rules, fault.F
 		l.unreadable(dir, err)
 		return l.rules, l.faults
 	}
-	for _, entry := range entries {
-		if !isRules(entry.Name()) {
-			l.overlook(dir, entry)
-			continue
+	l.loadAll(dir, "", entries)
+	for _, files := range []map[domain.Name]*file{l.rules.files, l.rules.recipients} {
+		for _, f := range files {
+			l.rules.stops = l.rules.stops || f.stops && f.mode == modeEnforce
 		}
-		if l.count++; l.count > MaxFiles {
-			l.rules.defaultBroken = true
-			l.fault(dir, "more than "+strconv.Itoa(MaxFiles)+" rules files", "fewer of them", "give parent domains a file with subdomains = true")
-			break
-		}
-		l.load(dir, entry.Name())
-	}
-	for _, f := range l.rules.files {
-		l.rules.stops = l.rules.stops || f.stops && f.mode == modeEnforce
 	}
 	if f := l.rules.fallback; f != nil {
 		l.rules.stops = l.rules.stops || f.stops && f.mode == modeEnforce
@@ -75,12 +66,44 @@ func Reload(dir string, lists *tomlfile.Lists, previous *Rules) (*Rules, fault.F
 	return l.rules, l.faults
 }
 
+// loadAll reads the files of a directory, or of that for recipients in it.
+func (l *loader) loadAll(dir, below string, entries []fs.DirEntry) {
+	for _, entry := range entries {
+		name := below + entry.Name()
+		switch {
+		case name+"/" == recipientDirectory:
+			further, err := os.ReadDir(filepath.Join(dir, name))
+			if err != nil {
+				l.unreadable(filepath.Join(dir, name), err)
+				continue
+			}
+			l.loadAll(dir, recipientDirectory, further)
+			continue
+		case !isRules(entry.Name()):
+			l.overlook(filepath.Join(dir, below), entry)
+			continue
+		}
+		if l.count++; l.count > MaxFiles {
+			l.rules.defaultBroken = true
+			l.fault(dir, "more than "+strconv.Itoa(MaxFiles)+" rules files", "fewer of them", "give parent domains a file with subdomains = true")
+			break
+		}
+		l.load(dir, name)
+	}
+}
+
+// content is what a program is compiled from.
+type content struct {
+	sum  [sha256.Size]byte
+	kind kind
+}
+
 type loader struct {
 	rules    *Rules
 	lists    *tomlfile.Lists
 	previous *Rules // nil: none
 	faults   fault.Faults
-	shared   map[[sha256.Size]byte]*program // by content: hosters give most domains the same rules
+	shared   map[content]*program // hosters give most domains the same rules
 	paths    map[domain.Name]string
 	count    int
 }
@@ -133,6 +156,11 @@ func reason(err error) string {
 // load reads one file.
 func (l *loader) load(dir, name string) {
 	path, before := filepath.Join(dir, name), len(l.faults)
+	kind, files := ofSender, l.rules.files
+	base, isFor := strings.CutPrefix(name, recipientDirectory)
+	if isFor {
+		kind, files = ofRecipient, l.rules.recipients
+	}
 	if strings.EqualFold(name, defaultName) {
 		l.loadDefault(path, name)
 		return
@@ -141,31 +169,43 @@ func (l *loader) load(dir, name string) {
 		l.rules.tests = append(l.rules.tests, path)
 		return
 	}
-	sender, hint := domainOfFile(name)
+	sender, hint := domainOfFile(base)
 	if hint != "" {
-		l.fault(path, safetext.Quote(name), "the name of a domain and .toml, or "+defaultName, hint)
+		l.fault(path, safetext.Quote(base), "the name of a domain and .toml, or "+defaultName, hint)
 		return
 	}
-	if first, twice := l.paths[sender]; twice {
+	unusable := func(subdomains bool) *file {
+		f := deferring(name, sender, subdomains)
+		f.kind = kind
+		return f
+	}
+	key := sender
+	if isFor {
+		key = recipientDirectory + sender
+	}
+	if first, twice := l.paths[key]; twice {
 		l.fault(path, "a second file for "+string(sender), "one file for each domain", "join it with "+filepath.Base(first))
-		f := l.rules.files[sender]
-		l.broken(deferring(name, sender, f != nil && f.subdomains || l.subdomains(path)), before)
+		f := files[sender]
+		l.broken(unusable(f != nil && f.subdomains || l.subdomains(path)), before)
 		return
 	}
-	l.paths[sender] = path
+	l.paths[key] = path
 	data, err := readFile(path)
 	if err != nil {
 		l.unreadableFile(path, err)
-		l.broken(deferring(name, sender, false), before)
+		l.broken(unusable(false), before)
 		return
 	}
-	p := l.compile(path, data)
+	p := l.compile(path, kind, data)
 	if len(p.faults) > 0 {
-		l.broken(deferring(name, sender, claimsSubdomains(p, data)), before)
+		l.broken(unusable(claimsSubdomains(p, data)), before)
 		return
 	}
 	f := &file{name: name, domain: sender, program: p}
-	l.rules.files[sender] = f
+	files[sender] = f
+	if isFor {
+		return
+	}
 	l.unclaimable(path, f)
 	if sender == "default" {
 		l.rules.warnings = append(l.rules.warnings, fault.Fault{
@@ -177,28 +217,30 @@ func (l *loader) load(dir, name string) {
 // broken takes in a domain whose file cannot be used, for the reasons since before: as it
 // was if there are rules in force already, else by one that defers its mail.
 func (l *loader) broken(f *file, before int) {
+	files := l.rules.of(f.kind)
 	if l.previous == nil {
-		l.rules.files[f.domain] = f
+		files[f.domain] = f
 		return
 	}
-	old := l.previous.files[f.domain]
+	old := l.previous.of(f.kind)[f.domain]
 	if old != nil && old.broken {
-		l.rules.files[f.domain] = f
+		files[f.domain] = f
 		return
 	}
-	delete(l.rules.files, f.domain)
+	delete(files, f.domain)
 	if old != nil {
-		l.rules.files[f.domain] = old
+		files[f.domain] = old
 	}
-	k, again := l.rules.kept[f.domain]
+	name := f.key()
+	k, again := l.rules.kept[name]
 	if !again {
-		k = fault.Kept{Domain: string(f.domain), Since: time.Now()}
-		if earlier, was := l.previous.kept[f.domain]; was {
+		k = fault.Kept{Domain: string(name), Since: time.Now()}
+		if earlier, was := l.previous.kept[name]; was {
 			k.Since = earlier.Since
 		}
 	}
 	k.Faults = append(k.Faults, l.faults[before:]...)
-	l.rules.kept[f.domain], l.faults = k, l.faults[:before]
+	l.rules.kept[name], l.faults = k, l.faults[:before]
 }
 
 func (l *loader) loadDefault(path, name string) {
@@ -213,7 +255,7 @@ func (l *loader) loadDefault(path, name string) {
 		l.rules.defaultBroken, l.rules.fallback = true, deferring(name, "", false)
 		return
 	}
-	p := compileFile(data, true, l.lists)
+	p := compileFile(data, ofAnyone, l.lists)
 	l.report(path, p)
 	l.rules.fallback = &file{name: name, program: p}
 	if len(p.faults) > 0 {
@@ -222,12 +264,12 @@ func (l *loader) loadDefault(path, name string) {
 }
 
 // compile compiles each content once.
-func (l *loader) compile(path string, data []byte) *program {
-	sum := sha256.Sum256(data)
-	p := l.shared[sum]
+func (l *loader) compile(path string, kind kind, data []byte) *program {
+	of := content{sha256.Sum256(data), kind}
+	p := l.shared[of]
 	if p == nil {
-		p = compileFile(data, false, l.lists)
-		l.shared[sum] = p
+		p = compileFile(data, kind, l.lists)
+		l.shared[of] = p
 	}
 	l.report(path, p)
 	return p
@@ -256,7 +298,7 @@ func (l *loader) isTest(path, name string) bool {
 
 func (l *loader) subdomains(path string) bool {
 	data, err := readFile(path)
-	return err == nil && claimsSubdomains(compileFile(data, false, l.lists), data)
+	return err == nil && claimsSubdomains(compileFile(data, ofSender, l.lists), data)
 }
 
 // domainOfFile is the domain a file name stands for.

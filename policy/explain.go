@@ -103,6 +103,8 @@ func (r *rule) closed(m *Message) string {
 		return "not_clients: " + m.Client.String() + " is in one of these networks"
 	case r.recipients != nil && !r.everyRecipient(m):
 		return "recipients: " + r.otherRecipient(m)
+	case r.anyRecipient != nil && !r.oneRecipient(m):
+		return "any_recipient: none of the recipients is one of these"
 	case r.list == yes && !m.List:
 		return "list: there is no List-Id"
 	case r.list == no && m.List:

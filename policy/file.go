@@ -13,6 +13,9 @@ import (
 	"dkimd/verifier"
 )
 
+// recipientDirectory is where the files of recipient domains are, beside those of senders.
+const recipientDirectory = "for/"
+
 // defaultName judges the mail that no other file claims.
 const defaultName = "_default.toml"
 
@@ -33,12 +36,23 @@ const (
 	envelope                        // MAIL FROM
 )
 
+// kind is whose mail a file is about.
+type kind uint8
+
+const (
+	ofSender    kind = iota // gmail.com.toml
+	ofAnyone                // _default.toml
+	ofRecipient             // for/example.net.toml
+)
+
 // program is a rules file, compiled. It knows neither its name nor its domain:
 // files with the same content share one.
 type program struct {
+	kind       kind
 	claims     identity
 	subdomains bool
 	exact      bool // subdomains = false is written: it is meant
+	alone      bool // files of senders do not judge what this one does
 	mode       string
 	rules      []*rule
 	plain      bool          // no rule has a condition on the message
@@ -54,16 +68,24 @@ type program struct {
 // file is a program under the name of a domain.
 type file struct {
 	*program
-	name   string      // gmail.com.toml
+	name   string      // gmail.com.toml, for/example.net.toml
 	domain domain.Name // empty: _default.toml
 }
 
+// key tells the file from that of the same domain of the other kind.
+func (f *file) key() domain.Name {
+	if f.kind == ofRecipient {
+		return recipientDirectory + f.domain
+	}
+	return f.domain
+}
+
 // compileFile reads the content of a rules file.
-func compileFile(data []byte, isDefault bool, lists *tomlfile.Lists) *program {
+func compileFile(data []byte, kind kind, lists *tomlfile.Lists) *program {
 	doc := tomlfile.Parse("", data)
 	doc.Share(lists)
 	root := doc.Root()
-	p := &program{claims: fromHeader, plain: true}
+	p := &program{kind: kind, claims: fromHeader, plain: true}
 	switch root.Enum("sender", "from", "from", "envelope", "either") {
 	case "envelope":
 		p.claims = envelope
@@ -73,13 +95,20 @@ func compileFile(data []byte, isDefault bool, lists *tomlfile.Lists) *program {
 	p.subdomains = root.Bool("subdomains", false)
 	p.exact = root.Has("subdomains") && !p.subdomains
 	p.mode = root.Enum("mode", modeMonitor, modeMonitor, modeEnforce)
-	if isDefault {
+	switch kind {
+	case ofAnyone:
 		for _, key := range []string{"sender", "subdomains"} {
 			if root.Has(key) {
 				root.Fault(key, "no such key in "+defaultName, "remove it: "+defaultName+" judges every From domain that no other file claims")
 			}
 		}
 		p.claims, p.subdomains = fromHeader, false
+	case ofRecipient:
+		if root.Has("sender") {
+			root.Fault("sender", "no such key in "+recipientDirectory, "remove it: a file there judges mail by its recipients")
+		}
+		p.alone = root.Bool("alone", false)
+	case ofSender:
 	}
 	tables := root.Tables("rule")
 	if len(tables) > maxRules {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
@@ -18,7 +19,8 @@ type rule struct {
 
 	// Conditions on the message, the same for every sender and outcome.
 	clients, notClients []netip.Prefix
-	recipients          *recipientSet
+	recipients          *recipientSet // every one of the message's is in it
+	anyRecipient        *recipientSet // one of them is
 	list                ternary
 	from                author
 
@@ -50,7 +52,7 @@ func (r *rule) unconditional() bool { return r.plain() && r.outcomes == 0 && r.p
 
 // plain reports whether the rule has no condition on the message.
 func (r *rule) plain() bool {
-	return r.clients == nil && r.notClients == nil && r.recipients == nil && r.list == either && r.from == 0
+	return r.clients == nil && r.notClients == nil && r.recipients == nil && r.anyRecipient == nil && r.list == either && r.from == 0
 }
 
 // open tests the conditions on the message.
@@ -59,6 +61,7 @@ func (r *rule) open(m *Message) bool {
 	case r.clients != nil && !within(r.clients, m.Client),
 		r.notClients != nil && within(r.notClients, m.Client),
 		r.recipients != nil && !r.everyRecipient(m),
+		r.anyRecipient != nil && !r.oneRecipient(m),
 		!r.list.allows(m.List),
 		r.from != 0 && !r.author(m):
 		return false
@@ -79,6 +82,11 @@ func (r *rule) everyRecipient(m *Message) bool {
 		}
 	}
 	return true
+}
+
+// oneRecipient: the unknown ones past the envelope's limit may be among them where the rule stops mail.
+func (r *rule) oneRecipient(m *Message) bool {
+	return slices.ContainsFunc(m.Recipients, r.anyRecipient.has) || m.RecipientsTruncated && r.stops()
 }
 
 // within: a client without a readable address is in no network.

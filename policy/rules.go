@@ -24,7 +24,8 @@ import (
 // Load, so any number of goroutines may use it. A nil *Rules has no files.
 type Rules struct {
 	files         map[domain.Name]*file
-	fallback      *file // _default.toml; nil: there is none
+	recipients    map[domain.Name]*file // of for/
+	fallback      *file                 // _default.toml; nil: there is none
 	defaultBroken bool
 	stops         bool // a file in enforce mode can keep a message from its recipients
 	warnings      fault.Faults
@@ -56,7 +57,7 @@ func (r *Rules) Len() int {
 	if r == nil {
 		return 0
 	}
-	return len(r.files)
+	return len(r.files) + len(r.recipients)
 }
 
 // Files is the number of rules files in use, _default.toml among them.
@@ -82,22 +83,32 @@ func (r *Rules) Kept() []fault.Kept {
 	return slices.SortedFunc(maps.Values(r.kept), func(a, b fault.Kept) int { return strings.Compare(a.Domain, b.Domain) })
 }
 
-// Enforced are the domains of files in enforce mode.
+// Enforced are the domains of files in enforce mode, as Has takes them.
 func (r *Rules) Enforced() []domain.Name {
 	if r == nil {
 		return nil
 	}
 	var names []domain.Name
-	for name, f := range r.files {
-		if f.mode == modeEnforce && !f.broken {
-			names = append(names, name)
+	for _, files := range []map[domain.Name]*file{r.files, r.recipients} {
+		for _, f := range files {
+			if f.mode == modeEnforce && !f.broken {
+				names = append(names, f.key())
+			}
 		}
 	}
 	return names
 }
 
-// Has reports whether a domain has a file of its own.
-func (r *Rules) Has(name domain.Name) bool { return r != nil && r.files[name] != nil }
+// Has reports whether a domain has a file of its own; that for mail to it is "for/example.net".
+func (r *Rules) Has(name domain.Name) bool {
+	if r == nil {
+		return false
+	}
+	if recipient, ok := strings.CutPrefix(string(name), recipientDirectory); ok {
+		return r.recipients[domain.Name(recipient)] != nil
+	}
+	return r.files[name] != nil
+}
 
 // Warnings is what works but is likely not what the operator wants.
 func (r *Rules) Warnings() []fault.Fault {
@@ -119,7 +130,41 @@ func (r *Rules) find(sender domain.Name, where identity) *file {
 	return nil
 }
 
-// Select finds the files that judge a message: each sender domain's own, and
+// forRecipients is the file of the one recipient domain that a message is for. Mail that is for others too has none: the MTA
+// takes one answer for all, and a customer's rules must not decide on the mail of another (ADR 19).
+func (r *Rules) forRecipients(m *Message) *file {
+	if len(r.recipients) == 0 || m.RecipientsTruncated {
+		return nil
+	}
+	var all *file
+	for i, recipient := range m.Recipients {
+		f := r.findRecipient(message.DomainOf(recipient))
+		if f == nil || i > 0 && f != all {
+			return nil
+		}
+		all = f
+	}
+	return all
+}
+
+// of is the files of a kind, by domain.
+func (r *Rules) of(k kind) map[domain.Name]*file {
+	if k == ofRecipient {
+		return r.recipients
+	}
+	return r.files
+}
+
+func (r *Rules) findRecipient(host domain.Name) *file {
+	for name := range upwards(host) {
+		if f := r.recipients[name]; f != nil && (f.subdomains || len(name) == len(host)) {
+			return f
+		}
+	}
+	return nil
+}
+
+// Select finds the files that judge a message: that of its recipients' domain, each sender domain's own, and
 // _default.toml for each From domain that no file claims, or for a From without
 // any; beside it then the files of the domains in Sender. The result is never nil, and keeps no part of m but its strings.
 func (r *Rules) Select(m Message) *Case {
@@ -127,6 +172,24 @@ func (r *Rules) Select(m Message) *Case {
 	if r == nil {
 		return c
 	}
+	if f := r.forRecipients(&m); f != nil {
+		for _, author := range m.From.Claimed {
+			c.add(f, author, false, &m)
+		}
+		if len(m.From.Claimed) == 0 {
+			c.add(f, "", false, &m)
+		}
+		if f.alone && f.mode == modeEnforce {
+			c.unread = m.From.Incomplete && f.stops
+			return c
+		}
+	}
+	r.selectSenders(c, m)
+	return c
+}
+
+// selectSenders finds the files of senders, and _default.toml.
+func (r *Rules) selectSenders(c *Case, m Message) {
 	c.unread = m.From.Incomplete && r.stops
 	for _, author := range m.From.Claimed {
 		switch f := r.find(author, fromHeader); {
@@ -158,7 +221,6 @@ func (r *Rules) Select(m Message) *Case {
 	if r.fallback != nil && len(m.From.Claimed) == 0 {
 		c.add(r.fallback, "", false, &m)
 	}
-	return c
 }
 
 // FaultUnknown is the verdict on an internal fault while the sender is not known

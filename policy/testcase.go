@@ -41,7 +41,7 @@ func (r *Rules) RunTest(path string) (int, fault.Faults) {
 	tables := doc.Root().Tables("case")
 	cases := make([]testCase, len(tables))
 	for i, t := range tables {
-		cases[i] = readCase(t, domainOfTest(path))
+		cases[i] = readCase(t, path)
 	}
 	if faults := doc.Faults(); len(faults) > 0 {
 		return len(cases), faults
@@ -56,6 +56,15 @@ func (r *Rules) RunTest(path string) (int, fault.Faults) {
 		faults = append(faults, fault.Fault{Path: path, Got: "no [[case]]", Want: "at least one"})
 	}
 	return len(cases), faults
+}
+
+// DirectoryOf is the rules directory that a file is in.
+func DirectoryOf(path string) string {
+	dir := filepath.Dir(path)
+	if filepath.Base(dir)+"/" == recipientDirectory {
+		return filepath.Dir(dir)
+	}
+	return dir
 }
 
 // domainOfTest is the domain whose rules a file of that name is about.
@@ -79,9 +88,13 @@ type testCase struct {
 }
 
 // readCase reads one case. What it does not say is that of an unsigned message
-// from the domain.
-func readCase(t *tomlfile.Table, domain string) testCase {
-	from := t.Strings("from", []string{"someone@" + domain})
+// from the domain, or in for/ to the domain.
+func readCase(t *tomlfile.Table, path string) testCase {
+	author, recipient := "someone@"+domainOfTest(path), "postmaster@localhost"
+	if DirectoryOf(path) != filepath.Dir(path) {
+		author, recipient = "someone@example.com", "postmaster@"+domainOfTest(path)
+	}
+	from := t.Strings("from", []string{author})
 	first := ""
 	if len(from) > 0 {
 		first = from[0]
@@ -90,7 +103,7 @@ func readCase(t *tomlfile.Table, domain string) testCase {
 		name: t.String("name", ""),
 		sample: Sample{
 			From: from, FromFields: int(t.Int("from_fields", 0, 0, 100)), Sender: t.String("sender", first), Client: t.String("client", SampleClient),
-			Recipients: t.Strings("recipients", []string{"postmaster@localhost"}), List: t.Bool("list", false),
+			Recipients: t.Strings("recipients", []string{recipient}), List: t.Bool("list", false),
 			Signatures: t.Strings("signatures", nil), Published: t.String("published", ""),
 		},
 		action: t.Enum("action", "", "accept", "quarantine", "discard", "tempfail", "reject"),

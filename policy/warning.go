@@ -43,6 +43,11 @@ func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) fault.Fau
 		}
 	}
 	switch {
+	case p.alone && p.mode == modeMonitor:
+		warn(root, "alone", "true in monitor mode", `mode = "enforce"`, "until then the files of senders judge as well")
+	case p.alone: // to let pass what files of senders stop is a purpose
+	case len(p.rules) == 0 && p.kind == ofRecipient:
+		warn(root, "rule", "no rule", "at least one [[rule]], or alone = true", "this file does nothing")
 	case len(p.rules) == 0:
 		warn(root, "rule", "no rule", "at least one [[rule]]", "this file accepts all mail it claims, and keeps it from "+defaultName)
 	case p.mode == modeEnforce && !p.stops && !tags:

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"dkimd/internal/fault"
@@ -36,7 +35,7 @@ Exit status: 0 every result is the expected one, 2 fix something first.`,
 						"dkimd policy test " + strings.TrimSuffix(args[0], ".toml") + ".test.toml",
 					}
 				}
-				rules, faults := policy.Load(filepath.Dir(args[0]), c.Lists)
+				rules, faults := policy.Load(policy.DirectoryOf(args[0]), c.Lists)
 				return testRules(std.out, rules, faults, args)
 			}
 			rules, faults := policy.Load(c.Policy.Directory, c.Lists)

@@ -12,7 +12,7 @@ import (
 // maxListEntries bounds a shared list: each rules file that names it holds all of it.
 const maxListEntries = 1000
 
-const docLists = "Lists that rules share: in `clients`, `not_clients`, `recipients`, `signers` and `not_signers` of a rule, " +
+const docLists = "Lists that rules share: in `clients`, `not_clients`, `recipients`, `any_recipient`, `signers` and `not_signers` of a rule, " +
 	"and in `sign.networks` and `verify.trusted`, `\"@NAME\"` stands for all that the list NAME holds. A list holds networks, or " +
 	"domains and addresses, 1000 at most, and no other list. A reload takes changes."
 
