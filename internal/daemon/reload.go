@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"dkimd/internal/config"
@@ -85,7 +87,14 @@ func (d *daemon) reload(ctx context.Context, acceptRemoval bool) (done control.R
 	return done
 }
 
-func (d *daemon) rebuild(ctx context.Context, old *Setup, acceptRemoval bool) (*Setup, error) {
+// rebuild makes the setup that is to follow. A panic refuses the reload: what somebody wrote into a file must not stop mail.
+func (d *daemon) rebuild(ctx context.Context, old *Setup, acceptRemoval bool) (next *Setup, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.log.Error("panic in a reload", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			next, err = nil, fmt.Errorf("a fault of dkimd while it read the configuration: %v", p)
+		}
+	}()
 	c, faults := config.Load(d.Config, d.Named)
 	if len(faults) > 0 {
 		return nil, faults
@@ -93,8 +102,7 @@ func (d *daemon) rebuild(ctx context.Context, old *Setup, acceptRemoval bool) (*
 	if err := old.vanished(c); err != nil {
 		return nil, err
 	}
-	next, err := Build(c, old, d.observers())
-	if err != nil {
+	if next, err = Build(c, old, d.observers()); err != nil {
 		return nil, err
 	}
 	if err := d.admit(ctx, old, next, acceptRemoval); err != nil {
