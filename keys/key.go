@@ -66,6 +66,14 @@ func (k *Key) String() string { return string(k.Domain) + "/" + k.Selector }
 // Pending reports whether the key waits to be activated: it does not sign.
 func (k *Key) Pending() bool { return strings.HasSuffix(k.Path, pendingSuffix) }
 
+// Role says what the key is there for, in one word.
+func (k *Key) Role() string {
+	if k.Pending() {
+		return "waits"
+	}
+	return "signs"
+}
+
 // Ready is the key, or its fault, if no reading is needed for it. It never waits.
 func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error belongs to the key
 	o := k.snapshot.Load()

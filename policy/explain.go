@@ -7,18 +7,20 @@ import (
 	"dkimd/verifier"
 )
 
-// Explanation is how one file came to its decision on one sender domain.
+// Explanation is how one file came to its decision on one sender domain. The names of its JSON, and those of
+// a Verdict, are documented in docs/commands.md.
 type Explanation struct {
-	Decision Decision
-	Envelope bool    // the domain was found only in MAIL FROM
-	Tried    []Tried // the rules from the top, up to the one that decided
+	Decision Decision `json:"decision"`
+	Envelope bool     `json:"envelope"` // the domain was found only in MAIL FROM
+	Tried    []Tried  `json:"tried"`    // the rules from the top, up to the one that decided
 }
 
 // Tried is one rule and whether it held.
 type Tried struct {
-	Name, Action string
-	Holds        bool
-	Why          string // the condition that failed, or what a name shows; with a lookup that failed, what depends on it
+	Name   string `json:"name"`
+	Action string `json:"action"`
+	Holds  bool   `json:"holds"`
+	Why    string `json:"why,omitempty"` // the condition that failed, or what a name shows; with a lookup that failed, what depends on it
 }
 
 // Explain judges a message like Select and Judge, and says how it came to that.
@@ -28,7 +30,7 @@ func (r *Rules) Explain(m Message, report *verifier.Report) ([]Explanation, Verd
 	var list []Explanation
 	for i := range c.claims {
 		claim := &c.claims[i]
-		e := Explanation{Decision: w.judge(claim), Envelope: claim.envelope}
+		e := Explanation{Decision: w.judge(claim), Envelope: claim.envelope, Tried: []Tried{}}
 		for _, rule := range claim.file.rules {
 			tried := w.tried(rule, claim, &m)
 			e.Tried = append(e.Tried, tried)

@@ -9,7 +9,10 @@ import (
 )
 
 // Tag is a header field that a tag rule adds. Value has no white space around it.
-type Tag struct{ Name, Value string }
+type Tag struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // maxTag bounds a header field: the lines of SMTP have room for what an MTA adds.
 const maxTag = 400

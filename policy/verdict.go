@@ -8,23 +8,27 @@ import (
 
 // Verdict is what all files that judge a message come to together.
 type Verdict struct {
-	Action Action
-	Reply  smtpreply.Reply // of Reject and TempFail
+	Action Action          `json:"action"`
+	Reply  smtpreply.Reply `json:"reply"` // of Reject and TempFail
 	// File and Rule name what decided, among the files in enforce mode; both
 	// are empty when none judged, Rule when no rule of the file held.
-	File, Rule string
-	Decisions  []Decision // one for each file and sender domain, in the order of the senders
-	Tags       []Tag      // header fields to add, each once
+	File      string     `json:"file"`
+	Rule      string     `json:"rule"`
+	Decisions []Decision `json:"-"`              // one for each file and sender domain, in the order of the senders
+	Tags      []Tag      `json:"tags,omitempty"` // header fields to add, each once
 }
 
 // Decision is what one file said of one sender domain, also in monitor mode.
 // Rule is empty when no rule held, and in parentheses when none of the file's
 // rules but dkimd itself decided: "(key lookup failed)".
 type Decision struct {
-	Sender, File, Rule, Mode string
-	Action                   Action // what the rule said; in monitor mode the message is accepted all the same
-	Reply                    smtpreply.Reply
-	Tags                     []Tag // what the file's tag rules said
+	Sender string          `json:"sender"`
+	File   string          `json:"file"`
+	Rule   string          `json:"rule"`
+	Mode   string          `json:"mode"`
+	Action Action          `json:"action"` // what the rule said; in monitor mode the message is accepted all the same
+	Reply  smtpreply.Reply `json:"reply"`
+	Tags   []Tag           `json:"tags,omitempty"` // what the file's tag rules said
 }
 
 // Rules that no file contains, as Decision.Rule names them.

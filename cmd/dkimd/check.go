@@ -26,6 +26,7 @@ func (discard) Write(*events.Event) {}
 
 func checkCommand(std stdio) *cobra.Command {
 	var user string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check configuration, keys and rules, and print every fault",
@@ -41,15 +42,31 @@ may read it.
 Exit status: 0 no faults, 2 fix something first. Warnings do not count.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return check(cmd.Context(), cmd, user, std)
+			c := &checked{}
+			return say(std, asJSON, c, c.check(cmd, user))
 		},
 	}
 	c.Flags().StringVar(&user, "user", "", "check with the rights of this `user`, by name or number")
-	return c
+	return jsonFlag(c, &asJSON)
 }
 
-func check(ctx context.Context, cmd *cobra.Command, user string, std stdio) error {
+// checked is the answer of the command.
+type checked struct {
+	Config  string `json:"config"`         // path of dkimd.toml
+	Absent  bool   `json:"absent"`         // there is no such file: defaults apply
+	User    string `json:"user,omitempty"` // with whose rights it was checked, where root asked
+	Keys    int    `json:"keys"`
+	Domains int    `json:"domains"`
+	Rules   int    `json:"rules_files"`
+	found
+}
+
+func (k *checked) warnf(format string, args ...any) { k.warn(fmt.Errorf(format, args...)) }
+
+func (k *checked) check(cmd *cobra.Command, user string) error {
+	ctx := cmd.Context()
 	path, named := configFile(cmd)
+	k.Config = path
 	as, err := dropRights(user, func() string {
 		c, _ := config.Load(path, named)
 		return c.Sign.Directory
@@ -57,10 +74,12 @@ func check(ctx context.Context, cmd *cobra.Command, user string, std stdio) erro
 	if err != nil {
 		return err
 	}
-	warn := func(format string, args ...any) { fmt.Fprintf(std.err, "dkimd: warning: "+format+"\n", args...) }
+	k.User = as
 	if as == rootUser {
-		warn("checked as root, who may read everything: --user names the user that dkimd runs as")
+		k.warnf("checked as root, who may read everything: --user names the user that dkimd runs as")
 	}
+	_, err = os.Stat(path)
+	k.Absent = errors.Is(err, fs.ErrNotExist)
 	c, faults := config.Load(path, named)
 	// With faults in it the rest is checked all the same: c holds what could be read.
 	silent := daemon.Observers{Recorder: discard{}, Log: slog.New(slog.DiscardHandler)}
@@ -69,64 +88,70 @@ func check(ctx context.Context, cmd *cobra.Command, user string, std stdio) erro
 	if err := s.Keys.Wait(ctx); err != nil {
 		return fmt.Errorf("check keys: %w", err)
 	}
+	k.count(s)
 	faults = slices.Concat(faults, s.Faults(), daemon.Openable(c))
 	for _, test := range s.Rules.Tests() {
 		_, failed := s.Rules.RunTest(test)
 		faults = append(faults, failed...)
 	}
-	warnings(ctx, c, s, warn)
+	k.warnings(ctx, c, s)
 	if len(faults) > 0 {
-		if as != "" && as != rootUser {
-			fmt.Fprintf(std.err, "dkimd: checked as user %s\n", as)
-		}
-		return faults
+		k.fault(faults)
+		return userError{err: errQuiet}
 	}
 	// Only now: with faults it is not known yet which keys, sockets and uses of lists there will be.
 	for _, w := range c.Lists.Unused() {
-		warn("%v", w)
+		k.warn(w)
 	}
 	for _, address := range s.OpenToAll(c) {
-		warn("any local user can have mail signed through %s: use a unix socket that the mail server alone may enter", address)
+		k.warnf("any local user can have mail signed through %s: use a unix socket that the mail server alone may enter", address)
 	}
 	if s.AnyLoginForAll() {
-		warn("a login may have mail signed for each of %d domains: user_match = \"domain\" where logins belong to domains", len(s.Keys.Domains()))
+		k.warnf("a login may have mail signed for each of %d domains: user_match = \"domain\" where logins belong to domains", len(s.Keys.Domains()))
 	}
-	if err := s.Connect(nil, silent); err != nil {
-		return err
-	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		path += " is not there, defaults apply"
-	}
-	_, err = fmt.Fprintf(std.out, "%s: no faults; %s\n", path, tally(s, as))
-	return err
+	return s.Connect(nil, silent)
 }
 
 // warnings are what works, and is likely not what the operator wants.
-func warnings(ctx context.Context, c *config.Config, s *daemon.Setup, warn func(format string, args ...any)) {
+func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setup) {
 	for _, w := range slices.Concat(c.Warnings(), s.Rules.Warnings(), s.Keys.Warnings()) {
-		warn("%v", w)
+		k.warn(w)
 	}
 	for _, name := range c.Log.Output {
 		if err := output.Reach(name); err != nil && !filepath.IsAbs(name) {
-			warn("log.output: receiver %s not reachable, records would be lost: %v", name, err)
+			k.warnf("log.output: receiver %s not reachable, records would be lost: %w", name, err)
 		}
 	}
 	if len(c.Exim.Listen) > 0 {
 		for _, w := range eximWarnings(ctx) {
-			warn("%s", w)
+			k.warnf("%s", w)
 		}
 	}
 }
 
-// tally says what was checked, and as whom.
-func tally(s *daemon.Setup, as string) string {
-	count := 0
+// count says what was checked.
+func (k *checked) count(s *daemon.Setup) {
+	k.Rules, k.Domains = s.Rules.Files(), len(s.Keys.Domains())
 	for _, d := range s.Keys.Domains() {
-		count += len(d.Keys)
+		k.Keys += len(d.Keys)
 	}
-	text := fmt.Sprintf("%s for %s, %s", terminal.Plural(count, "key"), terminal.Plural(len(s.Keys.Domains()), "domain"), terminal.Plural(s.Rules.Files(), "rules file"))
-	if as != "" {
-		text += "; checked as user " + as
+}
+
+func (k *checked) print(std stdio) error {
+	if len(k.Faults) > 0 {
+		if k.User != "" && k.User != rootUser {
+			fmt.Fprintf(std.err, "dkimd: checked as user %s\n", k.User)
+		}
+		return nil
 	}
-	return text
+	path, as := k.Config, ""
+	if k.Absent {
+		path += " is not there, defaults apply"
+	}
+	if k.User != "" {
+		as = "; checked as user " + k.User
+	}
+	_, err := fmt.Fprintf(std.out, "%s: no faults; %s for %s, %s%s\n", path, terminal.Plural(k.Keys, "key"), terminal.Plural(k.Domains, "domain"),
+		terminal.Plural(k.Rules, "rules file"), as)
+	return err
 }

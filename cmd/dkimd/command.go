@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 
 	"dkimd/internal/config"
@@ -68,21 +66,23 @@ func exitStatus(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	user, ok := errors.AsType[userError](err)
-	switch quiet := errors.Is(err, errQuiet); {
-	case quiet && ok:
-		return exitFix
-	case quiet:
-		return exitFailed
+	if !errors.Is(err, errQuiet) {
+		report(stderr, err)
+		if user, _ := errors.AsType[userError](err); user.hint != "" {
+			fmt.Fprintf(stderr, "hint: %s\n", user.hint)
+		}
 	}
-	report(stderr, err)
-	if user.hint != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", user.hint)
-	}
-	if _, faulty := errors.AsType[fault.Faults](err); ok || faulty {
+	if forUser(err) {
 		return exitFix
 	}
 	return exitFailed
+}
+
+// forUser reports whether an error is one that the user has to fix first.
+func forUser(err error) bool {
+	_, user := errors.AsType[userError](err)
+	_, faulty := errors.AsType[fault.Faults](err)
+	return user || faulty
 }
 
 // report prints an error, which may be several, one a line.
@@ -106,7 +106,7 @@ Start with: dkimd demo`,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		Version:           versionString(),
 	}
-	root.SetVersionTemplate(versionLine())
+	root.SetVersionTemplate(newVersion().line())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(err, helpOf(cmd))
 	})
@@ -140,19 +140,6 @@ func withCommands(group *cobra.Command, commands ...*cobra.Command) *cobra.Comma
 // helpOf is the command, after dkimd, that prints the help of cmd.
 func helpOf(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath()+" --help", "dkimd ")
-}
-
-// printJSON prints a value as JSON, for programs and for people.
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
-// versionLine is what dkimd version prints.
-func versionLine() string {
-	return fmt.Sprintf("dkimd %s %s %s/%s\n", versionString(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // arguments names what a command's arguments are; those in brackets may be left out.

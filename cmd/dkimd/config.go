@@ -9,7 +9,7 @@ import (
 )
 
 func configCommand(std stdio) *cobra.Command {
-	var defaults bool
+	var defaults, asJSON bool
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "Print the configuration, and where each value comes from",
@@ -21,17 +21,32 @@ default.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if defaults {
-				_, err := io.WriteString(std.out, config.Reference())
-				return err
+				a := &configuration{Values: config.Default().Values(), text: config.Reference()}
+				return say(std, asJSON, a, nil)
 			}
-			c, err := load(cmd)
-			if err != nil {
-				return err
+			path, named := configFile(cmd)
+			c, faults := config.Load(path, named)
+			a := &configuration{Config: path, Values: c.Values(), text: c.Describe()}
+			for _, w := range c.Warnings() {
+				a.warn(w)
 			}
-			_, err = io.WriteString(std.out, c.Describe())
-			return err
+			return say(std, asJSON, a, faults.Err())
 		},
 	}
 	c.Flags().BoolVar(&defaults, "defaults", false, "print an annotated dkimd.toml of the defaults")
-	return c
+	return jsonFlag(c, &asJSON)
+}
+
+// configuration is the answer of the command. With faults in the file it has what could be read, and defaults for the rest.
+type configuration struct {
+	Config string         `json:"config,omitempty"` // path of dkimd.toml
+	Values []config.Value `json:"values"`
+	found
+
+	text string
+}
+
+func (c *configuration) print(std stdio) error {
+	_, err := io.WriteString(std.out, c.text)
+	return err
 }

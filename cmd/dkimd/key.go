@@ -61,10 +61,33 @@ func withDNS(cmd *cobra.Command) (*config.Config, *resolver.Resolver, error) {
 	return cfg, r, nil
 }
 
-// roleOf says what a key is there for.
-func roleOf(k *keys.Key) string {
-	if k.Pending() {
-		return "waits"
-	}
-	return "signs"
+// keyEntry is a key as commands print it in JSON.
+type keyEntry struct {
+	Domain   string         `json:"domain"`
+	Selector string         `json:"selector"`
+	State    string         `json:"state"` // signs, waits, fault
+	Type     string         `json:"type,omitempty"`
+	Bits     int            `json:"bits,omitempty"`
+	Path     string         `json:"path"`
+	Fault    *fault.Finding `json:"fault,omitempty"` // why the key cannot be used
 }
+
+// entryOf is a key that was loaded, or the reason why it could not be.
+func entryOf(k *keys.Key, private *keys.Private, err error) keyEntry {
+	e := keyEntry{Domain: string(k.Domain), Selector: k.Selector, State: k.Role(), Path: k.Path}
+	if err != nil {
+		e.State, e.Fault = "fault", &fault.Findings(err)[0]
+		return e
+	}
+	e.Type, e.Bits = private.Type, private.Bits
+	return e
+}
+
+// recordEntry is what DNS has to publish for a key.
+type recordEntry struct {
+	Name string `json:"name"`
+	Text string `json:"text"` // in one piece
+	Zone string `json:"zone"` // as zone files have it, on one line
+}
+
+func recordOf(r keys.Record) *recordEntry { return &recordEntry{r.Name, r.Text, r.Line()} }

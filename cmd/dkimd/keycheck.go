@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,7 +17,8 @@ import (
 )
 
 func keyCheckCommand(std stdio) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "check [DOMAIN [SELECTOR]]",
 		Short: "Compare keys with what DNS publishes",
 		Long: `Check asks DNS for the record of each key, of those that sign and of those that
@@ -26,15 +28,99 @@ Without DOMAIN it prints a table of all domains, and below each row what to do.
 Exit status: 0 DNS serves every key, 1 it does not, 2 fix something first.`,
 		Args: arguments("[domain]", "[selector]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args = append(args, "", "")
+			if asJSON {
+				checked := &checkedKeys{Keys: []checkedKey{}}
+				return say(std, asJSON, checked, checked.check(cmd, args[0], args[1]))
+			}
 			cfg, r, err := withDNS(cmd)
 			if err != nil {
 				return err
 			}
 			defer r.Close() //nolint:errcheck // only a cache is lost
-			args = append(args, "", "")
 			return checkKeys(cmd.Context(), std, cfg, r, args[0], args[1])
 		},
+	}, &asJSON)
+}
+
+// checkedKeys is the answer of the command in JSON. As text it is printed while the answers of DNS come.
+type checkedKeys struct {
+	Keys []checkedKey `json:"keys"`
+	found
+}
+
+// checkedKey is a key and what DNS has of it.
+type checkedKey struct {
+	keyEntry
+	Record *recordEntry `json:"record,omitempty"` // to publish
+	DNS    dnsEntry     `json:"dns"`
+}
+
+// dnsEntry is what DNS says about a key.
+type dnsEntry struct {
+	State  string   `json:"state"`
+	Serves bool     `json:"serves"` // receivers can verify what the key signs
+	Text   string   `json:"text"`
+	Found  []string `json:"found"` // the TXT records there
+	DNSSEC bool     `json:"dnssec"`
+}
+
+func (c *checkedKeys) print(stdio) error { return nil }
+
+func (c *checkedKeys) check(cmd *cobra.Command, domain, selector string) error {
+	cfg, r, err := withDNS(cmd)
+	if err != nil {
+		return err
 	}
+	defer r.Close() //nolint:errcheck // only a cache is lost
+	domains, faults, err := domainsToCheck(cfg.Sign.Directory, domain)
+	if err != nil {
+		return err
+	}
+	c.fault(besidesKeys(faults, domains).Err())
+	ctx, failed, sought := cmd.Context(), len(c.Faults) > 0, 0
+	add := func(_ *keys.Domain, results []keys.CheckResult) error {
+		for i := range results {
+			result := &results[i]
+			if result.State == keys.Absent && sought < seekAtMost {
+				sought++
+				result.Seek(ctx, r)
+			}
+			failed = failed || !result.Serves()
+			c.Keys = append(c.Keys, checkedOf(result))
+		}
+		return nil
+	}
+	if domain == "" {
+		err = keys.CheckAll(ctx, r, domains, checkParallel, add)
+	} else {
+		err = add(domains[0], keys.CheckDomain(ctx, r, domains[0], selector))
+	}
+	if err == nil && failed {
+		return errQuiet
+	}
+	return errors.Join(err, noneToCheck(cfg, len(c.Keys) > 0, domain, selector))
+}
+
+func checkedOf(r *keys.CheckResult) checkedKey {
+	c := checkedKey{DNS: dnsEntry{State: r.State.String(), Serves: r.Serves(), Text: r.Words(), Found: orEmpty(r.Found), DNSSEC: r.Authenticated}}
+	if r.Private == nil {
+		c.keyEntry = entryOf(r.Key, nil, r.Err)
+		return c
+	}
+	c.keyEntry, c.Record = entryOf(r.Key, r.Private, nil), recordOf(r.Record)
+	return c
+}
+
+// noneToCheck is the error where there is no key to ask for.
+func noneToCheck(cfg *config.Config, found bool, domain, selector string) error {
+	switch {
+	case found:
+		return nil
+	case selector != "":
+		return userError{fmt.Errorf("%s has no key with selector %q", domain, selector), "dkimd key check " + domain}
+	}
+	return userError{fmt.Errorf("there is no key in %s", cfg.Sign.Directory), "dkimd key generate DOMAIN"}
 }
 
 func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.Lookup, domain, selector string) error {
@@ -71,19 +157,14 @@ func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.L
 			}
 		}
 	}
-	switch {
-	case failed:
+	if failed {
 		return errQuiet
-	case !found && selector != "":
-		return userError{fmt.Errorf("%s has no key with selector %q", domain, selector), "dkimd key check " + domain}
-	case !found:
-		return userError{fmt.Errorf("there is no key in %s", cfg.Sign.Directory), "dkimd key generate DOMAIN"}
 	}
-	return nil
+	return noneToCheck(cfg, found, domain, selector)
 }
 
-// checked counts what a check of all keys found.
-type checked struct {
+// tally counts what a check of all keys found.
+type tally struct {
 	all    int
 	states map[keys.State]int
 	fail   bool
@@ -96,8 +177,8 @@ const checkParallel = 16
 const seekAtMost = 32
 
 // tabulate checks the keys of all domains and prints a table, as the answers come.
-func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*keys.Domain) (checked, error) {
-	count := checked{states: map[keys.State]int{}}
+func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*keys.Domain) (tally, error) {
+	count := tally{states: map[keys.State]int{}}
 	table := terminal.NewTable(w, terminal.PaletteOf(w), "domain", "selector", "key", "DNS")
 	table.Fit("", "", "waits", keys.Unreachable.String())
 	for _, d := range domains {
@@ -115,7 +196,7 @@ func tabulate(ctx context.Context, w io.Writer, lookup keys.Lookup, domains []*k
 			count.all++
 			count.states[r.State]++
 			count.fail = count.fail || !r.Serves()
-			if err := table.Row(string(d.Name), r.Key.Selector, roleOf(r.Key), r.State.String()); err != nil {
+			if err := table.Row(string(d.Name), r.Key.Selector, r.Key.Role(), r.State.String()); err != nil {
 				return err
 			}
 			if r.State == keys.Published {

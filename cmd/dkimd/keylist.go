@@ -14,7 +14,8 @@ import (
 )
 
 func keyListCommand(std stdio) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "list [DOMAIN]",
 		Short: "List the keys of all domains, with their type, size and file",
 		Long: `List prints a table of all keys: those that sign, and those that wait to be
@@ -24,73 +25,90 @@ leaves out with selectors does not sign and is not listed.
 Exit status: 0 every key can be used, 1 not so, 2 fix something first.`,
 		Args: arguments("[domain]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := load(cmd)
-			if err != nil {
-				return err
-			}
-			args = append(args, "")
-			return listKeys(cmd.Context(), std, cfg.Sign.Directory, args[0])
+			list := &keyList{Keys: []keyEntry{}, Keyless: []keyless{}}
+			return say(std, asJSON, list, list.read(cmd, append(args, "")[0]))
 		},
-	}
+	}, &asJSON)
 }
 
-func listKeys(ctx context.Context, std stdio, directory, domain string) error {
-	domains, faults, err := domainsToCheck(directory, domain)
+// keyList is the answer of the command.
+type keyList struct {
+	Keys    []keyEntry `json:"keys"`
+	Keyless []keyless  `json:"keyless"` // domains without a key
+	found
+
+	rows [][]string // of the table
+}
+
+// keyless is a directory that has no key.
+type keyless struct {
+	Domain string `json:"domain"`
+	Path   string `json:"path"`
+}
+
+func (l *keyList) read(cmd *cobra.Command, domain string) error {
+	cfg, err := load(cmd)
+	if err != nil {
+		return err
+	}
+	domains, faults, err := domainsToCheck(cfg.Sign.Directory, domain)
 	switch {
 	case err != nil:
 		return err
 	case len(domains) == 0 && len(faults) > 0:
 		return faults
 	}
-	table := terminal.NewTable(std.out, terminal.PaletteOf(std.out), "domain", "selector", "type", "bits", "state", "file", "fault")
-	var rows [][]string
-	failed := false
 	for _, f := range besidesKeys(faults, domains) {
 		if !slices.ContainsFunc(domains, func(d *keys.Domain) bool { return slices.Contains(d.Faults(), f) }) {
-			failed = true
-			report(std.err, f)
+			l.fault(f)
 		}
 	}
 	for _, d := range domains {
-		all := slices.Concat(d.Keys, d.Pending)
-		for _, k := range all {
-			private, err := k.Load(ctx)
-			if err != nil {
-				failed = true
-				text := err.Error()
-				if f, ok := errors.AsType[fault.Fault](err); ok {
-					f.Path = "" // it has a column of its own
-					text = f.Error()
-				}
-				rows = append(rows, []string{string(d.Name), k.Selector, "-", "-", "fault", k.Path, text})
-				continue
-			}
-			rows = append(rows, []string{string(d.Name), k.Selector, private.Type, strconv.Itoa(private.Bits), roleOf(k), k.Path})
-		}
-		own := d.Faults()
-		for _, f := range own {
-			if slices.ContainsFunc(all, func(k *keys.Key) bool { return k.Path == f.Path }) {
-				continue
-			}
-			failed = true
-			report(std.err, f)
-		}
-		switch {
-		case len(all) > 0:
-		case len(own) > 0: // there may be keys: nobody can know
-			rows = append(rows, []string{string(d.Name), "-", "-", "-", "fault", d.Path, "see above"})
-		default:
-			rows = append(rows, []string{string(d.Name), "-", "-", "-", "no key", d.Path})
-		}
+		l.add(cmd.Context(), d)
 	}
-	if len(rows) == 0 {
-		return userError{errors.New("there is no key in " + directory), "dkimd key generate DOMAIN"}
-	}
-	if err := table.Rows(rows); err != nil {
-		return err
-	}
-	if failed {
+	switch {
+	case len(l.rows) == 0:
+		return userError{errors.New("there is no key in " + cfg.Sign.Directory), "dkimd key generate DOMAIN"}
+	case len(l.Faults) > 0 || slices.ContainsFunc(l.Keys, func(k keyEntry) bool { return k.Fault != nil }):
 		return errQuiet
 	}
 	return nil
+}
+
+// add takes in the keys of a domain.
+func (l *keyList) add(ctx context.Context, d *keys.Domain) {
+	all := slices.Concat(d.Keys, d.Pending)
+	for _, k := range all {
+		private, err := k.Load(ctx)
+		e := entryOf(k, private, err)
+		l.Keys = append(l.Keys, e)
+		row := []string{e.Domain, e.Selector, e.Type, strconv.Itoa(e.Bits), e.State, e.Path}
+		if e.Fault != nil {
+			text := e.Fault.Text
+			if f := e.Fault.Fault; f.Path != "" {
+				f.Path = "" // it has a column of its own
+				text = f.Error()
+			}
+			row = []string{e.Domain, e.Selector, "-", "-", e.State, e.Path, text}
+		}
+		l.rows = append(l.rows, row)
+	}
+	own := slices.DeleteFunc(d.Faults(), func(f fault.Fault) bool {
+		return slices.ContainsFunc(all, func(k *keys.Key) bool { return k.Path == f.Path })
+	})
+	for _, f := range own {
+		l.fault(f)
+	}
+	switch {
+	case len(all) > 0:
+	case len(own) > 0: // there may be keys: nobody can know
+		l.rows = append(l.rows, []string{string(d.Name), "-", "-", "-", "fault", d.Path, "see above"})
+	default:
+		l.Keyless = append(l.Keyless, keyless{string(d.Name), d.Path})
+		l.rows = append(l.rows, []string{string(d.Name), "-", "-", "-", "no key", d.Path})
+	}
+}
+
+func (l *keyList) print(std stdio) error {
+	return terminal.NewTable(std.out, terminal.PaletteOf(std.out), "domain", "selector", "type", "bits", "state", "file", "fault").Rows(l.rows)
 }

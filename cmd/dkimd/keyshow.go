@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"dkimd/keys"
 
@@ -18,12 +21,17 @@ const (
 	formPlain = "plain"
 )
 
+//nolint:gochecknoglobals // a constant list
+var forms = []string{formAll, formZone, formLine, formPlain}
+
 func keyShowCommand(std stdio) *cobra.Command {
 	var form string
+	var asJSON bool
 	c := &cobra.Command{
-		Use:   "show DOMAIN [SELECTOR]",
-		Short: "Print the DNS records of a domain's keys",
-		Long: `Show prints the record to publish for each key of a domain, or for one of them:
+		Use:   "show [DOMAIN [SELECTOR]]",
+		Short: "Print the DNS records of keys",
+		Long: `Show prints the record to publish for each key of all domains, of one, or for
+one key:
 
   all    in the form of zone files, with the other forms as comments
   zone   in the form of zone files, each string of at most 255 bytes on its line
@@ -31,77 +39,106 @@ func keyShowCommand(std stdio) *cobra.Command {
   plain  name and value in one piece each, as web forms want them
 
 The forms all (the default), zone and line can go into a zone file as they are.`,
-		Args: arguments("domain", "[selector]"),
+		Args: arguments("[domain]", "[selector]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains([]string{formAll, formZone, formLine, formPlain}, form) {
+			if !slices.Contains(forms, form) {
 				return usageError(fmt.Errorf("--form: got %q; want all, zone, line or plain", form), "key show --help")
 			}
-			cfg, err := load(cmd)
-			if err != nil {
-				return err
-			}
-			args = append(args, "")
-			return showKeys(cmd.Context(), std, cfg.Sign.Directory, args[0], args[1], form)
+			args = append(args, "", "")
+			shown := &shownKeys{Keys: []shownKey{}, domain: args[0], form: form}
+			return say(std, asJSON, shown, shown.read(cmd, args[1]))
 		},
 	}
 	c.Flags().StringVar(&form, "form", formAll, "all, zone, line or plain")
-	return c
+	return jsonFlag(c, &asJSON)
 }
 
-func showKeys(ctx context.Context, std stdio, directory, domain, selector, form string) error {
-	domains, faults, err := domainsToCheck(directory, domain)
+// shownKeys is the answer of the command.
+type shownKeys struct {
+	Keys []shownKey `json:"keys"`
+	found
+
+	domain, form string // that were asked for
+}
+
+// shownKey is a key and its record; without one, the key cannot be used.
+type shownKey struct {
+	keyEntry
+	Record *recordEntry `json:"record,omitempty"`
+
+	record keys.Record
+}
+
+func (s *shownKeys) read(cmd *cobra.Command, selector string) error {
+	cfg, err := load(cmd)
 	if err != nil {
 		return err
 	}
-	d := domains[0]
-	// With a broken domain.toml nobody knows which keys there are: those below are not all.
-	faults = besidesKeys(faults, domains)
-	for _, f := range faults {
-		report(std.err, f)
+	domains, faults, err := domainsToCheck(cfg.Sign.Directory, s.domain)
+	if err != nil {
+		return err
 	}
-	found, shown, failed := false, false, len(faults) > 0
-	for _, k := range slices.Concat(d.Keys, d.Pending) {
-		if selector != "" && k.Selector != selector {
-			continue
-		}
-		found = true
-		private, err := k.Load(ctx)
-		if err != nil {
-			failed = true
-			report(std.err, err)
-			continue
-		}
-		record, err := keys.NewRecord(k.Domain, k.Selector, private.Signer.Public())
-		if err != nil {
-			return err
-		}
-		shown = true
-		switch form {
-		case formZone:
-			fmt.Fprintln(std.out, record)
-		case formLine:
-			fmt.Fprintln(std.out, record.Line())
-		case formPlain:
-			fmt.Fprintf(std.out, "%s\n%s\n", record.Name, record.Text)
-		default:
-			fmt.Fprintf(std.out, "; %s: %s, %d bits, %s\n%s\n", k, private.Type, private.Bits, roleOf(k), record)
-			fmt.Fprintf(std.out, "; on one line:\n;   %s\n; for web forms:\n;   name   %s\n;   value  %s\n\n", record.Line(), record.Name, record.Text)
+	// With a broken domain.toml nobody knows which keys there are: those below are not all.
+	s.fault(besidesKeys(faults, domains).Err())
+	for _, d := range domains {
+		for _, k := range slices.Concat(d.Keys, d.Pending) {
+			if selector != "" && k.Selector != selector {
+				continue
+			}
+			if err := s.add(cmd.Context(), k); err != nil {
+				return err
+			}
 		}
 	}
 	switch {
-	case !found && len(faults) > 0:
+	case len(s.Keys) > 0 && len(s.Faults) == 0 && !slices.ContainsFunc(s.Keys, func(k shownKey) bool { return k.Fault != nil }):
+		return nil
+	case len(s.Keys) > 0 || len(s.Faults) > 0:
 		return errQuiet
-	case !found && selector != "":
-		return userError{fmt.Errorf("%s has no key with selector %q", d.Name, selector), "dkimd key list " + string(d.Name)}
-	case !found:
-		return userError{fmt.Errorf("%s has no key", d.Name), "dkimd key generate " + string(d.Name)}
+	case s.domain == "":
+		return userError{errors.New("there is no key in " + cfg.Sign.Directory), "dkimd key generate DOMAIN"}
 	}
-	if form == formAll && shown {
-		_, err = fmt.Fprintf(std.out, history, d.Name, d.Name)
+	name := string(domains[0].Name)
+	if selector != "" {
+		return userError{fmt.Errorf("%s has no key with selector %q", name, selector), "dkimd key list " + name}
 	}
-	if failed && err == nil {
-		return errQuiet
+	return userError{fmt.Errorf("%s has no key", name), "dkimd key generate " + name}
+}
+
+func (s *shownKeys) add(ctx context.Context, k *keys.Key) error {
+	private, err := k.Load(ctx)
+	shown := shownKey{keyEntry: entryOf(k, private, err)}
+	if err == nil {
+		if shown.record, err = keys.NewRecord(k.Domain, k.Selector, private.Signer.Public()); err != nil {
+			return err
+		}
+		shown.Record = recordOf(shown.record)
 	}
+	s.Keys = append(s.Keys, shown)
+	return nil
+}
+
+func (s *shownKeys) print(std stdio) error {
+	var b strings.Builder
+	for _, k := range s.Keys {
+		switch {
+		case k.Fault != nil:
+			fmt.Fprintf(std.err, "dkimd: %s\n", k.Fault.Text)
+		case s.form == formZone:
+			fmt.Fprintln(&b, k.record)
+		case s.form == formLine:
+			fmt.Fprintln(&b, k.record.Line())
+		case s.form == formPlain:
+			fmt.Fprintf(&b, "%s\n%s\n", k.record.Name, k.record.Text)
+		default:
+			fmt.Fprintf(&b, "; %s/%s: %s, %d bits, %s\n%s\n", k.Domain, k.Selector, k.Type, k.Bits, k.State, k.record)
+			fmt.Fprintf(&b, "; on one line:\n;   %s\n; for web forms:\n;   name   %s\n;   value  %s\n\n", k.record.Line(), k.record.Name, k.record.Text)
+		}
+	}
+	if s.form == formAll && s.domain != "" && b.Len() > 0 {
+		fmt.Fprintf(&b, history, s.Keys[0].Domain, s.Keys[0].Domain)
+	}
+	_, err := io.WriteString(std.out, b.String())
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,6 +30,7 @@ type logQuery struct {
 	follow       bool
 	probes       bool
 	top          int
+	asJSON       bool
 
 	from, to time.Time
 }
@@ -54,7 +56,14 @@ Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
 			if err := q.read(time.Now()); err != nil {
 				return err
 			}
-			return q.run(cmd, args, std)
+			if q.asJSON && !cmd.Flags().Changed("top") {
+				q.top = math.MaxInt
+			}
+			if !q.asJSON || q.follow {
+				return q.run(cmd, args, std, nil)
+			}
+			a := &logAnswer{}
+			return say(std, q.asJSON, a, q.run(cmd, args, std, a))
 		},
 	}
 	f := c.Flags()
@@ -65,7 +74,7 @@ Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
 	f.BoolVarP(&q.follow, "follow", "f", false, "print each record as it is written, one line each")
 	f.BoolVar(&q.probes, "probes", false, "also records of messages that dkimd probe sent")
 	f.IntVar(&q.top, "top", 10, "how many `lines` each table has at most")
-	return c
+	return jsonFlag(c, &q.asJSON)
 }
 
 // read takes in the flags.
@@ -113,7 +122,8 @@ func (q *logQuery) wants(e *events.Event) bool {
 	return true
 }
 
-func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio) error {
+// run reads the stream. It prints what is asked for, or puts it into an answer.
+func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio, a *logAnswer) error {
 	file, err := logFile(cmd, args)
 	if err != nil {
 		return err
@@ -140,7 +150,7 @@ func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio) error {
 			in = &tail{ctx: ctx, path: file, file: f}
 		}
 	}
-	return q.show(in, std)
+	return q.show(in, std, a)
 }
 
 // compressed reports whether logrotate has been there. A pipe is not asked: what is read from it is gone.
@@ -177,11 +187,11 @@ func logFile(cmd *cobra.Command, args []string) (string, error) {
 }
 
 // show reads the stream and prints what is asked for.
-func (q *logQuery) show(in io.Reader, std stdio) error {
+func (q *logQuery) show(in io.Reader, std stdio, a *logAnswer) error {
 	var summary events.Summary
 	out := &painter{w: std.out, Palette: terminal.PaletteOf(std.out)}
 	r := events.NewReader(in)
-	found, probes := false, 0
+	count, probes := 0, 0
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -198,36 +208,61 @@ func (q *logQuery) show(in io.Reader, std stdio) error {
 			continue
 		}
 		switch {
-		case q.follow:
-			out.line(e)
+		case q.follow || q.id != "" && a == nil:
+			q.one(out, e, count == 0)
 		case q.id != "":
-			if found {
-				out.text("\n")
-			}
-			out.details(e)
+			a.Records = append(a.Records, e)
 		default:
 			summary.Add(e)
 		}
-		if found = true; out.err != nil {
+		if count++; out.err != nil {
 			return fmt.Errorf("write: %w", out.err)
 		}
 	}
-	if n := r.Skipped(); n > 0 {
-		fmt.Fprintf(std.err, "dkimd: left out of the log as no record of format json: %s\n", terminal.Plural(n, "line"))
+	if a != nil {
+		a.Skipped, a.Probes = r.Skipped(), probes
+		if q.id == "" {
+			a.Summary = summaryOf(&summary, q.top)
+		}
+		if count == 0 {
+			return errQuiet
+		}
+		return nil
+	}
+	leftOut(std, r.Skipped(), probes)
+	switch {
+	case count == 0 && !q.follow:
+		fmt.Fprintln(std.err, "dkimd: no record fits")
+		return errQuiet
+	case !q.follow && q.id == "":
+		out.summary(&summary, q.top)
+	}
+	return out.err
+}
+
+// one prints one record.
+func (q *logQuery) one(out *painter, e *events.Event, first bool) {
+	switch {
+	case q.follow && q.asJSON:
+		out.json(e)
+	case q.follow:
+		out.line(e)
+	default:
+		if !first {
+			out.text("\n")
+		}
+		out.details(e)
+	}
+}
+
+// leftOut says what of the stream is not shown.
+func leftOut(std stdio, skipped, probes int) {
+	if skipped > 0 {
+		fmt.Fprintf(std.err, "dkimd: left out of the log as no record of format json: %s\n", terminal.Plural(skipped, "line"))
 	}
 	if probes > 0 {
 		fmt.Fprintf(std.err, "dkimd: left out as sent by dkimd probe, not by mail: %s (--probes shows them)\n", terminal.Plural(probes, "record"))
 	}
-	switch {
-	case q.follow:
-		return out.err
-	case !found:
-		fmt.Fprintln(std.err, "dkimd: no record fits")
-		return errQuiet
-	case q.id == "":
-		out.summary(&summary, q.top)
-	}
-	return out.err
 }
 
 // tail is a file that grows, and that may be renamed with a new one in its place.

@@ -45,6 +45,14 @@ func colourOf(word string) terminal.Colour {
 // line prints a record in one line.
 func (p *painter) line(e *events.Event) { p.text(p.Paint(colourOf(e.Verdict), e.Text()) + "\n") }
 
+// json prints a record as the stream has it.
+func (p *painter) json(e *events.Event) {
+	line, err := e.MarshalJSON()
+	if p.text(string(line) + "\n"); p.err == nil {
+		p.err = err
+	}
+}
+
 // details prints all that a record says.
 func (p *painter) details(e *events.Event) {
 	p.text(p.Paint(terminal.Bold, terminal.Safe(cmp.Or(e.ID, "(no queue id)"))) + "  " + e.Time.Local().Format("2006-01-02 15:04:05 MST") +

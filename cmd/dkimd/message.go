@@ -22,7 +22,7 @@ func bare(address string) string {
 }
 
 // readMessage reads the message of a command: a file, or "-" for standard input.
-// The hint says how to give it one. What was around the message in the file is a warning.
+// The hint says how to give it one.
 func readMessage(file string, std stdio, hint string) (eml.Message, error) {
 	m, err := eml.Read(file, std.in)
 	if err != nil {
@@ -34,9 +34,6 @@ func readMessage(file string, std stdio, hint string) (eml.Message, error) {
 			where = "on standard input"
 		}
 		return m, userError{errors.New("there is no message " + where), hint}
-	}
-	for _, note := range m.Notes {
-		fmt.Fprintf(std.err, "dkimd: warning: %s\n", note)
 	}
 	return m, nil
 }
@@ -64,6 +61,9 @@ func openMessage(cmd *cobra.Command, std stdio) (*oneMessage, error) {
 	one := &oneMessage{}
 	if one.Message, err = readMessage("-", std, cmd.CommandPath()+" < message.eml"); err != nil {
 		return nil, err
+	}
+	for _, note := range one.Notes {
+		fmt.Fprintf(std.err, "dkimd: warning: %s\n", note)
 	}
 	one.Setup, err = daemon.Build(c, nil, daemon.Observers{
 		Recorder: &one.recorded, Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),

@@ -24,6 +24,7 @@ import (
 
 func policyExplainCommand(std stdio) *cobra.Command {
 	var s policy.Sample
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "explain [FILE]",
 		Short: "Say which rules judge a message, and why each holds or does not",
@@ -39,16 +40,8 @@ The daemon does not judge mail of ours or of a trusted client; explain does.
 Exit status: 0 accepted, 1 not, 2 fix something first.`,
 		Args: arguments("[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, report, rules, err := explained(cmd, args, std, s)
-			if err != nil {
-				return err
-			}
-			list, verdict := rules.Explain(m, report)
-			client := m.Client.String()
-			if !cmd.Flags().Changed("client") {
-				client += " (no --client)"
-			}
-			return printExplanation(std.out, m, client, report, list, verdict)
+			e := &explanation{From: []domain.Name{}, Signatures: []explainedSignature{}, Files: []policy.Explanation{}, Unclaimed: []domain.Name{}}
+			return say(std, asJSON, e, e.explain(cmd, args, std, s))
 		},
 	}
 	f := c.Flags()
@@ -60,11 +53,63 @@ Exit status: 0 accepted, 1 not, 2 fix something first.`,
 	f.BoolVar(&s.List, "list", false, "there is a List-Id field")
 	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing, duplicates; may be given several times")
 	f.StringVar(&s.Published, "published", "", "the From domain's DMARC `policy`: absent, none, quarantine, reject, temperror")
-	return c
+	return jsonFlag(c, &asJSON)
+}
+
+// explanation is the answer of the command.
+type explanation struct {
+	From       []domain.Name        `json:"from"` // domains that From claims
+	FromFields int                  `json:"from_fields"`
+	Sender     string               `json:"sender"` // MAIL FROM
+	Client     string               `json:"client"`
+	Signatures []explainedSignature `json:"signatures"`
+	Files      []policy.Explanation `json:"files"`     // that judge
+	Unclaimed  []domain.Name        `json:"unclaimed"` // domains that no file judges
+	Verdict    *policy.Verdict      `json:"verdict,omitempty"`
+	Enforced   *policy.Verdict      `json:"enforced,omitempty"` // as if every file were in enforce mode
+	found
+
+	assumed string // what is said of a client that nobody named
+}
+
+// explainedSignature is what came of a signature, with the keys of a record of the log stream.
+type explainedSignature struct {
+	Domain     string   `json:"d"`
+	Algorithm  string   `json:"a"`
+	Result     string   `json:"result"`
+	Reason     string   `json:"reason"`
+	KeyBits    int      `json:"key_bits"`
+	Testing    bool     `json:"testing"`
+	Duplicates []string `json:"duplicates"`
+}
+
+func (e *explanation) explain(cmd *cobra.Command, args []string, std stdio, s policy.Sample) error {
+	m, report, rules, err := e.explained(cmd, args, std, s)
+	if err != nil {
+		return err
+	}
+	e.From, e.FromFields, e.Sender, e.Client = orEmpty(m.From.Claimed), m.From.Fields, m.Sender, m.Client.String()
+	if !cmd.Flags().Changed("client") {
+		e.assumed = " (no --client)"
+	}
+	for i := range report.Results {
+		r := &report.Results[i]
+		e.Signatures = append(e.Signatures, explainedSignature{
+			Domain: r.Domain, Algorithm: r.Algorithm, Result: r.Status.String(), Reason: r.Reason(), KeyBits: r.KeyBits, Testing: r.Testing,
+			Duplicates: orEmpty(r.Duplicates),
+		})
+	}
+	list, verdict := rules.Explain(m, report)
+	enforced := verdict.Enforced()
+	e.Files, e.Unclaimed, e.Verdict, e.Enforced = orEmpty(list), orEmpty(unclaimed(m, list)), &verdict, &enforced
+	if verdict.Action != policy.Accept {
+		return errQuiet
+	}
+	return nil
 }
 
 // explained is the message that is asked about, what came of its signatures, and the rules.
-func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m policy.Message, report *verifier.Report, rules *policy.Rules, err error) {
+func (e *explanation) explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m policy.Message, report *verifier.Report, rules *policy.Rules, err error) {
 	c, err := load(cmd)
 	if err != nil {
 		return m, nil, nil, err
@@ -73,9 +118,7 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	if rules.DefaultBroken() {
 		return m, nil, nil, faults
 	}
-	for _, f := range faults {
-		fmt.Fprintf(std.err, "dkimd: %v\n", f)
-	}
+	e.fault(faults.Err())
 	if s.Client == "none" {
 		s.Client = ""
 	}
@@ -101,6 +144,9 @@ func explained(cmd *cobra.Command, args []string, std stdio, s policy.Sample) (m
 	read, err := readMessage(args[0], std, "")
 	if err != nil {
 		return m, nil, nil, err
+	}
+	for _, note := range read.Notes {
+		e.warn(errors.New(note))
 	}
 	header := read.Header()
 	if m, err = messageOf(header, s, bounce); err != nil {
@@ -157,77 +203,86 @@ func verified(ctx context.Context, c *config.Config, header *message.Header, bod
 	return w.Finish(ctx), nil
 }
 
-func printExplanation(w io.Writer, m policy.Message, client string, report *verifier.Report, list []policy.Explanation, v policy.Verdict) error {
-	var authors []string
-	for _, name := range m.From.Claimed {
-		authors = append(authors, string(name))
+func (e *explanation) print(std stdio) error {
+	var b strings.Builder
+	from := cmp.Or(terminal.Safe(joinNames(e.From)), "no domain")
+	if e.FromFields > 1 { // then no signature counts
+		from += fmt.Sprintf(", in %d fields", e.FromFields)
 	}
-	from := cmp.Or(terminal.Safe(strings.Join(authors, ", ")), "no domain")
-	if m.From.Fields > 1 { // then no signature counts
-		from += fmt.Sprintf(", in %d fields", m.From.Fields)
+	fmt.Fprintf(&b, "From: %s; MAIL FROM: <%s>; client: %s%s\n", from, terminal.Safe(e.Sender), e.Client, e.assumed)
+	for i := range e.Signatures {
+		e.Signatures[i].print(&b)
 	}
-	fmt.Fprintf(w, "From: %s; MAIL FROM: <%s>; client: %s\n", from, terminal.Safe(m.Sender), client)
-	printSignatures(w, report.Results)
-	for _, e := range list {
-		where := ""
-		if e.Envelope {
-			where = " (MAIL FROM)"
-		}
-		fmt.Fprintf(w, "\n%s%s is judged by %s, mode %s\n", cmp.Or(terminal.Safe(e.Decision.Sender), "A From without a domain"), where, e.Decision.File, e.Decision.Mode)
-		for _, t := range e.Tried {
-			switch {
-			case t.Holds && t.Why != "":
-				fmt.Fprintf(w, "  %q holds: %s (%s)\n", t.Name, t.Action, terminal.Safe(t.Why))
-			case t.Holds:
-				fmt.Fprintf(w, "  %q holds: %s\n", t.Name, t.Action)
-			default:
-				fmt.Fprintf(w, "  %q does not hold: %s\n", t.Name, terminal.Safe(t.Why))
-			}
-		}
-		d := e.Decision
-		fmt.Fprintf(w, "  so: %s", d.Action)
-		if d.Rule == "" {
-			fmt.Fprint(w, ", because no rule holds")
-		} else if strings.HasPrefix(d.Rule, "(") {
-			fmt.Fprintf(w, " %s", d.Rule)
-		}
-		fmt.Fprintln(w)
+	if len(e.Signatures) == 0 {
+		fmt.Fprintln(&b, "no signature")
 	}
-	left := unclaimed(m, list)
-	for _, name := range left {
-		fmt.Fprintf(w, "\n%s: no file claims it\n", terminal.Safe(string(name)))
+	for i := range e.Files {
+		printFile(&b, &e.Files[i])
 	}
-	if len(list) == 0 && len(left) == 0 {
-		fmt.Fprint(w, "\nno file judges mail that names no domain\n")
+	for _, name := range e.Unclaimed {
+		fmt.Fprintf(&b, "\n%s: no file claims it\n", terminal.Safe(string(name)))
 	}
-	fmt.Fprintf(w, "\nverdict: %s\n", strings.TrimSpace(v.Action.String()+" "+v.Reply.String()))
-	if enforced := v.Enforced(); enforced.Action != v.Action {
-		fmt.Fprintf(w, "with every file in enforce mode: %s\n", strings.TrimSpace(enforced.Action.String()+" "+enforced.Reply.String()))
+	if len(e.Files) == 0 && len(e.Unclaimed) == 0 {
+		fmt.Fprint(&b, "\nno file judges mail that names no domain\n")
 	}
-	if v.Action != policy.Accept {
-		return errQuiet
+	fmt.Fprintf(&b, "\nverdict: %s\n", outcomeOf(e.Verdict))
+	if e.Enforced.Action != e.Verdict.Action {
+		fmt.Fprintf(&b, "with every file in enforce mode: %s\n", outcomeOf(e.Enforced))
 	}
-	return nil
+	_, err := io.WriteString(std.out, b.String())
+	return err
 }
 
-func printSignatures(w io.Writer, results []verifier.Result) {
-	for i := range results {
-		s := &results[i]
-		fmt.Fprintf(w, "signature d=%s: %s", terminal.Safe(s.Domain), s.Status)
-		if reason := s.Reason(); reason != "" {
-			fmt.Fprintf(w, " (%s)", reason)
-		}
-		if s.Testing && s.Status != verifier.Pass {
-			fmt.Fprint(w, ", counts as absent: its key is in test mode (t=y)")
-		}
-		if len(s.Duplicates) > 0 {
-			fmt.Fprint(w, ", leaves duplicate fields unsigned: "+strings.Join(s.Duplicates, ", "))
-		}
-		fmt.Fprintln(w)
+func outcomeOf(v *policy.Verdict) string {
+	return strings.TrimSpace(v.Action.String() + " " + v.Reply.String())
+}
+
+func joinNames(names []domain.Name) string {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = string(name)
 	}
-	if len(results) == 0 {
-		fmt.Fprintln(w, "no signature")
+	return strings.Join(texts, ", ")
+}
+
+// printFile says how one file came to its decision.
+func printFile(w io.Writer, e *policy.Explanation) {
+	d, where := e.Decision, ""
+	if e.Envelope {
+		where = " (MAIL FROM)"
 	}
+	fmt.Fprintf(w, "\n%s%s is judged by %s, mode %s\n", cmp.Or(terminal.Safe(d.Sender), "A From without a domain"), where, d.File, d.Mode)
+	for _, t := range e.Tried {
+		switch {
+		case t.Holds && t.Why != "":
+			fmt.Fprintf(w, "  %q holds: %s (%s)\n", t.Name, t.Action, terminal.Safe(t.Why))
+		case t.Holds:
+			fmt.Fprintf(w, "  %q holds: %s\n", t.Name, t.Action)
+		default:
+			fmt.Fprintf(w, "  %q does not hold: %s\n", t.Name, terminal.Safe(t.Why))
+		}
+	}
+	fmt.Fprintf(w, "  so: %s", d.Action)
+	if d.Rule == "" {
+		fmt.Fprint(w, ", because no rule holds")
+	} else if strings.HasPrefix(d.Rule, "(") {
+		fmt.Fprintf(w, " %s", d.Rule)
+	}
+	fmt.Fprintln(w)
+}
+
+func (s *explainedSignature) print(w io.Writer) {
+	fmt.Fprintf(w, "signature d=%s: %s", terminal.Safe(s.Domain), s.Result)
+	if s.Reason != "" {
+		fmt.Fprintf(w, " (%s)", s.Reason)
+	}
+	if s.Testing && s.Result != verifier.Pass.String() {
+		fmt.Fprint(w, ", counts as absent: its key is in test mode (t=y)")
+	}
+	if len(s.Duplicates) > 0 {
+		fmt.Fprint(w, ", leaves duplicate fields unsigned: "+strings.Join(s.Duplicates, ", "))
+	}
+	fmt.Fprintln(w)
 }
 
 // unclaimed are the sender domains that no file judges.

@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
-	"dkimd/internal/fault"
 	"dkimd/internal/terminal"
 	"dkimd/policy"
 
@@ -13,7 +11,8 @@ import (
 )
 
 func policyTestCommand(std stdio) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	return jsonFlag(&cobra.Command{
 		Use:   "test [FILE]",
 		Short: "Try the rules on test cases",
 		Long: `Test tries the cases of FILE, such as gmail.com.test.toml, on the rules in the
@@ -24,40 +23,61 @@ directory of [policy], as dkimd check does.
 Exit status: 0 every result is the expected one, 2 fix something first.`,
 		Args: arguments("[file]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := load(cmd)
-			if err != nil {
-				return err
-			}
-			if len(args) > 0 {
-				if !strings.HasSuffix(args[0], ".test.toml") {
-					return userError{
-						fmt.Errorf("%s is not a file of test cases: the names of those end in .test.toml", args[0]),
-						"dkimd policy test " + strings.TrimSuffix(args[0], ".toml") + ".test.toml",
-					}
-				}
-				rules, faults := policy.Load(policy.DirectoryOf(args[0]), c.Lists)
-				return testRules(std.out, rules, faults, args)
-			}
-			rules, faults := policy.Load(c.Policy.Directory, c.Lists)
-			if len(rules.Tests()) == 0 {
-				return userError{fmt.Errorf("there are no test cases in %s", c.Policy.Directory), "write some into DOMAIN.test.toml"}
-			}
-			return testRules(std.out, rules, faults, rules.Tests())
+			t := &testedRules{Files: []testedFile{}, Client: policy.SampleClient}
+			return say(std, asJSON, t, t.test(cmd, args))
 		},
-	}
+	}, &asJSON)
 }
 
-func testRules(w io.Writer, rules *policy.Rules, faults fault.Faults, paths []string) error {
-	count := 0
+// testedRules is the answer of the command. A case with another result is one of the faults.
+type testedRules struct {
+	Files  []testedFile `json:"files"`
+	Client string       `json:"client"` // of cases that name none
+	found
+}
+
+// testedFile is a file of test cases.
+type testedFile struct {
+	Path  string `json:"path"`
+	Cases int    `json:"cases"`
+}
+
+func (t *testedRules) test(cmd *cobra.Command, paths []string) error {
+	c, err := load(cmd)
+	if err != nil {
+		return err
+	}
+	directory := c.Policy.Directory
+	if len(paths) > 0 {
+		if !strings.HasSuffix(paths[0], ".test.toml") {
+			return userError{
+				fmt.Errorf("%s is not a file of test cases: the names of those end in .test.toml", paths[0]),
+				"dkimd policy test " + strings.TrimSuffix(paths[0], ".toml") + ".test.toml",
+			}
+		}
+		directory = policy.DirectoryOf(paths[0])
+	}
+	rules, faults := policy.Load(directory, c.Lists)
+	if len(paths) == 0 {
+		paths = rules.Tests()
+	}
+	if len(paths) == 0 {
+		return userError{fmt.Errorf("there are no test cases in %s", directory), "write some into DOMAIN.test.toml"}
+	}
 	for _, path := range paths {
 		n, failed := rules.RunTest(path)
-		count += n
+		t.Files = append(t.Files, testedFile{path, n})
 		faults = append(faults, failed...)
 	}
-	if len(faults) > 0 {
-		return faults
+	return faults.Err()
+}
+
+func (t *testedRules) print(std stdio) error {
+	count := 0
+	for _, f := range t.Files {
+		count += f.Cases
 	}
-	_, err := fmt.Fprintf(w, "%s in %s: all as they say (client %s where a case names none)\n",
-		terminal.Plural(count, "case"), terminal.Plural(len(paths), "file"), policy.SampleClient)
+	_, err := fmt.Fprintf(std.out, "%s in %s: all as they say (client %s where a case names none)\n",
+		terminal.Plural(count, "case"), terminal.Plural(len(t.Files), "file"), t.Client)
 	return err
 }

@@ -24,13 +24,14 @@ type probe struct {
 	client, auth, from, mta string
 	assumed                 string // what is said of a client that nobody named
 	recipients              []string
-	edited                  bool
+	edited, asJSON          bool
 	messages, connections   int
 	timeout                 time.Duration
 
 	address socket.Address
 	options client.Options
 	mail    client.Mail
+	answer  probeAnswer // with --json
 }
 
 func probeCommand(std stdio) *cobra.Command {
@@ -57,13 +58,22 @@ break the protocol, 2 fix something first.`,
 			if !cmd.Flags().Changed("client") {
 				p.assumed = " (no --client)"
 			}
-			if err := p.read(args[0], args[1], std); err != nil {
+			err := p.read(args[0], args[1], std)
+			if !p.asJSON {
+				for _, w := range p.answer.Warnings {
+					fmt.Fprintf(std.err, "dkimd: warning: %s\n", w.Text)
+				}
+			}
+			if err != nil && p.asJSON {
+				return say(std, true, &p.answer, err)
+			}
+			if err != nil {
 				return err
 			}
-			if p.messages > 1 || p.connections > 1 {
-				return p.load(cmd.Context(), std.out)
+			if p.asJSON {
+				return say(std, true, &p.answer, p.send(cmd.Context(), stdio{out: io.Discard, err: io.Discard}))
 			}
-			return p.once(cmd.Context(), std)
+			return p.send(cmd.Context(), std)
 		},
 	}
 	f := c.Flags()
@@ -76,16 +86,25 @@ break the protocol, 2 fix something first.`,
 	f.IntVarP(&p.messages, "messages", "n", 1, "how many times")
 	f.IntVarP(&p.connections, "connections", "c", 1, "on how many connections")
 	f.DurationVar(&p.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
-	return c
+	return jsonFlag(c, &p.asJSON)
 }
 
-// read takes in the command line and the message.
+// send sends the message, once or many times.
+func (p *probe) send(ctx context.Context, std stdio) error {
+	if p.messages > 1 || p.connections > 1 {
+		return p.load(ctx, std.out)
+	}
+	return p.once(ctx, std)
+}
+
+// read takes in the command line and the message that it names.
 func (p *probe) read(address, file string, std stdio) error {
 	const help = "probe --help"
 	var err error
 	if p.address, err = socket.ParseDial(address); err != nil {
 		return usageError(fmt.Errorf("socket: got %q; %w", address, err), help)
 	}
+	p.answer.Socket = p.address.String()
 	p.options = client.Options{Timeout: p.timeout}
 	switch p.mta {
 	case "postfix":
@@ -108,9 +127,26 @@ func (p *probe) read(address, file string, std stdio) error {
 	if p.edited && (p.messages > 1 || p.connections > 1) {
 		return usageError(errors.New("--edited is for one message"), help)
 	}
+	if p.edited && p.asJSON {
+		return usageError(errors.New("--edited prints a message, and --json no message"), help)
+	}
+	for _, to := range p.recipients {
+		p.mail.Recipients = append(p.mail.Recipients, bare(to))
+	}
+	if p.auth != "" {
+		p.mail.AuthType, p.mail.AuthUser = "PLAIN", p.auth
+	}
+	return p.readMail(file, std)
+}
+
+// readMail reads the message.
+func (p *probe) readMail(file string, std stdio) error {
 	m, err := readMessage(file, std, "")
 	if err != nil {
 		return err
+	}
+	for _, note := range m.Notes {
+		p.answer.warn(errors.New(note))
 	}
 	p.mail.Raw = eml.WithCRLF(m.Raw)
 	p.mail.Sender = bare(p.from)
@@ -118,12 +154,6 @@ func (p *probe) read(address, file string, std stdio) error {
 		if authors := message.ReadFrom(m.Header()).Addresses; len(authors) > 0 {
 			p.mail.Sender = authors[0].String()
 		}
-	}
-	for _, to := range p.recipients {
-		p.mail.Recipients = append(p.mail.Recipients, bare(to))
-	}
-	if p.auth != "" {
-		p.mail.AuthType, p.mail.AuthUser = "PLAIN", p.auth
 	}
 	return nil
 }

@@ -44,10 +44,15 @@ func (p *probe) load(ctx context.Context, w io.Writer) error {
 		return all.err
 	}
 	slices.Sort(all.times)
+	at := func(part float64) time.Duration { return all.times[int(part*float64(len(all.times)-1))] }
+	p.answer.Load = &loadAnswer{
+		Messages: len(all.times), Connections: len(outcomes), Seconds: took.Seconds(),
+		Median: at(0.5).Seconds(), P90: at(0.9).Seconds(), P99: at(0.99).Seconds(), Longest: at(1).Seconds(), Answers: all.answers,
+	}
 	fmt.Fprintf(w, "%s on %s in %s: %.0f a second\n", terminal.Plural(len(all.times), "message"), terminal.Plural(len(outcomes), "connection"),
 		took.Round(time.Millisecond), float64(len(all.times))/took.Seconds())
-	at := func(part float64) string { return milliseconds(all.times[int(part*float64(len(all.times)-1))]) }
-	fmt.Fprintf(w, "time for each: median %s, 90%% within %s, 99%% within %s, longest %s\n", at(0.5), at(0.9), at(0.99), at(1))
+	fmt.Fprintf(w, "time for each: median %s, 90%% within %s, 99%% within %s, longest %s\n",
+		milliseconds(at(0.5)), milliseconds(at(0.9)), milliseconds(at(0.99)), milliseconds(at(1)))
 	for _, answer := range slices.Sorted(maps.Keys(all.answers)) {
 		fmt.Fprintf(w, "%6d  %s\n", all.answers[answer], answer)
 	}

@@ -21,7 +21,10 @@ func (p *probe) once(ctx context.Context, std stdio) error {
 	if p.edited {
 		report = std.err
 	}
-	p.options.Step = func(s client.Step) { printStep(report, s) }
+	p.options.Step = func(s client.Step) {
+		printStep(report, s)
+		p.answer.Steps = append(p.answer.Steps, stepOf(s))
+	}
 	p.mail.QueueID = queueID(0)
 	began := time.Now()
 	s, err := p.dial(ctx)
@@ -30,13 +33,16 @@ func (p *probe) once(ctx context.Context, std stdio) error {
 	}
 	defer s.Close() //nolint:errcheck // Quit has closed it
 	fmt.Fprintf(report, "client: %s\n", cmp.Or(p.client, "none")+p.assumed)
-	printAgreement(report, s, time.Since(began))
+	negotiated := time.Since(began)
+	p.answer.Client, p.answer.Agreed = cmp.Or(p.client, "none"), agreementOf(s, negotiated)
+	printAgreement(report, p.answer.Agreed, negotiated)
 	fmt.Fprintln(report)
 	r, err := s.Send(ctx, p.mail)
 	took := time.Since(began)
 	if err != nil {
 		return fmt.Errorf("the milter does not answer as it should: %w", err)
 	}
+	p.answer.Result = resultOf(r, took)
 	printEdits(report, r)
 	fmt.Fprintf(report, "\nverdict: %s, %s in all\n", answerText(r, true), milliseconds(took))
 	if p.edited {
@@ -63,8 +69,9 @@ type bits []struct {
 	name string
 }
 
-func (b bits) String(set uint32) string {
-	var names []string
+// of are the names of the flags that are set.
+func (b bits) of(set uint32) []string {
+	names := []string{}
 	for _, flag := range b {
 		if set&flag.bit != 0 {
 			names = append(names, flag.name)
@@ -74,13 +81,11 @@ func (b bits) String(set uint32) string {
 	if set != 0 {
 		names = append(names, fmt.Sprintf("%#x", set))
 	}
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
+	return names
 }
 
-func printAgreement(w io.Writer, s *client.Session, took time.Duration) {
+// agreementOf is what was negotiated.
+func agreementOf(s *client.Session, took time.Duration) *agreement {
 	actions := bits{
 		{client.ActionAddHeader, "add fields"},
 		{client.ActionChangeHeader, "change fields"},
@@ -116,14 +121,21 @@ func printAgreement(w io.Writer, s *client.Session, took time.Duration) {
 	}
 	rest := s.Protocol &^ (client.NoEvents | client.NoReplies)
 	other := bits{{client.Skip, "may end the body early"}, {client.LeadingSpace, "white space after the colon as it stands"}, {client.RejectedRcpt, "hears of rejected recipients"}}
-	fmt.Fprintf(w, "negotiated version %d in %s\n", s.Version, milliseconds(took))
-	fmt.Fprintf(w, "  it may:          %s\n", actions.String(s.Actions))
-	fmt.Fprintf(w, "  not told of:     %s\n", unsent.String(s.Protocol&client.NoEvents))
-	fmt.Fprintf(w, "  does not answer: %s\n", unanswered.String(s.Protocol&client.NoReplies))
-	fmt.Fprintf(w, "  besides:         %s\n", other.String(rest))
-	macros := s.Macros()
-	for _, stage := range slices.Sorted(maps.Keys(macros)) {
-		fmt.Fprintf(w, "  macros at %s: %s\n", stage, terminal.Safe(strings.Join(macros[stage], " ")))
+	return &agreement{
+		Version: s.Version, Seconds: took.Seconds(), Actions: actions.of(s.Actions), NotTold: unsent.of(s.Protocol & client.NoEvents),
+		Unanswered: unanswered.of(s.Protocol & client.NoReplies), Besides: other.of(rest), Macros: s.Macros(),
+	}
+}
+
+func printAgreement(w io.Writer, a *agreement, took time.Duration) {
+	names := func(list []string) string { return cmp.Or(strings.Join(list, ", "), "none") }
+	fmt.Fprintf(w, "negotiated version %d in %s\n", a.Version, milliseconds(took))
+	fmt.Fprintf(w, "  it may:          %s\n", names(a.Actions))
+	fmt.Fprintf(w, "  not told of:     %s\n", names(a.NotTold))
+	fmt.Fprintf(w, "  does not answer: %s\n", names(a.Unanswered))
+	fmt.Fprintf(w, "  besides:         %s\n", names(a.Besides))
+	for _, stage := range slices.Sorted(maps.Keys(a.Macros)) {
+		fmt.Fprintf(w, "  macros at %s: %s\n", stage, terminal.Safe(strings.Join(a.Macros[stage], " ")))
 	}
 }
 

@@ -46,11 +46,11 @@ Exit status: 0 all of it is in force, 1 taken but for the faults printed,
 }
 
 func printReload(std stdio, done control.Reload) error {
-	for _, line := range done.Faults {
-		fmt.Fprintf(std.err, "dkimd: %s\n", line)
+	for _, f := range done.Faults {
+		fmt.Fprintf(std.err, "dkimd: %s\n", f.Text)
 	}
-	for _, line := range done.Warnings {
-		fmt.Fprintf(std.err, "dkimd: warning: %s\n", line)
+	for _, w := range done.Warnings {
+		fmt.Fprintf(std.err, "dkimd: warning: %s\n", w.Text)
 	}
 	for _, key := range done.Restart {
 		fmt.Fprintf(std.err, "dkimd: warning: %s takes effect after a restart\n", key)

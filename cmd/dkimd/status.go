@@ -67,11 +67,11 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	line("rules", "%s%s", terminal.Plural(s.Rules.Files, "rules file"), besides(s.Rules.Broken, "broken", s.Rules.Kept))
 	line("dns", "%s, %s in the cache", strings.Join(s.DNS.Servers, " "), terminal.Plural(s.DNS.Cached, "name"))
 	line("log", "%s, %s lost", strings.Join(s.Log.Outputs, " "), terminal.Plural(int(s.Log.Lost), "record")) //nolint:gosec // far from the limit
-	for _, fault := range s.Faults {
-		line("fault", "%s", fault)
+	for _, f := range s.Faults {
+		line("fault", "%s", f.Text)
 	}
-	for _, warning := range s.Warnings {
-		line("warning", "%s", warning)
+	for _, w := range s.Warnings {
+		line("warning", "%s", w.Text)
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil || len(s.Messages) == 0 {
 		return err

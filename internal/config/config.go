@@ -77,7 +77,7 @@ func (c *Config) NeedsRestart(inForce *Config) []string {
 	before := inForce.tables()
 	for i, table := range c.tables() {
 		for j, key := range table.keys {
-			if table.atStart && key.value.toml() != before[i].keys[j].value.toml() {
+			if table.atStart && toml(key.value) != toml(before[i].keys[j].value) {
 				changed = append(changed, table.path(key))
 			}
 		}
@@ -88,6 +88,30 @@ func (c *Config) NeedsRestart(inForce *Config) []string {
 
 // Sets reports whether the file sets the key, which is its whole path: "control.listen".
 func (c *Config) Sets(key string) bool { return c.file.Place(fault.Fault{Key: key}).Line > 0 }
+
+// Value is what a key of the configuration is, and where it comes from.
+type Value struct {
+	Key   string `json:"key"`   // its whole path: milter.listen
+	Value any    `json:"value"` // a bool, an int, a string or a []string
+	// Path and Line are where the file sets it; without them it is the default.
+	Path string `json:"path,omitempty"`
+	Line int    `json:"line,omitempty"`
+}
+
+// Values are those of all keys.
+func (c *Config) Values() []Value {
+	var all []Value
+	for _, table := range c.tables() {
+		for _, key := range table.keys {
+			v := Value{Key: table.path(key), Value: key.value.plain()}
+			if place := c.file.Place(fault.Fault{Key: v.Key}); place.Line > 0 {
+				v.Path, v.Line = place.Path, place.Line
+			}
+			all = append(all, v)
+		}
+	}
+	return all
+}
 
 // origin is where the value of a key comes from.
 func (c *Config) origin(key string) string {

@@ -62,7 +62,7 @@ func (t table) annotate(b *strings.Builder) {
 		}
 		b.WriteString(wrap("# ", key.doc))
 		fmt.Fprintf(b, "# (%s)\n", key.value.kind())
-		b.WriteString(fold(key.name + " = " + key.value.toml()))
+		b.WriteString(fold(key.name + " = " + toml(key.value)))
 	}
 }
 
@@ -75,7 +75,7 @@ func (c *Config) Describe() string {
 			fmt.Fprintf(&b, "\n[%s]\n", table.name)
 		}
 		for _, key := range table.keys {
-			fmt.Fprintf(&b, "%s = %s  # %s\n", key.name, key.value.toml(), c.origin(table.path(key)))
+			fmt.Fprintf(&b, "%s = %s  # %s\n", key.name, toml(key.value), c.origin(table.path(key)))
 		}
 	}
 	return b.String()

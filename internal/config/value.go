@@ -19,26 +19,26 @@ import (
 type value interface {
 	reset()                             // to the default
 	load(t *tomlfile.Table, key string) // from the file; what is wrong there is a fault
-	toml() string                       // what it is now
+	plain() any                         // what it is now, as TOML has it: a bool, an int, a string or a []string
 	kind() string                       // type and bounds, as the documentation has them
 }
 
 // field is a value of type T.
 type field[T any] struct {
-	at    *T
-	def   T
-	form  string // its kind
-	read  func(t *tomlfile.Table, key string, def T) T
-	write func(T) string
+	at      *T
+	def     T
+	form    string // its kind
+	read    func(t *tomlfile.Table, key string, def T) T
+	plainOf func(T) any
 }
 
 func (f field[T]) reset()                             { *f.at = f.def }
 func (f field[T]) load(t *tomlfile.Table, key string) { *f.at = f.read(t, key, f.def) }
-func (f field[T]) toml() string                       { return f.write(*f.at) }
+func (f field[T]) plain() any                         { return f.plainOf(*f.at) }
 func (f field[T]) kind() string                       { return f.form }
 
 func boolean(at *bool, def bool) value {
-	return field[bool]{at, def, "boolean", (*tomlfile.Table).Bool, strconv.FormatBool}
+	return field[bool]{at, def, "boolean", (*tomlfile.Table).Bool, func(b bool) any { return b }}
 }
 
 func integer(at *int, def, least, most int) value {
@@ -47,7 +47,7 @@ func integer(at *int, def, least, most int) value {
 		func(t *tomlfile.Table, key string, def int) int {
 			return int(t.Int(key, int64(def), int64(least), int64(most)))
 		},
-		strconv.Itoa,
+		func(n int) any { return n },
 	}
 }
 
@@ -57,7 +57,7 @@ func duration(at *time.Duration, def, least, most time.Duration) field[time.Dura
 		func(t *tomlfile.Table, key string, def time.Duration) time.Duration {
 			return t.Duration(key, def, least, most)
 		},
-		func(d time.Duration) string { return strconv.Quote(tomlfile.FormatDuration(d)) },
+		func(d time.Duration) any { return tomlfile.FormatDuration(d) },
 	}
 }
 
@@ -109,39 +109,53 @@ func choice[T comparable](at *T, words ...word[T]) value {
 			}
 			return def
 		},
-		func(v T) string { return strconv.Quote(textOf(v)) },
+		func(v T) any { return textOf(v) },
 	}
 }
 
 // list is a list of strings; read checks them.
 func list[S ~string](at *[]S, read func(t *tomlfile.Table, key string, def []S) []S, def ...S) value {
-	return field[[]S]{at, append([]S{}, def...), "list", read, tomlList[S]}
+	return field[[]S]{at, append([]S{}, def...), "list", read, func(list []S) any {
+		texts := make([]string, len(list))
+		for i, item := range list {
+			texts[i] = string(item)
+		}
+		return texts
+	}}
 }
 
 func addresses(at *[]string, def ...string) value { return list(at, readListen, def...) }
 
 func networks(at *[]netip.Prefix, def ...netip.Prefix) value {
-	return field[[]netip.Prefix]{at, append([]netip.Prefix{}, def...), "list of networks", (*tomlfile.Table).Prefixes, func(list []netip.Prefix) string {
+	return field[[]netip.Prefix]{at, append([]netip.Prefix{}, def...), "list of networks", (*tomlfile.Table).Prefixes, func(list []netip.Prefix) any {
 		names := make([]string, len(list))
 		for i, prefix := range list {
 			if names[i] = prefix.String(); prefix.IsSingleIP() {
 				names[i] = prefix.Addr().String()
 			}
 		}
-		return tomlList(names)
+		return names
 	}}
 }
 
-func tomlList[S ~string](items []S) string {
-	quoted := make([]string, len(items))
-	for i, item := range items {
-		quoted[i] = strconv.Quote(string(item))
+// toml is a value as TOML.
+func toml(v value) string {
+	switch v := v.plain().(type) {
+	case string:
+		return strconv.Quote(v)
+	case []string:
+		quoted := make([]string, len(v))
+		for i, item := range v {
+			quoted[i] = strconv.Quote(item)
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
+	default:
+		return fmt.Sprint(v)
 	}
-	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 func text(at *string, def, kind string, read func(t *tomlfile.Table, key, def string) string) value {
-	return field[string]{at, def, kind, read, strconv.Quote}
+	return field[string]{at, def, kind, read, func(s string) any { return s }}
 }
 
 func host(at *string) value                  { return text(at, "", "host name", readHostname) }
@@ -150,7 +164,7 @@ func directory(at *string, def string) value { return text(at, def, "directory",
 
 // sdid is a domain that is to sign; empty: none.
 func sdid(at *domain.Name) value {
-	return field[domain.Name]{at, "", "domain", readDomain, func(n domain.Name) string { return strconv.Quote(string(n)) }}
+	return field[domain.Name]{at, "", "domain", readDomain, func(n domain.Name) any { return string(n) }}
 }
 
 // readDirectory wants a directory that is configured to be there; the default
@@ -186,7 +200,7 @@ func readDirectory(t *tomlfile.Table, key, def string) string {
 
 // mode is permissions, written in octal as a string: TOML's integers are decimal.
 func mode(at *os.FileMode, def os.FileMode) value {
-	return field[os.FileMode]{at, def, "permissions", readMode, func(m os.FileMode) string { return fmt.Sprintf(`"%04o"`, uint32(m)) }}
+	return field[os.FileMode]{at, def, "permissions", readMode, func(m os.FileMode) any { return fmt.Sprintf("%04o", uint32(m)) }}
 }
 
 func readMode(t *tomlfile.Table, key string, def os.FileMode) os.FileMode {

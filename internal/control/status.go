@@ -1,13 +1,17 @@
 package control
 
-import "time"
+import (
+	"time"
+
+	"dkimd/internal/fault"
+)
 
 // Reload is what came of a reload. The names of its JSON are documented in docs/commands.md.
 type Reload struct {
 	Result string `json:"result"` // one of the results below
-	// Faults are why the reload was refused, or what was left out; one line each.
-	Faults   []string `json:"faults,omitempty"`
-	Warnings []string `json:"warnings,omitempty"` // rules that hardly do what they should
+	// Faults are why the reload was refused, or what was left out.
+	Faults   []fault.Finding `json:"faults"`
+	Warnings []fault.Finding `json:"warnings"` // rules that hardly do what they should
 	// Restart are keys whose change takes effect at a restart only.
 	Restart []string `json:"restart,omitempty"`
 	Summary string   `json:"summary"` // of what is in force now
@@ -23,21 +27,21 @@ const (
 
 // Status is what a running daemon does.
 type Status struct {
-	Version    string    `json:"version"`
-	PID        int       `json:"pid"`
-	Started    time.Time `json:"started"`
-	Config     string    `json:"config"` // path of dkimd.toml
-	Loaded     time.Time `json:"loaded"` // the configuration in force
-	Ready      bool      `json:"ready"`  // as /readyz says it
-	Faults     []string  `json:"faults,omitempty"`
-	Warnings   []string  `json:"warnings,omitempty"`
-	Doors      []Door    `json:"doors"`
-	Keys       Keys      `json:"keys"`
-	Rules      Rules     `json:"rules"`
-	DNS        DNS       `json:"dns"`
-	Messages   []Count   `json:"messages"` // since the start, those that are 0 are left out
-	Log        Log       `json:"log"`
-	LastReload *Refusal  `json:"refused_reload,omitempty"` // the last reload, if it was refused
+	Version    string          `json:"version"`
+	PID        int             `json:"pid"`
+	Started    time.Time       `json:"started"`
+	Config     string          `json:"config"` // path of dkimd.toml
+	Loaded     time.Time       `json:"loaded"` // the configuration in force
+	Ready      bool            `json:"ready"`  // as /readyz says it
+	Faults     []fault.Finding `json:"faults"`
+	Warnings   []fault.Finding `json:"warnings"`
+	Doors      []Door          `json:"doors"`
+	Keys       Keys            `json:"keys"`
+	Rules      Rules           `json:"rules"`
+	DNS        DNS             `json:"dns"`
+	Messages   []Count         `json:"messages"` // since the start, those that are 0 are left out
+	Log        Log             `json:"log"`
+	LastReload *Refusal        `json:"refused_reload,omitempty"` // the last reload, if it was refused
 }
 
 // Door is a front door.
@@ -86,6 +90,6 @@ type Log struct {
 
 // Refusal is a reload that was refused.
 type Refusal struct {
-	At     time.Time `json:"at"`
-	Faults []string  `json:"faults"`
+	At     time.Time       `json:"at"`
+	Faults []fault.Finding `json:"faults"`
 }

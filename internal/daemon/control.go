@@ -12,6 +12,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/control"
+	"dkimd/internal/fault"
 	"dkimd/internal/terminal"
 )
 
@@ -73,7 +74,7 @@ func (d controlled) Status() control.Status {
 	s, state, health := d.current.Load(), d.state(), d.health()
 	status := control.Status{
 		Version: d.Version, PID: os.Getpid(), Started: d.began, Config: d.Config, Loaded: s.loaded,
-		Ready: len(health.Faults) == 0, Faults: health.Faults, Warnings: health.Warnings,
+		Ready: len(health.Faults) == 0, Faults: findings(health.Faults), Warnings: findings(health.Warnings), Messages: []control.Count{},
 		Keys: control.Keys{
 			Usable: state.Keys, Unusable: state.UnusableKeys, Domains: state.Domains, UnusableDomains: state.UnusableDomains, Kept: state.KeptKeys,
 		},
@@ -96,7 +97,7 @@ func (d controlled) Status() control.Status {
 		}
 	}
 	if r := d.refused.Load(); r != nil {
-		status.LastReload = &control.Refusal{At: r.at, Faults: lines(r.fault)}
+		status.LastReload = &control.Refusal{At: r.at, Faults: fault.Findings(r.fault)}
 	}
 	return status
 }
@@ -116,6 +117,15 @@ func (d *daemon) summary() string {
 		text += "; the reload at " + r.at.UTC().Format(time.RFC3339) + " was refused: " + lines(r.fault)[0]
 	}
 	return text
+}
+
+// findings are lines of which no more is known than their text.
+func findings(lines []string) []fault.Finding {
+	list := make([]fault.Finding, len(lines))
+	for i, line := range lines {
+		list[i].Text = line
+	}
+	return list
 }
 
 func lines(err error) []string { return strings.Split(err.Error(), "\n") }

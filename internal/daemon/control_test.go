@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +42,7 @@ func TestReloadIsAnswered(t *testing.T) {
 		t.Errorf("signed by %q after the answer", got)
 	}
 	w.write("rules/other.example.toml", "mod")
-	if done := w.ask(false); done.Result != control.Partly || len(done.Faults) != 1 || !strings.Contains(done.Faults[0], "other.example.toml:1: ") {
+	if done := w.ask(false); done.Result != control.Partly || len(done.Faults) != 1 || !strings.Contains(done.Faults[0].Text, "other.example.toml:1: ") {
 		t.Errorf("with a broken rules file: %+v", done)
 	}
 	w.configure("[log]\nformat = \"syslog\"\n[metrics]\nlisten = 7\n")
@@ -60,7 +61,7 @@ func TestReloadAcceptsARemoval(t *testing.T) {
 	w := newWorld(t)
 	w.start()
 	w.remove("rules/reject.example.toml")
-	if done := w.ask(false); done.Result != control.Refused || !strings.Contains(done.Faults[0], "dkimd reload --accept-removal") {
+	if done := w.ask(false); done.Result != control.Refused || !strings.Contains(done.Faults[0].Text, "dkimd reload --accept-removal") {
 		t.Errorf("%+v", done)
 	}
 	if done := w.ask(true); done.Result != control.Taken {
@@ -109,7 +110,7 @@ func TestStatus(t *testing.T) {
 	}
 	w.configure("[log]\nformat = 1\n")
 	w.ask(false)
-	if s = status(); s.Ready || s.LastReload == nil || len(s.LastReload.Faults) != 1 || !strings.Contains(strings.Join(s.Faults, "\n"), "log.format") {
+	if s = status(); s.Ready || s.LastReload == nil || len(s.LastReload.Faults) != 1 || !strings.Contains(fmt.Sprint(s.Faults), "log.format") {
 		t.Errorf("after a refused reload: %+v", s)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/control"
+	"dkimd/internal/fault"
 )
 
 // reminderTime passes between reminders that the configuration on disk is broken.
@@ -65,11 +66,11 @@ func (d *daemon) reload(ctx context.Context, acceptRemoval bool) (done control.R
 		d.refused.Store(&refusal{fault: err, at: time.Now()})
 		d.metrics.Reloads.Refused()
 		d.log.Error("reload refused: the previous configuration stays in force", "fault", err.Error(), "hint", "dkimd check")
-		return control.Reload{Result: control.Refused, Faults: lines(err)}
+		return control.Reload{Result: control.Refused, Faults: fault.Findings(err), Warnings: []fault.Finding{}}
 	}
-	done = control.Reload{Result: control.Taken, Faults: texts(next.Faults()), Restart: next.Config.NeedsRestart(d.started)}
-	for _, w := range next.Rules.Warnings() {
-		done.Warnings = append(done.Warnings, w.Error())
+	done = control.Reload{
+		Result: control.Taken, Faults: fault.Findings(next.Faults()), Warnings: fault.Findings(fault.Faults(next.Rules.Warnings())),
+		Restart: next.Config.NeedsRestart(d.started),
 	}
 	if len(done.Faults) > 0 {
 		done.Result = control.Partly

@@ -16,12 +16,12 @@ const maxFaults = 100
 
 // Fault is one thing the operator must fix. Empty parts are left out of its text.
 type Fault struct {
-	Path string // the file
-	Line int    // counted from 1; 0: no particular line
-	Key  string // the key's whole path: milter.listen, rule[2].action (counted from 1)
-	Got  string // what the file says, escaped and at most about 60 characters
-	Want string // what belongs there
-	Hint string // what to do
+	Path string `json:"path,omitempty"` // the file
+	Line int    `json:"line,omitempty"` // counted from 1; 0: no particular line
+	Key  string `json:"key,omitempty"`  // the key's whole path: milter.listen, rule[2].action (counted from 1)
+	Got  string `json:"got,omitempty"`  // what the file says, escaped and at most about 60 characters
+	Want string `json:"want,omitempty"` // what belongs there
+	Hint string `json:"hint,omitempty"` // what to do
 }
 
 // Error is the fault as FILE:LINE: KEY: got VALUE; want WHAT (hint: DO THIS).

@@ -36,6 +36,9 @@ type Reply struct {
 	Text     string // printable ASCII; front doors that need '%' doubled do it themselves
 }
 
+// MarshalText writes what String says.
+func (r Reply) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // String is the reply as a line without its CRLF; empty if there is none.
 func (r Reply) String() string {
 	if r == (Reply{}) {

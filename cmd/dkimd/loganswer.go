@@ -1,0 +1,88 @@
+package main
+
+import (
+	"time"
+
+	"dkimd/internal/events"
+)
+
+// logAnswer is what dkimd log finds out, in JSON.
+type logAnswer struct {
+	Records []*events.Event `json:"records,omitempty"` // with --id; docs/events.md has their keys
+	Summary *logSummary     `json:"summary,omitempty"` // without
+	Skipped int             `json:"skipped_lines"`     // that are no record
+	Probes  int             `json:"probes"`            // records of dkimd probe that are left out
+	found
+}
+
+func (a *logAnswer) print(stdio) error { return nil }
+
+// logSummary counts records.
+type logSummary struct {
+	Messages   int         `json:"messages"`
+	First      *time.Time  `json:"first,omitempty"`
+	Last       *time.Time  `json:"last,omitempty"`
+	Modes      []modeRow   `json:"modes"`
+	Domains    []domainRow `json:"domains"`
+	Signatures []resultRow `json:"signatures"`
+	Rules      []ruleRow   `json:"rules"`
+	NotSigned  []reasonRow `json:"not_signed"`
+}
+
+// counts is how many messages a row has, in all and of each kind.
+type counts struct {
+	Messages int            `json:"messages"`
+	By       map[string]int `json:"by"`
+}
+
+type (
+	modeRow struct {
+		Mode string `json:"mode"`
+		counts
+	}
+	domainRow struct {
+		Domain string `json:"domain"`
+		counts
+	}
+	resultRow struct {
+		Result string `json:"result"`
+		Reason string `json:"reason"`
+		counts
+	}
+	ruleRow struct {
+		File string `json:"file"`
+		Rule string `json:"rule"`
+		counts
+	}
+	reasonRow struct {
+		Mode   string `json:"mode"`
+		Reason string `json:"reason"`
+		counts
+	}
+)
+
+// summaryOf has the most frequent rows of each table.
+func summaryOf(s *events.Summary, top int) *logSummary {
+	l := &logSummary{
+		Messages:   s.Messages,
+		Modes:      rowsOf(&s.Modes, top, func(k [2]string, c counts) modeRow { return modeRow{k[0], c} }),
+		Domains:    rowsOf(&s.Domains, top, func(k [2]string, c counts) domainRow { return domainRow{k[0], c} }),
+		Signatures: rowsOf(&s.Results, top, func(k [2]string, c counts) resultRow { return resultRow{k[0], k[1], c} }),
+		Rules:      rowsOf(&s.Rules, top, func(k [2]string, c counts) ruleRow { return ruleRow{k[0], k[1], c} }),
+		NotSigned:  rowsOf(&s.Reasons, top, func(k [2]string, c counts) reasonRow { return reasonRow{k[0], k[1], c} }),
+	}
+	if s.Messages > 0 {
+		l.First, l.Last = &s.First, &s.Last
+	}
+	return l
+}
+
+func rowsOf[T any](t *events.Table, top int, row func([2]string, counts) T) []T {
+	rows := t.Rows()
+	list := []T{}
+	for _, r := range rows[:min(top, len(rows))] {
+		delete(r.By, "") // of messages without a signature
+		list = append(list, row(r.Key, counts{r.Count, r.By}))
+	}
+	return list
+}
