@@ -44,6 +44,21 @@ func Find(c Config, written string) (*Domain, error) {
 	return newDomain(name, path).load(newReader(c, top)), nil
 }
 
+// Names are the domains of a directory, by name, as Open finds them. Their own directories are not read.
+func Names(directory string) []domain.Name {
+	top, err := stat(directory)
+	if err != nil {
+		return nil
+	}
+	var s Store
+	s.index(directory, top)
+	names := make([]domain.Name, len(s.domains))
+	for i, d := range s.domains {
+		names[i] = d.Name
+	}
+	return names
+}
+
 // locate is the path of a domain's directory, however its name is written there;
 // where there is none, that at which it belongs.
 func locate(directory string, sdid domain.Name) (string, error) {

@@ -112,10 +112,13 @@ Start with: dkimd demo`,
 	})
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", helpWidth)))
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
-	return withCommands(root,
+	completeFlag(root, "config", files("toml"))
+	withCommands(root,
 		serveCommand(std), reloadCommand(std), statusCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std),
 		probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(), versionCommand(std),
 	)
+	completeNothingElse(root)
+	return root
 }
 
 // withCommands makes a command one that only holds others.

@@ -24,8 +24,9 @@ faster; Exim calls it:
 On any error it writes nothing and exits 75; Exim keeps the message and tries
 again. It prints the error on a terminal only: Exim would take it for a part of
 the message.`,
-		Args: arguments("path of the socket", "queue id", "address of the client", "protocol"),
-		RunE: func(*cobra.Command, []string) error { return errQuiet },
+		Args:              arguments("path of the socket", "queue id", "address of the client", "protocol"),
+		ValidArgsFunction: places(files("")),
+		RunE:              func(*cobra.Command, []string) error { return errQuiet },
 	}
 	c.Flags().Bool("fail-open", false, "let mail go unsigned while dkimd is down")
 	c.Flags().Duration("timeout", filter.DefaultTimeout, "how long it may take in all")

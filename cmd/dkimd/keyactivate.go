@@ -20,7 +20,8 @@ record: mail signed before that fails everywhere. Then send dkimd a SIGHUP.
 
 Exit status: 0 activated, 1 DNS does not serve the record, 2 fix something
 first.`,
-		Args: arguments("domain", "[selector]"),
+		Args:              arguments("domain", "[selector]"),
+		ValidArgsFunction: places(signingDomains, waiting),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, r, err := withDNS(cmd)
 			if err != nil {

@@ -26,7 +26,8 @@ wait to be activated, and says whether receivers can verify what it signs.
 Without DOMAIN it prints a table of all domains, and below each row what to do.
 
 Exit status: 0 DNS serves every key, 1 it does not, 2 fix something first.`,
-		Args: arguments("[domain]", "[selector]"),
+		Args:              arguments("[domain]", "[selector]"),
+		ValidArgsFunction: places(signingDomains, selectors),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = append(args, "", "")
 			if asJSON {

@@ -20,7 +20,8 @@ in zone-file form, the DNS record to publish. The key does not sign before
 dkimd key activate. Nothing is ever overwritten.
 
 Exit status: 0 made, 2 fix something first.`,
-		Args: arguments("domain"),
+		Args:              arguments("domain"),
+		ValidArgsFunction: places(signingDomains),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := load(cmd)
 			if err != nil {
@@ -46,5 +47,6 @@ Exit status: 0 made, 2 fix something first.`,
 	c.Flags().StringVar(&n.Selector, "selector", "", "the `selector` (default: s and the date, such as s20261123)")
 	c.Flags().StringVar(&n.Type, "type", keys.RSA, "rsa or ed25519")
 	c.Flags().IntVar(&n.Bits, "bits", 0, "size of an RSA key, 1024 to 4096 (default 2048)")
+	completeFlag(c, "type", oneOf(keys.RSA, keys.Ed25519))
 	return c
 }

@@ -23,7 +23,8 @@ activated. DNS is not asked: dkimd key check does that. A key that domain.toml
 leaves out with selectors does not sign and is not listed.
 
 Exit status: 0 every key can be used, 1 not so, 2 fix something first.`,
-		Args: arguments("[domain]"),
+		Args:              arguments("[domain]"),
+		ValidArgsFunction: places(signingDomains),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list := &keyList{Keys: []keyEntry{}, Keyless: []keyless{}}
 			return say(std, asJSON, list, list.read(cmd, append(args, "")[0]))

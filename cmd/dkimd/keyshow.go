@@ -39,7 +39,8 @@ one key:
   plain  name and value in one piece each, as web forms want them
 
 The forms all (the default), zone and line can go into a zone file as they are.`,
-		Args: arguments("[domain]", "[selector]"),
+		Args:              arguments("[domain]", "[selector]"),
+		ValidArgsFunction: places(signingDomains, selectors),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(forms, form) {
 				return usageError(fmt.Errorf("--form: got %q; want all, zone, line or plain", form), "key show --help")
@@ -50,6 +51,7 @@ The forms all (the default), zone and line can go into a zone file as they are.`
 		},
 	}
 	c.Flags().StringVar(&form, "form", formAll, "all, zone, line or plain")
+	completeFlag(c, "form", oneOf(forms...))
 	return jsonFlag(c, &asJSON)
 }
 

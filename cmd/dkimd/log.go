@@ -51,7 +51,8 @@ written. Messages of dkimd probe are left out.
   journalctl -u dkimd -o cat | dkimd log -
 
 Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
-		Args: arguments("[file]"),
+		Args:              arguments("[file]"),
+		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := q.read(time.Now()); err != nil {
 				return err
@@ -74,6 +75,7 @@ Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
 	f.BoolVarP(&q.follow, "follow", "f", false, "print each record as it is written, one line each")
 	f.BoolVar(&q.probes, "probes", false, "also records of messages that dkimd probe sent")
 	f.IntVar(&q.top, "top", 10, "how many `lines` each table has at most")
+	completeFlag(c, "domain", signingDomains)
 	return jsonFlag(c, &q.asJSON)
 }
 

@@ -38,7 +38,8 @@ options describe it:
 The daemon does not judge mail of ours or of a trusted client; explain does.
 
 Exit status: 0 accepted, 1 not, 2 fix something first.`,
-		Args: arguments("[file]"),
+		Args:              arguments("[file]"),
+		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e := &explanation{From: []domain.Name{}, Signatures: []explainedSignature{}, Files: []policy.Explanation{}, Unclaimed: []domain.Name{}}
 			return say(std, asJSON, e, e.explain(cmd, args, std, s))
@@ -53,6 +54,7 @@ Exit status: 0 accepted, 1 not, 2 fix something first.`,
 	f.BoolVar(&s.List, "list", false, "there is a List-Id field")
 	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing, duplicates; may be given several times")
 	f.StringVar(&s.Published, "published", "", "the From domain's DMARC `policy`: absent, none, quarantine, reject, temperror")
+	completeFlag(c, "published", oneOf("absent", "none", "quarantine", "reject", "temperror"))
 	return jsonFlag(c, &asJSON)
 }
 

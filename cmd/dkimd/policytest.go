@@ -21,7 +21,8 @@ rules file is taken as in enforce mode. Without FILE it tries all cases in the
 directory of [policy], as dkimd check does.
 
 Exit status: 0 every result is the expected one, 2 fix something first.`,
-		Args: arguments("[file]"),
+		Args:              arguments("[file]"),
+		ValidArgsFunction: places(files("test.toml")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := &testedRules{Files: []testedFile{}, Client: policy.SampleClient}
 			return say(std, asJSON, t, t.test(cmd, args))

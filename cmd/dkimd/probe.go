@@ -52,7 +52,8 @@ prints how long the milter took.
 
 Exit status: 0 the milter accepts the message, 1 it does not, or its responses
 break the protocol, 2 fix something first.`,
-		Args: arguments("socket", "[file]"),
+		Args:              arguments("socket", "[file]"),
+		ValidArgsFunction: places(milters, files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			args = append(args, "-")
 			if !cmd.Flags().Changed("client") {
@@ -86,6 +87,7 @@ break the protocol, 2 fix something first.`,
 	f.IntVarP(&p.messages, "messages", "n", 1, "how many times")
 	f.IntVarP(&p.connections, "connections", "c", 1, "on how many connections")
 	f.DurationVar(&p.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
+	completeFlag(c, "mta", oneOf("postfix", "sendmail"))
 	return jsonFlag(c, &p.asJSON)
 }
 
