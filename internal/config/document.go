@@ -71,6 +71,9 @@ func (t table) annotate(b *strings.Builder) {
 func (c *Config) Describe() string {
 	var b strings.Builder
 	for i, table := range c.tables() {
+		if len(table.keys) == 0 { // lists, where there are none
+			continue
+		}
 		if i > 0 {
 			fmt.Fprintf(&b, "\n[%s]\n", table.name)
 		}
