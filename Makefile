@@ -42,7 +42,7 @@ integration: ## real Postfix, real verifiers
 
 system: ## packages on booted Debian 12 and 13
 	scripts/install-test-systems
-	$(GO) test -tags system -count=1 -timeout 20m ./integration/system
+	$(GO) test -tags system -count=1 -timeout 30m ./integration/system
 
 soak: ## dkimd under load while everything around it goes wrong, for SOAK=10m; by itself, as others mind its load
 	DKIMD_SOAK=$(SOAK) $(GO) test -tags integration -count=1 -timeout 2h -v -run '^TestSoak$$' ./integration/soak
