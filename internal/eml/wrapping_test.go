@@ -78,25 +78,27 @@ func TestReadUnwraps(t *testing.T) {
 // What holds no message as it was sent is named as what it is.
 func TestReadNamesOtherFiles(t *testing.T) {
 	t.Parallel()
-	for file, want := range map[string]string{
-		"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00":  "Outlook .msg file",
-		"\x78\x9f\x3e\x22":                          "winmail.dat",
-		"PK\x03\x04":                                "a ZIP archive",
-		"%PDF-1.7":                                  "a PDF document",
-		`{\rtf1 hello}`:                             "a rich text document",
-		"\xfd7zXZ\x00":                              "xz",
-		"BZh9":                                      "bzip2",
-		"\x28\xb5\x2f\xfd":                          "zstd",
-		"<!DOCTYPE html>\n<html>From: joe":          "an HTML page",
-		"\xef\xbb\xbf\r\n <HTML lang=en>":           "an HTML page",
-		"<?xml version=\"1.0\"?>\n<html xmlns='x'>": "an HTML page",
-		zipped("<html>"):                            "an HTML page",
-		wide("\ufeff<html><body>DKIM-Signature: v=1; ", false): "an HTML page",
-		zipped(sent)[:30]:  "unpack the message: unexpected EOF",
-		"\x1f\x8bnot gzip": "unpack the message: ",
+	page := wide("\ufeff<html><body>DKIM-Signature: v=1; ", false)
+	type kind struct{ want, file string }
+	for _, k := range []kind{
+		{"Outlook .msg file", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00"},
+		{"winmail.dat", "\x78\x9f\x3e\x22"},
+		{"a ZIP archive", "PK\x03\x04"},
+		{"a PDF document", "%PDF-1.7"},
+		{"a rich text document", `{\rtf1 hello}`},
+		{"xz", "\xfd7zXZ\x00"},
+		{"bzip2", "BZh9"},
+		{"zstd", "\x28\xb5\x2f\xfd"},
+		{"an HTML page", "<!DOCTYPE html>\n<html>From: joe"},
+		{"an HTML page", "\xef\xbb\xbf\r\n <HTML lang=en>"},
+		{"an HTML page", "<?xml version=\"1.0\"?>\n<html xmlns='x'>"},
+		{"an HTML page", zipped("<html>")},
+		{"an HTML page", page},
+		{"unpack the message: unexpected EOF", zipped(sent)[:30]},
+		{"unpack the message: ", "\x1f\x8bnot gzip"},
 	} {
-		if m, err := eml.Read("-", strings.NewReader(file)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %q, %v; want %q", file, m.Raw, err, want)
+		if m, err := eml.Read("-", strings.NewReader(k.file)); err == nil || !strings.Contains(err.Error(), k.want) {
+			t.Errorf("%q: %q, %v; want %q", k.file, m.Raw, err, k.want)
 		}
 	}
 }
