@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestReloadTakesKeysAndRules(t *testing.T) {
@@ -266,8 +267,10 @@ func TestReloadReopensTheLogFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.send("joe@example.org", "SECOND") // goes into the renamed file
+	w.recorded("log.1", "SECOND")
 	w.hangup("reloaded")
 	w.send("joe@example.org", "THIRD")
+	w.recorded("log", "THIRD")
 	// A broken configuration is no reason to fill a file that was rotated away.
 	w.configure(log + "[dns]\n")
 	if err := os.Rename(w.path("log"), w.path("log.0")); err != nil {
@@ -342,4 +345,16 @@ func TestManyHangups(t *testing.T) {
 		w.hangup("reloaded") // the one that was counted had begun before
 	}
 	w.stop()
+}
+
+// recorded waits until a file of the log stream has the record of a message: mail does not wait for it.
+func (w *world) recorded(file, id string) {
+	w.t.Helper()
+	for range 1000 {
+		if text, err := os.ReadFile(w.path(file)); err == nil && strings.Contains(string(text), `"id":"`+id+`"`) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	w.t.Fatalf("%s has no record of %s", file, id)
 }
