@@ -168,7 +168,7 @@ func (p *probe) dial(ctx context.Context) (*client.Session, error) {
 	switch {
 	case errors.Is(err, client.ErrProtocol):
 		return nil, userError{fmt.Errorf("negotiate with %s: %w", p.address.Address(), err), "does a milter listen there?"}
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return nil, userError{fmt.Errorf("negotiate with %s: %w", p.address.Address(), err), "does a milter listen there, and is this user among its peers?"}
 	case err != nil:
 		return nil, userError{fmt.Errorf("connect to the milter: %w", err), ""}

@@ -64,6 +64,11 @@ func NewWorld(t *testing.T, s Settings) *World {
 		w.Stop(t)
 		if t.Failed() {
 			t.Logf("dkimd said:\n%s", w.Daemon.Log)
+			for line := range strings.Lines(stage.Postfix.MailLog()) {
+				if strings.Contains(line, "warning: ") && strings.Contains(line, w.Lane.Milter) {
+					t.Logf("Postfix said: %s", line)
+				}
+			}
 			for _, r := range w.Daemon.Stream.All() {
 				t.Logf("record: %+v", r)
 			}

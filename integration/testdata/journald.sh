@@ -34,6 +34,6 @@ wait_for are 1 SYSLOG_IDENTIFIER=dkimd
 echo "-- entries"
 entries -o json
 echo "-- summary"
-entries -o cat DKIMD_MODE=verify | "$1" log -
+entries -o cat DKIMD_MODE=verify | "$1" log --probes -
 kill "$journald"
 wait "$journald"

@@ -350,11 +350,15 @@ func TestManyHangups(t *testing.T) {
 // recorded waits until a file of the log stream has the record of a message: mail does not wait for it.
 func (w *world) recorded(file, id string) {
 	w.t.Helper()
-	for range 1000 {
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		if text, err := os.ReadFile(w.path(file)); err == nil && strings.Contains(string(text), `"id":"`+id+`"`) {
+			tick.Stop()
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		select {
+		case <-tick.C:
+		case <-w.t.Context().Done():
+			w.t.Fatalf("%s has no record of %s", file, id)
+		}
 	}
-	w.t.Fatalf("%s has no record of %s", file, id)
 }
