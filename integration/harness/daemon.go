@@ -65,7 +65,7 @@ func NewWorld(t *testing.T, s Settings) *World {
 		if t.Failed() {
 			t.Logf("dkimd said:\n%s", w.Daemon.Log)
 			for line := range strings.Lines(stage.Postfix.MailLog()) {
-				if strings.Contains(line, "warning: ") && strings.Contains(line, w.Lane.Milter) {
+				if strings.Contains(line, "warning: ") && strings.Contains(line, w.Milter) {
 					t.Logf("Postfix said: %s", line)
 				}
 			}
