@@ -68,12 +68,7 @@ func TestReloadKeepsTheOldOnAFault(t *testing.T) {
 			test.spoil(w)
 			for range 2 { // a second try finds the same
 				w.hangup("reload refused: the previous configuration stays in force. fault=.*" + test.fault)
-				if got := w.signers(); got != "k1" {
-					t.Errorf("signed by %q", got)
-				}
-				if got := w.send("x@reject.example", "Q").Reply; got != "550 5.7.20 old rule" {
-					t.Errorf("reply %q", got)
-				}
+				w.inForce("k1", "550 5.7.20 old rule")
 			}
 			if err := os.RemoveAll(w.path("keys")); err != nil {
 				t.Fatal(err)
@@ -83,12 +78,7 @@ func TestReloadKeepsTheOldOnAFault(t *testing.T) {
 			w.write("rules/reject.example.toml", strings.Replace(rejectRules, "old", "mended", 1))
 			w.configure("")
 			w.hangup("reloaded")
-			if got := w.signers(); got != "k2" {
-				t.Errorf("signed by %q when all is mended", got)
-			}
-			if got := w.send("x@reject.example", "Q").Reply; got != "550 5.7.20 mended rule" {
-				t.Errorf("reply %q", got)
-			}
+			w.inForce("k2", "550 5.7.20 mended rule")
 		})
 	}
 }
@@ -120,12 +110,7 @@ func TestReloadKeepsABrokenDomain(t *testing.T) {
 			for range 2 { // a second reload keeps it, too
 				w.hangup("reloaded.*kept=1")
 				w.err.Wait(t, 1, "a domain stays as it was: its files are broken. "+test.fault)
-				if got := w.signers(); got != "k1" {
-					t.Errorf("signed by %q", got)
-				}
-				if got := w.send("x@reject.example", "Q").Reply; got != "550 5.7.20 old rule" {
-					t.Errorf("reply %q", got)
-				}
+				w.inForce("k1", "550 5.7.20 old rule")
 				if got := w.send("x@other.example", "Q").Reply; got != "550 5.7.20 other rule" {
 					t.Errorf("reply of what is good: %q", got)
 				}
@@ -136,12 +121,7 @@ func TestReloadKeepsABrokenDomain(t *testing.T) {
 			w.key("example.org", "k2")
 			w.write("rules/reject.example.toml", strings.Replace(rejectRules, "old", "mended", 1))
 			w.hangup("reloaded.*kept=0")
-			if got := w.signers(); got != "k2" {
-				t.Errorf("signed by %q when all is mended", got)
-			}
-			if got := w.send("x@reject.example", "Q").Reply; got != "550 5.7.20 mended rule" {
-				t.Errorf("reply %q", got)
-			}
+			w.inForce("k2", "550 5.7.20 mended rule")
 		})
 	}
 }
@@ -360,5 +340,16 @@ func (w *world) recorded(file, id string) {
 		case <-w.t.Context().Done():
 			w.t.Fatalf("%s has no record of %s", file, id)
 		}
+	}
+}
+
+// inForce tests by which selectors mail of example.org is signed, and what mail from reject.example is answered.
+func (w *world) inForce(selectors, reply string) {
+	w.t.Helper()
+	if got := w.signers(); got != selectors {
+		w.t.Errorf("signed by %q, want %q", got, selectors)
+	}
+	if got := w.send("x@reject.example", "Q").Reply; got != reply {
+		w.t.Errorf("reply %q, want %q", got, reply)
 	}
 }
