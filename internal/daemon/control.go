@@ -84,12 +84,14 @@ func (d controlled) Status() control.Status {
 	}
 	listen := map[string][]string{"milter": d.started.Milter.Listen, "exim": d.started.Exim.Listen}
 	limit := map[string]int{"milter": d.started.Milter.MaxConnections, "exim": d.started.Exim.MaxConnections}
-	for _, open := range d.metrics.Samples("dkimd_connections_open") {
+	const connections, messages = "dkimd_connections_open", "dkimd_messages_total"
+	samples := d.metrics.Samples(connections, messages)
+	for _, open := range samples[connections] {
 		if front := open.Labels["front"]; len(listen[front]) > 0 {
 			status.Doors = append(status.Doors, control.Door{Front: front, Listen: listen[front], Connections: int(open.Value), Limit: limit[front]})
 		}
 	}
-	for _, m := range d.metrics.Samples("dkimd_messages_total") {
+	for _, m := range samples[messages] {
 		if m.Value > 0 {
 			status.Messages = append(status.Messages, control.Count{
 				Front: m.Labels["front"], Mode: m.Labels["mode"], Verdict: m.Labels["verdict"], Count: uint64(m.Value),

@@ -1,20 +1,23 @@
 package metrics
 
+import "slices"
+
 // Sample is one number of a metric.
 type Sample struct {
 	Labels map[string]string
 	Value  float64
 }
 
-// Samples are the numbers of a counter or a gauge, as a scrape would show them.
-func (m *Metrics) Samples(name string) []Sample {
+// Samples are the numbers of counters and gauges by their names, as one scrape would show them.
+func (m *Metrics) Samples(names ...string) map[string][]Sample {
 	families, err := m.registry.Gather()
 	if err != nil {
 		return nil // a scrape reports it
 	}
-	var samples []Sample
+	samples := map[string][]Sample{}
 	for _, family := range families {
-		if family.GetName() != name {
+		name := family.GetName()
+		if !slices.Contains(names, name) {
 			continue
 		}
 		for _, metric := range family.GetMetric() {
@@ -22,7 +25,7 @@ func (m *Metrics) Samples(name string) []Sample {
 			for _, l := range metric.GetLabel() {
 				s.Labels[l.GetName()] = l.GetValue()
 			}
-			samples = append(samples, s)
+			samples[name] = append(samples[name], s)
 		}
 	}
 	return samples
