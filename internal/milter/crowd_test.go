@@ -114,7 +114,8 @@ func TestOthersKeepTheirLatency(t *testing.T) { //nolint:paralleltest // it meas
 		}
 	}
 	got := median()
-	if got > 30*usual+100*time.Millisecond {
+	// 250 of them write every millisecond: on two processors beside other tests, a message waits for its turn.
+	if got > 30*usual+time.Second {
 		t.Errorf("a message takes %v beside them, %v alone", got, usual)
 	}
 	t.Logf("a message takes %v beside them, %v alone", got, usual)
