@@ -13,7 +13,6 @@ import (
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
 	"dkimd/internal/message"
-	"dkimd/internal/resolver"
 )
 
 // futureLimit is how far ahead t= may be: clocks go wrong by a day, not by more.
@@ -61,7 +60,7 @@ func (s *signature) describeKey(key *dkim.KeyRecord) {
 // wildcards put SPF and other records there, and each usable key is tried. If none is, the
 // refused record that says most about why comes with the error.
 func (v *Verifier) usable(records []string, sig *dkim.Signature) (keys []*key, refused *dkim.KeyRecord, err error) {
-	for _, txt := range records[:min(len(records), resolver.MaxRecords)] {
+	for _, txt := range records[:min(len(records), maxKeyRecords)] {
 		one := v.keys.read(txt)
 		refusal := v.refuse(one.KeyRecord, one.err, sig)
 		if refusal == nil {

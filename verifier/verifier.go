@@ -32,6 +32,7 @@ const (
 
 const (
 	maxLooked      = 100 // DKIM-Signature fields looked at
+	maxKeyRecords  = 16  // TXT records at one name that are looked at
 	maxCandidates  = 4   // usable keys at one name that are tried
 	maxNameLength  = 253 // RFC 1035 section 2.3.4, as text
 	defaultTimeout = 30 * time.Second

@@ -17,7 +17,7 @@ const askAgain = time.Second
 // asking is one question to all servers.
 type asking struct {
 	r       *Resolver
-	name    string
+	set     rrset
 	talks   []*talk // one a server, in the order in which they are asked
 	last    int     // of talks, who was asked last
 	open    int     // talks under way
@@ -45,12 +45,12 @@ type failure struct {
 // ask asks one server after the other, the whole list as often as configured, until
 // one knows. The next is asked at once where one fails, and soon where one says
 // nothing; all have their turn in the time of ctx.
-func (r *Resolver) ask(ctx context.Context, name string) (reply, string, error) {
+func (r *Resolver) ask(ctx context.Context, set rrset) (reply, string, error) {
 	servers := r.order()
 	deadline, _ := ctx.Deadline()
 	rounds := r.attempts + 1 // the last is without EDNS0
 	a := &asking{
-		r: r, name: name, last: -1, talks: make([]*talk, len(servers)), ended: make(chan *talk, len(servers)),
+		r: r, set: set, last: -1, talks: make([]*talk, len(servers)), ended: make(chan *talk, len(servers)),
 		pause: min(askAgain, time.Until(deadline)/time.Duration(rounds*len(servers))),
 	}
 	for i, s := range servers {
@@ -96,7 +96,7 @@ func (a *asking) run(ctx context.Context) (winner *talk, why failure) {
 			if ctx.Err() != nil {
 				break
 			}
-			a.r.logger.Debug("dns query failed", slog.String("name", a.name), slog.String("server", t.server.address), slog.Any("error", t.err))
+			a.r.logger.Debug("dns query failed", slog.String("name", a.set.name), slog.String("server", t.server.address), slog.Any("error", t.err))
 			why = failure{t.server, t.err}
 			if errors.Is(t.err, ErrPanic) { // the next one would do the same to us
 				return nil, why
@@ -137,12 +137,12 @@ func (a *asking) begin(ctx context.Context, t *talk) {
 	a.running.Go(func() {
 		defer func() {
 			if fault := recover(); fault != nil {
-				a.r.panicked(a.name, fault)
+				a.r.panicked(a.set, fault)
 				t.err = ErrPanic
 			}
 			a.ended <- t
 		}()
-		t.rep, t.err = a.r.try(ctx, t.server, a.name, a.pause*time.Duration(len(a.talks)))
+		t.rep, t.err = a.r.try(ctx, t.server, a.set, a.pause*time.Duration(len(a.talks)))
 	})
 }
 
@@ -162,7 +162,7 @@ func (a *asking) noteSilence(winner *talk) {
 // fit (RFC 7766 section 5) or somebody else answers too. A server that does not keep
 // the case of a name cannot be told from somebody who guesses, but over TCP; where
 // there is no TCP, it is asked in lower case.
-func (r *Resolver) try(ctx context.Context, s *server, name string, pause time.Duration) (reply, error) {
+func (r *Resolver) try(ctx context.Context, s *server, set rrset, pause time.Duration) (reply, error) {
 	now := r.cache.now()
 	how := manner{
 		network: "udp", edns: !s.plain.noted(now), mixed: !s.local && !s.folds.noted(now),
@@ -170,7 +170,7 @@ func (r *Resolver) try(ctx context.Context, s *server, name string, pause time.D
 	}
 	folded := false
 	for {
-		rep, err := r.exchangeIn(ctx, s.address, name, how, folded)
+		rep, err := r.exchangeIn(ctx, s.address, set, how, folded)
 		switch {
 		case how.network == "udp" && (errors.Is(err, errFolded) || errors.Is(err, errForged) || err == nil && rep.truncated):
 			how.network = "tcp"
@@ -192,11 +192,11 @@ func (r *Resolver) try(ctx context.Context, s *server, name string, pause time.D
 }
 
 // exchangeIn is exchange, which does not wait for long where TCP is only a way to make sure.
-func (r *Resolver) exchangeIn(ctx context.Context, address, name string, how manner, folded bool) (reply, error) {
+func (r *Resolver) exchangeIn(ctx context.Context, address string, set rrset, how manner, folded bool) (reply, error) {
 	if folded && how.network == "tcp" {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, how.pause)
 		defer cancel()
 	}
-	return r.exchange(ctx, address, name, how)
+	return r.exchange(ctx, address, set, how)
 }

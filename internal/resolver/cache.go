@@ -38,10 +38,10 @@ type entry struct {
 	authenticated bool
 }
 
-// cache keeps entries by canonical name, bounded in number and in memory. Reads
+// cache keeps entries, bounded in number and in memory. Reads
 // take no lock. See docs/adr/0006-dns-cache.md.
 type cache struct {
-	entries *otter.Cache[string, *entry]
+	entries *otter.Cache[rrset, *entry]
 	clock   func() time.Time
 	epoch   time.Time
 }
@@ -52,7 +52,7 @@ func newCache(size int, clock func() time.Time) (*cache, error) {
 	}
 	// Expiry is our own: with otter's, each entry costs 24 octets more and the
 	// cache a goroutine. What has expired stays until it is replaced or evicted.
-	entries, err := otter.New(&otter.Options[string, *entry]{
+	entries, err := otter.New(&otter.Options[rrset, *entry]{
 		MaximumWeight: weight(size),
 		Weigher:       weigh,
 		// Upkeep is done by who calls, a bounded piece at a time: no goroutine
@@ -72,8 +72,8 @@ func weight(entries int) uint64 {
 }
 
 // weigh is about the memory that an entry takes.
-func weigh(name string, e *entry) uint32 {
-	size := entryOverhead + len(name)
+func weigh(set rrset, e *entry) uint32 {
+	size := entryOverhead + len(set.name)
 	for _, record := range e.records {
 		size += len(record) + recordOverhead
 		if len(record) > largeRecord {
@@ -88,16 +88,16 @@ func (c *cache) resize(size int) { c.entries.SetMaximum(weight(size)) }
 // now is the time on the cache's clock. It does not jump when the wall clock does.
 func (c *cache) now() time.Duration { return c.clock().Sub(c.epoch) }
 
-// get is the entry of a canonical name, nil if there is none that may be used.
-func (c *cache) get(name string) *entry {
-	e, ok := c.entries.GetIfPresent(name)
+// get is the entry of an rrset, nil if there is none that may be used.
+func (c *cache) get(set rrset) *entry {
+	e, ok := c.entries.GetIfPresent(set)
 	if !ok || e.expires <= c.now() {
 		return nil
 	}
 	return e
 }
 
-func (c *cache) put(name string, e *entry) { c.entries.Set(name, e) }
+func (c *cache) put(set rrset, e *entry) { c.entries.Set(set, e) }
 
 // answer is an entry as callers see it.
 func (c *cache) answer(e *entry) Answer {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/miekg/dns"
 )
 
 // usual is a key record of usual size: an RSA key of 2048 bits.
@@ -36,7 +38,7 @@ func TestCacheMemory(t *testing.T) {
 	}{
 		"105,000 usual keys": {105_000, func() []string { return []string{usual()} }, 99_000},
 		"records as large as we take": {1_000, func() []string {
-			records := make([]string, MaxRecords)
+			records := make([]string, dns.MaxMsgSize/MaxRecord)
 			for i := range records {
 				records[i] = strings.Repeat("x", MaxRecord)
 			}
@@ -71,7 +73,9 @@ func TestCacheMemory(t *testing.T) {
 	}
 }
 
-func key(i int) string { return fmt.Sprintf("selector%d._domainkey.customer.example.org", i) }
+func key(i int) rrset {
+	return rrset{fmt.Sprintf("selector%d._domainkey.customer.example.org", i), TXT}
+}
 
 // TestFloodDoesNotPushOutWhatIsUsed: mail with invented selectors must not cost
 // a query for every key that is in daily use.
@@ -90,10 +94,10 @@ func TestFloodDoesNotPushOutWhatIsUsed(t *testing.T) {
 		if i%period != 0 {
 			continue
 		}
-		name := key(i / period % used)
-		e := c.get(name)
+		set := key(i / period % used)
+		e := c.get(set)
 		if e == nil {
-			c.put(name, &entry{expires: time.Hour})
+			c.put(set, &entry{expires: time.Hour})
 		}
 		if i > flood/2 {
 			reads++
@@ -131,13 +135,13 @@ func TestCacheKeepsNoMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	header := strings.Repeat(" ", 1<<20) + key(0)
+	header := strings.Repeat(" ", 1<<20) + key(0).name
 	name := header[1<<20:]
 	if _, err := r.TXT(t.Context(), name); err == nil {
 		t.Fatal("no error")
 	}
 	for kept := range r.cache.entries.All() {
-		if unsafe.StringData(kept) == unsafe.StringData(name) {
+		if unsafe.StringData(kept.name) == unsafe.StringData(name) {
 			t.Error("the cache holds a part of the header")
 		}
 	}
@@ -158,14 +162,14 @@ func TestCacheUnderLoad(t *testing.T) {
 	for worker := range 8 {
 		workers.Go(func() {
 			for i := range 5000 {
-				name := key(i % 150)
-				if e := c.get(name); e != nil {
+				set := key(i % 150)
+				if e := c.get(set); e != nil {
 					found.Add(1)
-					if e.server != name {
-						t.Errorf("%s: got the entry of %s", name, e.server)
+					if e.server != set.name {
+						t.Errorf("%s: got the entry of %s", set.name, e.server)
 					}
 				} else {
-					c.put(name, &entry{server: name, expires: time.Hour})
+					c.put(set, &entry{server: set.name, expires: time.Hour})
 				}
 				if i%1000 == 0 {
 					c.resize(100 + worker)
@@ -186,8 +190,8 @@ func BenchmarkCached(b *testing.B) {
 	}
 	names := make([]string, 1000)
 	for i := range names {
-		names[i] = key(i)
-		r.cache.put(names[i], &entry{records: []string{usual()}, expires: time.Hour})
+		names[i] = key(i).name
+		r.cache.put(key(i), &entry{records: []string{usual()}, expires: time.Hour})
 	}
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -43,10 +43,10 @@ type query struct {
 // newQuery is a query with a random id (RFC 5452 section 4.3) and, where mixed, a
 // name in random case: an answer that repeats both has seen it. AD asks for the AD
 // bit in the answer (RFC 6840 section 5.7).
-func newQuery(name string, mixed bool) (q query, err error) {
-	msg := new(dns.Msg).SetQuestion(name+".", dns.TypeTXT)
+func newQuery(set rrset, mixed bool) (q query, err error) {
+	msg := new(dns.Msg).SetQuestion(set.name+".", uint16(set.rrtype))
 	msg.AuthenticatedData = true
-	q.question = question{id: msg.Id, name: msg.Question[0].Name}
+	q.question = question{id: msg.Id, name: msg.Question[0].Name, rrtype: set.rrtype}
 	if mixed {
 		msg.Question[0].Name = mixCase(msg.Question[0].Name)
 	}
@@ -86,8 +86,8 @@ type manner struct {
 // exchange asks one server and waits for the answer until ctx ends. The socket is
 // connected and new, so its port is random and other sources are not heard (RFC
 // 5452 sections 4.5 and 9.1).
-func (r *Resolver) exchange(ctx context.Context, address, name string, how manner) (reply, error) {
-	q, err := newQuery(name, how.mixed)
+func (r *Resolver) exchange(ctx context.Context, address string, set rrset, how manner) (reply, error) {
+	q, err := newQuery(set, how.mixed)
 	if err != nil {
 		return reply{}, err
 	}
@@ -174,7 +174,7 @@ func (l *listener) answer(q question) (reply, error) {
 		case q.foldedIn(packet):
 			return reply{}, errFolded
 		default:
-			return parseReply(packet, q.name)
+			return parseReply(packet, q)
 		}
 	}
 	return reply{}, errForged
@@ -207,7 +207,7 @@ func askStream(conn net.Conn, q query, how manner) (reply, error) {
 	if !q.answeredBy(message) {
 		return reply{}, ErrMalformed
 	}
-	rep, err := parseReply(message, q.name)
+	rep, err := parseReply(message, q.question)
 	if err == nil && rep.truncated {
 		return reply{}, ErrMalformed
 	}

@@ -30,7 +30,7 @@ func TestServerExplainsItsAnswer(t *testing.T) {
 		"a long text":                {servfail, 22, strings.Repeat("x", 1000), resolver.ErrServerFailure, "(No Reachable Authority: " + strings.Repeat("x", 56) + ")"},
 		"NUL at the end":             {servfail, 22, "a\x00", resolver.ErrServerFailure, "Authority: a)"},
 		"blocked name":               {nxdomain, dns.ExtendedErrorCodeBlocked, "", resolver.ErrNotExist, "name does not exist (Blocked)"},
-		"no data":                    {dns.RcodeSuccess, dns.ExtendedErrorCodeFiltered, "", resolver.ErrNoData, "name has no TXT record (Filtered)"},
+		"no data":                    {dns.RcodeSuccess, dns.ExtendedErrorCodeFiltered, "", resolver.ErrNoData, "name has no such record (Filtered)"},
 		"stale absence is no answer": {nxdomain, dns.ExtendedErrorCodeStaleNXDOMAINAnswer, "", resolver.ErrTemporary, "SERVFAIL (Stale NXDOMAIN Answer)"},
 		"stale no data neither":      {dns.RcodeSuccess, dns.ExtendedErrorCodeStaleAnswer, "", resolver.ErrTemporary, "SERVFAIL (Stale Answer)"},
 	}

@@ -19,21 +19,21 @@ type flight struct {
 	entry   *entry
 }
 
-// flights are all lookups under way, by canonical name.
+// flights are all lookups under way.
 type flights struct {
 	mu      sync.Mutex
-	byName  map[string]*flight
+	bySet   map[rrset]*flight
 	closed  bool
 	running sync.WaitGroup
 }
 
 // wait joins the lookup of a name, or starts it, and waits for what comes of
 // it. An error says that the caller did not get to know that.
-func (r *Resolver) wait(ctx context.Context, name string) (*entry, error) {
+func (r *Resolver) wait(ctx context.Context, set rrset) (*entry, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, temporary(err)
 	}
-	f, landed := r.join(name)
+	f, landed := r.join(set)
 	if landed != nil {
 		return landed, nil
 	}
@@ -44,7 +44,7 @@ func (r *Resolver) wait(ctx context.Context, name string) (*entry, error) {
 	case <-f.landed:
 		return f.entry, nil
 	case <-ctx.Done():
-		r.leave(name, f)
+		r.leave(set, f)
 		return nil, temporary(context.Cause(ctx))
 	}
 }
@@ -52,25 +52,25 @@ func (r *Resolver) wait(ctx context.Context, name string) (*entry, error) {
 // join adds a waiter to the lookup of a name; nothing comes back when the
 // resolver is closed. One that landed since the caller looked into the cache
 // comes back as its entry.
-func (r *Resolver) join(name string) (*flight, *entry) {
+func (r *Resolver) join(set rrset) (*flight, *entry) {
 	r.flights.mu.Lock()
 	defer r.flights.mu.Unlock()
-	if e := r.cache.get(name); e != nil {
+	if e := r.cache.get(set); e != nil {
 		return nil, e
 	}
 	if r.flights.closed {
 		return nil, nil
 	}
-	f := r.flights.byName[name]
+	f := r.flights.bySet[set]
 	if f == nil {
 		// A name may be a part of a large header that is not worth keeping.
-		name = strings.Clone(name)
+		set.name = strings.Clone(set.name)
 		// The lookup outlives the waiter who started it, so it has a context of
 		// its own; leave and close cancel it.
 		flying, cancel := context.WithCancel(context.Background())
 		f = &flight{cancel: cancel, landed: make(chan struct{})}
-		r.flights.byName[name] = f
-		r.flights.running.Go(func() { r.fly(flying, name, f) })
+		r.flights.bySet[set] = f
+		r.flights.running.Go(func() { r.fly(flying, set, f) })
 	}
 	f.waiters++
 	return f, nil
@@ -78,26 +78,26 @@ func (r *Resolver) join(name string) (*flight, *entry) {
 
 // leave takes a waiter from a lookup, which ends when it was the last. Nobody
 // can join it any more then: who comes next starts anew.
-func (r *Resolver) leave(name string, f *flight) {
+func (r *Resolver) leave(set rrset, f *flight) {
 	r.flights.mu.Lock()
 	defer r.flights.mu.Unlock()
 	if f.waiters--; f.waiters == 0 {
 		f.cancel()
-		r.forget(name, f)
+		r.forget(set, f)
 	}
 }
 
 // forget is called under the lock.
-func (r *Resolver) forget(name string, f *flight) {
-	if r.flights.byName[name] == f {
-		delete(r.flights.byName, name)
+func (r *Resolver) forget(set rrset, f *flight) {
+	if r.flights.bySet[set] == f {
+		delete(r.flights.bySet, set)
 	}
 }
 
 func (f *flights) close() {
 	f.mu.Lock()
 	f.closed = true
-	for _, flight := range f.byName {
+	for _, flight := range f.bySet {
 		flight.cancel()
 	}
 	f.mu.Unlock()
@@ -105,25 +105,25 @@ func (f *flights) close() {
 }
 
 // fly is the goroutine of a lookup. Whatever happens, waiters get an entry.
-func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
+func (r *Resolver) fly(ctx context.Context, set rrset, f *flight) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			f.entry = r.panicked(name, fault)
+			f.entry = r.panicked(set, fault)
 		}
 		r.flights.mu.Lock()
-		r.forget(name, f)
+		r.forget(set, f)
 		r.flights.mu.Unlock()
 		close(f.landed)
 		f.cancel()
 	}()
 	began := time.Now()
-	e := r.recovered(ctx, name)
+	e := r.recovered(ctx, set)
 	if ctx.Err() != nil {
 		// Cut short, the lookup says nothing about the name. Whoever still waits
 		// does so because close did it.
 		e = r.failed(ErrClosed, "")
 	} else if e.expires > r.cache.now() {
-		r.cache.put(name, e)
+		r.cache.put(set, e)
 	}
 	f.entry = e
 	r.meter.LookedUp(e.err, time.Since(began))
@@ -132,20 +132,20 @@ func (r *Resolver) fly(ctx context.Context, name string, f *flight) {
 // recovered is a lookup that takes its turn, keeps its time, and turns a panic
 // into a temporary failure: one that is cached, so that an answer which makes
 // us panic does so once in a while only.
-func (r *Resolver) recovered(ctx context.Context, name string) (e *entry) {
+func (r *Resolver) recovered(ctx context.Context, set rrset) (e *entry) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			e = r.panicked(name, fault)
+			e = r.panicked(set, fault)
 		}
 	}()
-	taken, end, err := r.turns.take(ctx, name)
+	taken, end, err := r.turns.take(ctx, set.name)
 	if err != nil {
 		return nil
 	}
 	defer end()
 	timed, cancel := context.WithTimeout(taken, r.timeout)
 	defer cancel()
-	e = r.lookup(timed, name)
+	e = r.lookup(timed, set)
 	if errors.Is(e.err, ErrTemporary) && errors.Is(context.Cause(taken), ErrCrowded) {
 		return r.failed(ErrCrowded, e.server)
 	}
@@ -153,9 +153,9 @@ func (r *Resolver) recovered(ctx context.Context, name string) (e *entry) {
 }
 
 // panicked counts a fault of ours, raises the alarm, and is what waiters get.
-func (r *Resolver) panicked(name string, fault any) *entry {
+func (r *Resolver) panicked(set rrset, fault any) *entry {
 	r.panics.Add(1)
-	r.logger.Error("lookup panicked", slog.String("name", name), slog.String("fault", fmt.Sprint(fault)), slog.String("stack", string(debug.Stack())))
+	r.logger.Error("lookup panicked", slog.String("name", set.name), slog.String("fault", fmt.Sprint(fault)), slog.String("stack", string(debug.Stack())))
 	return r.failed(ErrPanic, "")
 }
 

@@ -52,7 +52,7 @@ func (r *Resolver) Attend(ctx context.Context) {
 		// It may have been one domain whose servers are silent. Another name each time, so
 		// that the answer is not what a server remembers from before it lost its network.
 		names := strings.Fields("com net org info biz edu gov int arpa de uk fr nl eu jp br")
-		_, _, _ = r.ask(ctx, names[rand.IntN(len(names))]) //nolint:gosec // which one does not matter
+		_, _, _ = r.ask(ctx, rrset{names[rand.IntN(len(names))], TXT}) //nolint:gosec // which one does not matter
 	}
 }
 

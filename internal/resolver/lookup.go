@@ -14,14 +14,14 @@ import (
 // maxAliases is how many CNAME records of one chain are followed.
 const maxAliases = 8
 
-// lookup asks for a name and, where an answer ends in an alias whose target it
+// lookup asks for records and, where an answer ends in an alias whose target it
 // does not hold, for that (RFC 1034 section 5.3.3, step 4c).
-func (r *Resolver) lookup(ctx context.Context, name string) *entry {
+func (r *Resolver) lookup(ctx context.Context, set rrset) *entry {
 	aliases := 0
 	found := entry{authenticated: true}
-	ttl := maxPositive
+	ttl, mostNegative := maxPositive, set.mostNegative()
 	for {
-		rep, server, err := r.ask(ctx, name)
+		rep, server, err := r.ask(ctx, set)
 		if err != nil {
 			return r.failed(err, server)
 		}
@@ -33,17 +33,17 @@ func (r *Resolver) lookup(ctx context.Context, name string) *entry {
 		case rep.rcode == dns.RcodeNameError:
 			// With aliases, the code is about the last of them (RFC 6604 section 3).
 			found.err = rep.explanation.of(dangling(ErrNotExist, aliases, rep.target))
-			return r.found(found, min(ttl, rep.negative), minNegative, maxNegative)
+			return r.found(found, min(ttl, rep.negative), minNegative, mostNegative)
 		case len(rep.records) > 0:
 			found.records = rep.records
 			return r.found(found, ttl, minPositive, maxPositive)
 		case rep.aliases == 0 || rep.soa:
 			found.err = rep.explanation.of(dangling(ErrNoData, aliases, rep.target))
-			return r.found(found, min(ttl, rep.negative), minNegative, maxNegative)
+			return r.found(found, min(ttl, rep.negative), minNegative, mostNegative)
 		case aliases > maxAliases:
 			return r.failed(ErrAlias, server)
 		}
-		name = rep.target
+		set.name = rep.target
 	}
 }
 

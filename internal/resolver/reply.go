@@ -38,9 +38,10 @@ func (e rcodeError) Error() string {
 
 // question is what an answer must repeat (RFC 5452 section 9.1).
 type question struct {
-	id   uint16
-	name string // absolute, lower case, with the final dot
-	sent []byte // on the wire, if the case it was sent in counts
+	id     uint16
+	name   string // absolute, lower case, with the final dot
+	rrtype Type
+	sent   []byte // on the wire, if the case it was sent in counts
 }
 
 // answeredBy reports whether a message claims to answer the question. A server
@@ -60,13 +61,13 @@ func (q question) answeredBy(msg []byte) bool {
 	case 1:
 		end, ok := skipName(msg, headerSize)
 		return ok && len(msg) >= end+4 && sameName(msg, headerSize, q.name) &&
-			binary.BigEndian.Uint16(msg[end:]) == dns.TypeTXT && binary.BigEndian.Uint16(msg[end+2:]) == dns.ClassINET
+			binary.BigEndian.Uint16(msg[end:]) == uint16(q.rrtype) && binary.BigEndian.Uint16(msg[end+2:]) == dns.ClassINET
 	default:
 		return false
 	}
 }
 
-// reply is what an answer says about the TXT records of a name.
+// reply is what an answer says about the records asked for.
 type reply struct {
 	rcode         int
 	truncated     bool
@@ -126,9 +127,8 @@ func (rr record) age() time.Duration {
 	return time.Duration(rr.ttl) * time.Second
 }
 
-// parseReply reads a message that answers the question for name (with final
-// dot). All of it must be well formed, unless it is truncated.
-func parseReply(msg []byte, name string) (reply, error) {
+// parseReply reads a message that answers the question. All of it must be well formed, unless it is truncated.
+func parseReply(msg []byte, q question) (reply, error) {
 	flags := binary.BigEndian.Uint16(msg[2:])
 	rep := reply{
 		rcode:         int(flags & maskRcode),
@@ -136,9 +136,9 @@ func parseReply(msg []byte, name string) (reply, error) {
 		authoritative: flags&flagAuthoritative != 0,
 		recursive:     flags&flagRecursive != 0,
 		authenticated: flags&flagAuthenticated != 0,
-		target:        strings.TrimSuffix(name, "."),
+		target:        strings.TrimSuffix(q.name, "."),
 		ttl:           maxPositive,
-		negative:      maxNegative,
+		negative:      maxPositive,
 	}
 	if rep.truncated {
 		return rep, nil
@@ -151,7 +151,7 @@ func parseReply(msg []byte, name string) (reply, error) {
 		}
 		off = end + 4
 	}
-	var used []record // aliases and TXT records of the answer section
+	var used []record // aliases and records asked for of the answer section
 	for section, count := range [...]uint16{
 		binary.BigEndian.Uint16(msg[6:]), binary.BigEndian.Uint16(msg[8:]), binary.BigEndian.Uint16(msg[10:]),
 	} {
@@ -162,7 +162,7 @@ func parseReply(msg []byte, name string) (reply, error) {
 			}
 			off = rr.end
 			switch {
-			case section == 0 && rr.class == dns.ClassINET && (rr.rrtype == dns.TypeTXT || rr.rrtype == dns.TypeCNAME):
+			case section == 0 && rr.class == dns.ClassINET && (rr.rrtype == uint16(q.rrtype) || rr.rrtype == dns.TypeCNAME):
 				used = append(used, rr)
 			case section == 1 && rr.class == dns.ClassINET && rr.rrtype == dns.TypeSOA:
 				if !rep.readSOA(msg, rr) {
@@ -183,7 +183,7 @@ func parseReply(msg []byte, name string) (reply, error) {
 	return rep, rep.follow(msg, used)
 }
 
-// follow goes along the aliases from the name asked for and reads the TXT
+// follow goes along the aliases from the name asked for and reads the
 // records where they end.
 func (r *reply) follow(msg []byte, used []record) error {
 	for {
@@ -199,7 +199,7 @@ func (r *reply) follow(msg []byte, used []record) error {
 				}
 				continue
 			}
-			text, ok := readTXT(msg[rr.start:rr.end])
+			text, ok := rr.text(msg)
 			if !ok {
 				return ErrMalformed
 			}
@@ -219,9 +219,11 @@ func (r *reply) follow(msg []byte, used []record) error {
 		if err != nil || end != alias.end {
 			return ErrMalformed
 		}
-		if r.target, err = keyOf(target); err != nil {
+		set, err := setOf(target, TXT)
+		if err != nil {
 			return ErrMalformed
 		}
+		r.target = set.name
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 
 const asked = "s1._domainkey.example.org."
 
+var asks = question{id: 1, name: asked, rrtype: TXT}
+
 // packed is a compressed answer for asked with records in zone-file form.
 func packed(tb testing.TB, records ...string) []byte {
 	tb.Helper()
@@ -46,15 +48,15 @@ func packed(tb testing.TB, records ...string) []byte {
 func TestParseReplyCutAnywhereIsMalformed(t *testing.T) {
 	t.Parallel()
 	msg := packed(t, asked+" CNAME k.example.net.", "k.example.net. TXT a b c", "example.org. SOA a. b. 1 2 3 4 5")
-	if rep, err := parseReply(msg, asked); err != nil || !cmp.Equal(rep.records, []string{"abc"}) || rep.target != "k.example.net" || !rep.soa {
+	if rep, err := parseReply(msg, asks); err != nil || !cmp.Equal(rep.records, []string{"abc"}) || rep.target != "k.example.net" || !rep.soa {
 		t.Fatalf("whole: got %+v, %v", rep, err)
 	}
 	for cut := headerSize; cut < len(msg); cut++ {
-		q := question{id: 1, name: asked}
+		q := asks
 		if !q.answeredBy(msg[:cut]) {
 			continue
 		}
-		if rep, err := parseReply(msg[:cut], asked); !errors.Is(err, ErrMalformed) {
+		if rep, err := parseReply(msg[:cut], asks); !errors.Is(err, ErrMalformed) {
 			t.Errorf("first %d of %d octets: got %+v, %v", cut, len(msg), rep, err)
 		}
 	}
@@ -125,7 +127,7 @@ func TestHostileAnswerIsCheap(t *testing.T) {
 		rep reply
 		err error
 	)
-	took := cputime.Of(func() { rep, err = parseReply(msg, asked) })
+	took := cputime.Of(func() { rep, err = parseReply(msg, asks) })
 	if err != nil || rep.aliases != maxAliases-2 && rep.aliases != maxAliases-1 {
 		t.Errorf("got %+v, %v", rep, err)
 	}
@@ -152,21 +154,21 @@ func FuzzReply(f *testing.F) {
 	f.Add(packed(f, asked+" CNAME k.example.net.", "k.example.net. TXT a b c"))
 	f.Add(packed(f, "example.org. SOA a. b. 1 2 3 4 5"))
 	f.Fuzz(func(t *testing.T, msg []byte) {
-		q := question{id: 1, name: asked}
+		q := asks
 		if !q.answeredBy(msg) || binary.BigEndian.Uint16(msg[4:]) != 1 {
 			return
 		}
-		rep, err := parseReply(msg, asked)
+		rep, err := parseReply(msg, asks)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrAlias) {
 				t.Errorf("an error of another kind: %v", err)
 			}
 			return
 		}
-		if len(rep.records) > MaxRecords || rep.aliases > maxAliases || rep.ttl > maxPositive || rep.negative > maxNegative || rep.ttl < 0 || rep.negative < 0 {
+		if len(rep.records) > MaxRecords || rep.aliases > maxAliases || rep.ttl > maxPositive || rep.negative > maxPositive || rep.ttl < 0 || rep.negative < 0 {
 			t.Errorf("out of bounds: %+v", rep)
 		}
-		if name, err := keyOf(rep.target); err != nil || name != rep.target {
+		if set, err := setOf(rep.target, TXT); err != nil || set.name != rep.target {
 			t.Errorf("target %q", rep.target)
 		}
 		oracle := new(dns.Msg)
@@ -178,7 +180,7 @@ func FuzzReply(f *testing.F) {
 		if err != nil || !q.answeredBy(again) {
 			return
 		}
-		rep, err = parseReply(again, asked)
+		rep, err = parseReply(again, asks)
 		if err != nil || rep.truncated || rep.aliases > 0 {
 			return
 		}

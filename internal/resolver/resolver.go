@@ -1,4 +1,5 @@
-// Package resolver looks up TXT records: DKIM keys and DMARC policies. It is a
+// Package resolver looks up what the authentication of mail needs of the DNS: TXT records, which are
+// DKIM keys and DMARC and SPF policies, and for SPF addresses, mail exchangers and reverse names. It is a
 // stub resolver (RFC 1034 section 5.3.1): it asks recursive servers over UDP
 // with EDNS0 (RFC 6891) and, unless they are on this host, for names in random
 // case; it goes on to TCP where an answer does not fit (RFC 7766), and to the next
@@ -14,21 +15,21 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	"dkimd/internal/domain"
+	"github.com/miekg/dns"
 )
 
 // What a lookup comes to when it brings no record. Compare with errors.Is.
 var (
 	// ErrNotExist: the name does not exist (NXDOMAIN).
 	ErrNotExist = errors.New("name does not exist")
-	// ErrNoData: the name exists and has no TXT record.
-	ErrNoData = errors.New("name has no TXT record")
-	// ErrName: what was asked for cannot be a name of a TXT record that we would
-	// look up, so DNS was not asked. It is an ErrNotExist too.
+	// ErrNoData: the name exists and has no record of the type.
+	ErrNoData = errors.New("name has no such record")
+	// ErrName: what was asked for cannot be a name that we would look up, so DNS was not asked. It is an ErrNotExist too.
 	ErrName = fmt.Errorf("not a DNS name: %w", ErrNotExist)
 	// ErrTemporary: nobody could tell. It wraps one of the causes below, or the
 	// error of the context of the waiter who gave up.
@@ -79,8 +80,9 @@ const (
 	defaultMaxQueries = 1024
 	defaultResolvConf = "/etc/resolv.conf"
 
-	// MaxRecords is how many TXT records of one name are kept.
-	MaxRecords = 16
+	// MaxRecords is how many records of one name are kept: a large organization has dozens of TXT
+	// records at its domain, and one of them is its SPF record.
+	MaxRecords = 256
 	// MaxRecord is how many octets of one record are kept: one more than the
 	// longest key record the verifier reads (4096), so that it sees the excess.
 	MaxRecord = 4096 + 1
@@ -88,8 +90,8 @@ const (
 
 // Answer is what DNS holds at a name. It is shared with the cache: read only.
 type Answer struct {
-	// Records are the TXT records, each the concatenation of its strings (RFC
-	// 6376 section 3.6.2.2), raw: any octets. At most MaxRecords, cut at MaxRecord.
+	// Records are at most MaxRecords. A TXT record is the concatenation of its strings (RFC 6376
+	// section 3.6.2.2), raw: any octets, cut at MaxRecord. See Type for the others.
 	Records []string
 	// Authenticated is the AD bit (RFC 6840 section 5.8) over all of an alias
 	// chain, from a server on this host or one that Config.TrustAD is about.
@@ -143,7 +145,7 @@ type Meter interface {
 	// Asked is told of each answer that is given from the cache, and of each caller for whom DNS is asked.
 	Asked(cached bool)
 	// LookedUp is told how long DNS was asked for a name, a wait for one's turn
-	// included, and what came of it: nil or one of the errors of TXT. Cut short it is ErrClosed.
+	// included, and what came of it: nil or one of the errors of Lookup. Cut short it is ErrClosed.
 	LookedUp(err error, took time.Duration)
 }
 
@@ -152,7 +154,7 @@ type unmetered struct{}
 func (unmetered) Asked(bool)                    {}
 func (unmetered) LookedUp(error, time.Duration) {}
 
-// Resolver looks up TXT records. It is safe for concurrent use.
+// Resolver looks up records. It is safe for concurrent use.
 type Resolver struct {
 	list     atomic.Pointer[serverList]
 	conf     *resolvConf // nil: the configuration names the servers
@@ -210,7 +212,7 @@ func New(config Config) (*Resolver, error) {
 	}
 	r.list.Store(list)
 	r.turns = newTurns(queries)
-	r.flights.byName = make(map[string]*flight)
+	r.flights.bySet = make(map[rrset]*flight)
 	if previous := config.Previous; previous != nil {
 		r.health = previous.health
 		if asksAs(r, previous) {
@@ -234,16 +236,39 @@ func New(config Config) (*Resolver, error) {
 // then still says who answered. Many waiters for one name make one query; the
 // end of ctx ends the waiting of this caller only.
 func (r *Resolver) TXT(ctx context.Context, name string) (Answer, error) {
-	key, err := keyOf(name)
+	set, err := txtOf(name)
 	if err != nil {
 		return Answer{}, err
 	}
-	if e := r.cache.get(key); e != nil {
+	return r.answer(ctx, set)
+}
+
+// Lookup is TXT for records of any Type, and for any name that can be written in printable characters: SPF
+// makes names of local parts (RFC 7208 section 7).
+func (r *Resolver) Lookup(ctx context.Context, name string, rrtype Type) (Answer, error) {
+	set, err := setOf(name, rrtype)
+	if err != nil {
+		return Answer{}, err
+	}
+	return r.answer(ctx, set)
+}
+
+// Reverse is Lookup for the names of an address (PTR records, RFC 1035 section 3.5, RFC 3596 section 2.5).
+func (r *Resolver) Reverse(ctx context.Context, addr netip.Addr) (Answer, error) {
+	name, err := dns.ReverseAddr(addr.Unmap().WithZone("").String())
+	if err != nil {
+		return Answer{}, ErrName
+	}
+	return r.Lookup(ctx, name, PTR)
+}
+
+func (r *Resolver) answer(ctx context.Context, set rrset) (Answer, error) {
+	if e := r.cache.get(set); e != nil {
 		r.meter.Asked(true)
 		return r.cache.answer(e), e.err
 	}
 	r.meter.Asked(false)
-	e, err := r.wait(ctx, key)
+	e, err := r.wait(ctx, set)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -255,11 +280,11 @@ func (r *Resolver) TXT(ctx context.Context, name string) (Answer, error) {
 //
 //nolint:revive // the order says: the answer of TXT, and whether there is one
 func (r *Resolver) Cached(name string) (a Answer, err error, ok bool) {
-	key, err := keyOf(name)
+	set, err := txtOf(name)
 	if err != nil {
 		return Answer{}, err, true
 	}
-	e := r.cache.get(key)
+	e := r.cache.get(set)
 	if e == nil {
 		return Answer{}, nil, false
 	}
@@ -291,12 +316,3 @@ func (r *Resolver) Close() error {
 
 // temporary is the failure of a lookup as callers see it.
 func temporary(cause error) error { return &Failure{cause} }
-
-// keyOf is a name as the cache knows it. What cannot be a selector and a domain is not worth a query.
-func keyOf(name string) (string, error) {
-	key, err := domain.ParseDNS(name)
-	if err != nil {
-		return "", ErrName
-	}
-	return string(key), nil
-}
