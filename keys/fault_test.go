@@ -364,7 +364,7 @@ func TestFaults(t *testing.T) {
 			if got := w.texts(faults); got != want {
 				t.Errorf("faults:\n%s\nwant:\n%s", got, want)
 			}
-			d := s.Lookup("example.org")
+			d := lookup(s, "example.org")
 			if d == nil {
 				t.Fatal("example.org is not found: a faulty domain's mail is still ours to sign")
 			}
@@ -395,7 +395,7 @@ func TestFaultsAboveTheDomains(t *testing.T) {
 	file := newWorld(t).write("file", "")
 	if s, faults := keys.Open(keys.Config{Directory: file}); len(faults) != 1 || faults[0].Error() != file+": got a file; want the directory of the keys (hint: move it away)" {
 		t.Errorf("a file as the directory: %v", faults)
-	} else if s.Lookup("example.org") != nil {
+	} else if lookup(s, "example.org") != nil {
 		t.Error("a file has domains")
 	}
 	for name, directory := range map[string]string{"no directory": "", "an absent directory": file + "-absent"} {

@@ -50,7 +50,7 @@ func TestGeneratePublishActivate(t *testing.T) {
 			if !errors.Is(err, keys.ErrNotServed) || done.Check.State != keys.Absent {
 				t.Fatalf("activated without a record: %v %v", done, err)
 			}
-			if s, _ := keys.Open(keys.Config{Directory: n.Directory}); s.Lookup(g.Domain) != nil {
+			if s, _ := keys.Open(keys.Config{Directory: n.Directory}); lookup(s, g.Domain) != nil {
 				t.Fatal("a key signs before it is activated")
 			}
 			w.check(server.SetZone(g.Record.String()))
@@ -66,7 +66,7 @@ func TestGeneratePublishActivate(t *testing.T) {
 			s, faults := keys.Open(keys.Config{Directory: n.Directory})
 			t.Cleanup(s.Close)
 			w.check(s.Wait(within(t)))
-			d := s.Lookup(g.Domain)
+			d := lookup(s, g.Domain)
 			if d == nil || len(faults) != 0 || len(d.Keys) != 1 || d.Keys[0].Selector != g.Selector || len(d.Pending) != 0 {
 				t.Fatalf("%v %v", d, faults)
 			}

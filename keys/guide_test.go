@@ -31,7 +31,7 @@ func TestGuide(t *testing.T) {
 	if len(faults) != 0 {
 		t.Error(faults.Err())
 	}
-	o := s.Lookup("example.org").Options
+	o := lookup(s, "example.org").Options
 	if !o.Subdomains || o.Identity == "" || o.Expiry == nil || o.Headers == nil || o.Selectors == nil || o.Users == nil {
 		t.Errorf("the example leaves an option out: %+v", o)
 	}

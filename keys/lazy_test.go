@@ -27,7 +27,7 @@ func TestParsedKeysAreBounded(t *testing.T) {
 	s, _ := keys.Open(keys.Config{Directory: w.dir, MaxParsed: limit})
 	defer s.Close()
 	w.check(s.Wait(within(t)))
-	key := func(i int) *keys.Key { return s.Lookup(domain.Name(fmt.Sprintf("d%02d.example", i))).Keys[0] }
+	key := func(i int) *keys.Key { return lookup(s, domain.Name(fmt.Sprintf("d%02d.example", i))).Keys[0] }
 	favourite, err := key(0).Load(within(t))
 	w.check(err)
 	w.check(os.Remove(key(0).Path))
@@ -82,7 +82,7 @@ func TestDroppedKeyIsReadAgain(t *testing.T) {
 	begun := map[domain.Name]*keys.Domain{} // a message has found its domain, and then the file goes
 	load := func(name domain.Name) (*keys.Private, error) {
 		if begun[name] == nil {
-			begun[name] = s.Lookup(name)
+			begun[name] = lookup(s, name)
 		}
 		return begun[name].Keys[0].Load(within(t))
 	}
@@ -186,7 +186,7 @@ func TestOldStoresAreNotKept(t *testing.T) {
 	var removed weak.Pointer[keys.Private]
 	s, _ := keys.Open(keys.Config{Directory: w.dir})
 	w.check(s.Wait(within(t)))
-	p, err := s.Lookup("d7.example").Keys[0].Load(within(t))
+	p, err := lookup(s, "d7.example").Keys[0].Load(within(t))
 	w.check(err)
 	removed, p = weak.Make(p), nil
 	w.check(os.RemoveAll(filepath.Join(w.dir, "d7.example")))

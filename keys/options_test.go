@@ -20,7 +20,7 @@ func TestBrokenOptionsKeepSubdomains(t *testing.T) {
 		w.write("example.org/s1.pem", rfc8463PEM)
 		w.write("example.org/domain.toml", content)
 		s, _ := w.open()
-		if got := s.Lookup("a.example.org") != nil; got != want {
+		if got := lookup(s, "a.example.org") != nil; got != want {
 			t.Errorf("%s: subdomain found: %v", strconv.Quote(content), got)
 		}
 	}
@@ -33,18 +33,18 @@ func TestOptions(t *testing.T) {
 	w.write("example.org/domain.toml", "subdomains = true\nidentity = \"News@Lists.Example.org\"\nexpiry = \"0\"\nheaders = [\"From\", \"List-*\"]\nselectors = \"S1\"\nusers = [\"alice\"]\n")
 	w.write("example.com/s1.pem", rfc8463PEM)
 	s, _ := w.open()
-	o := s.Lookup("example.org").Options
+	o := lookup(s, "example.org").Options
 	if !o.Subdomains || o.Identity != "News@lists.example.org" || o.Expiry == nil || *o.Expiry != 0 ||
 		strings.Join(o.Headers, " ") != "From List-*" || strings.Join(o.Selectors, " ") != "s1" || strings.Join(o.Users, " ") != "alice" {
 		t.Errorf("options: %+v", o)
 	}
-	o = s.Lookup("example.com").Options
+	o = lookup(s, "example.com").Options
 	if o.Subdomains || o.Identity != "" || o.Expiry != nil || o.Headers != nil || o.Selectors != nil || o.Users != nil {
 		t.Errorf("options without domain.toml: %+v", o)
 	}
 	w.write("example.org/domain.toml", "expiry = \"7d\"")
 	s, _ = w.open()
-	if o := s.Lookup("example.org").Options; o.Expiry == nil || *o.Expiry != 7*24*time.Hour {
+	if o := lookup(s, "example.org").Options; o.Expiry == nil || *o.Expiry != 7*24*time.Hour {
 		t.Errorf("expiry: %v", o.Expiry)
 	}
 }

@@ -46,7 +46,7 @@ func TestForms(t *testing.T) {
 			t.Errorf("%s: %v", name, faults)
 			continue
 		}
-		k := s.Lookup("example.org").Keys[0]
+		k := lookup(s, "example.org").Keys[0]
 		p, err := k.Load(within(t))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -41,7 +41,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	w.write("example.org/s2.pem", rfc8463PEM)
 	s, _ := w.open()
 	s.Close() // %#v reads what the background writes
-	d := s.Lookup("example.org")
+	d := lookup(s, "example.org")
 	secrets := [][]byte{rsaKey().D.Bytes(), rsaKey().Primes[0].Bytes(), rsaKey().Primes[1].Bytes(), seedKey().Seed()}
 	check := func(how, text string) {
 		t.Helper()
@@ -99,7 +99,7 @@ func TestPrivateNamesItsKind(t *testing.T) {
 	w := newWorld(t)
 	w.write("example.org/s1.pem", rsaPEM())
 	s, _ := w.open()
-	p, err := s.Lookup("example.org").Keys[0].Load(within(t))
+	p, err := lookup(s, "example.org").Keys[0].Load(within(t))
 	w.check(err)
 	if got := fmt.Sprintf("%v %s %+v %d", p, *p, p, *p); got != strings.TrimSpace(strings.Repeat("rsa key of 2048 bits ", 4)) {
 		t.Error(got)
@@ -116,7 +116,7 @@ func TestSigners(t *testing.T) {
 	w.write("example.org/s2.pem", rfc8463PEM)
 	s, _ := w.open()
 	digest := sha256.Sum256([]byte("header"))
-	for _, k := range s.Lookup("example.org").Keys {
+	for _, k := range lookup(s, "example.org").Keys {
 		p, err := k.Load(within(t))
 		w.check(err)
 		switch public := p.Signer.Public().(type) {

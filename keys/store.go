@@ -20,6 +20,7 @@ import (
 
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
+	"dkimd/internal/message"
 )
 
 // ErrClosed says that keys are left unread because the store was closed.
@@ -164,13 +165,14 @@ func (s *Store) finish() {
 	close(s.checked)
 }
 
-// Lookup is the domain whose keys sign for this one: its own directory, else that
-// of the nearest domain above it whose options say subdomains; nil if there is none.
-// A domain whose keys are all unusable is found too.
+// Lookup is who signs for a sender: the domain's own directory, else that
+// of the nearest domain above it whose options say subdomains; empty if there is none.
+// A domain whose keys are all unusable is found too. The caller must not change the list.
 // A call may read the directory of a domain, its domain.toml; if a key is not in memory and its file has changed, again.
-func (s *Store) Lookup(name domain.Name) *Domain {
+func (s *Store) Lookup(sender message.Address) []*Domain {
+	name := sender.Domain
 	if d := s.signing(name, true); d != nil {
-		return d
+		return []*Domain{d}
 	}
 	for {
 		_, parent, below := strings.Cut(string(name), ".")
@@ -179,7 +181,7 @@ func (s *Store) Lookup(name domain.Name) *Domain {
 		}
 		name = domain.Name(parent)
 		if d := s.signing(name, false); d != nil {
-			return d
+			return []*Domain{d}
 		}
 	}
 }

@@ -17,7 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
+	"dkimd/internal/message"
 	"dkimd/keys"
 )
 
@@ -118,4 +120,13 @@ func (w *world) texts(faults fault.Faults) string {
 func seedKey() ed25519.PrivateKey {
 	block, _ := pem.Decode([]byte(rfc8463PEM))
 	return must(x509.ParsePKCS8PrivateKey(block.Bytes)).(ed25519.PrivateKey)
+}
+
+// lookup is the one domain that signs for a domain, or nil.
+func lookup(s *keys.Store, name domain.Name) *keys.Domain {
+	found := s.Lookup(message.Address{Local: "joe", Domain: name})
+	if len(found) == 0 {
+		return nil
+	}
+	return found[0]
 }

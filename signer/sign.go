@@ -72,7 +72,7 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 	w := &Signing{signer: s}
 	w.signatories, w.required = s.signatories(main)
 	if len(w.signatories) == 0 {
-		text := "no key for " + safetext.Domain(string(author)) + ": neither it nor a domain above it that signs for its subdomains has one"
+		text := "no key for " + safetext.Domain(string(author.Domain)) + ": neither it nor a domain above it that signs for its subdomains has one"
 		if s.config.FallbackDomain != "" {
 			text += ", nor has " + string(s.config.FallbackDomain) + ", which signs for all others"
 		}
@@ -91,19 +91,19 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 	return w, Reason{}
 }
 
-// signatories are the domains that sign a message: the one in whose name it is sent, where that has
-// keys, and those that sign every message. The first required ones must give a signature.
-func (s *Signer) signatories(main *keys.Domain) (list []*signatory, required int) {
-	if main != nil {
-		list = append(list, &signatory{profile: s.profile(main)})
-		required = 1
-	}
-	for _, name := range s.config.AlsoDomains {
-		d := s.config.Keys(name)
-		if d == nil || slices.ContainsFunc(list, func(p *signatory) bool { return p.domain.Name == d.Name }) {
-			continue
-		}
+// signatories are the domains that sign a message: those that sign for the one in whose name it is sent,
+// and those that sign every message. The first required ones must give a signature.
+func (s *Signer) signatories(main []*keys.Domain) (list []*signatory, required int) {
+	for _, d := range main {
 		list = append(list, &signatory{profile: s.profile(d)})
+	}
+	required = len(list)
+	for _, name := range s.config.AlsoDomains {
+		for _, d := range s.config.Keys(message.Address{Domain: name}) {
+			if !slices.ContainsFunc(list, func(p *signatory) bool { return p.domain.Name == d.Name }) {
+				list = append(list, &signatory{profile: s.profile(d)})
+			}
+		}
 	}
 	if required == 0 {
 		required = len(list)
@@ -111,33 +111,43 @@ func (s *Signer) signatories(main *keys.Domain) (list []*signatory, required int
 	return list, required
 }
 
-// author is the domain in whose name a message is sent: that of From or, where
+// author is in whose name a message is sent: that of From or, where
 // From has several addresses, that of Sender (RFC 5322 section 3.6.2).
-func (s *Signer) author(h *message.Header, from message.Originator) (domain.Name, Reason) {
+func (s *Signer) author(h *message.Header, from message.Originator) (message.Address, Reason) {
 	switch {
 	case from.Fields > 1:
-		return "", Reason{MultipleFrom, "the header has " + strconv.Itoa(from.Fields) + " From fields"}
+		return message.Address{}, Reason{MultipleFrom, "the header has " + strconv.Itoa(from.Fields) + " From fields"}
 	case from.Fields == 0:
-		return "", Reason{FromMissing, "the header has no From field"}
+		return message.Address{}, Reason{FromMissing, "the header has no From field"}
 	case len(from.Claimed) == 1:
 		// Also where the field is not well formed, as in "joe@example.org <joe@example.org>":
 		// there is no doubt in whose name our client writes.
-		return from.Claimed[0], Reason{}
+		return sender(from, from.Claimed[0]), Reason{}
 	case from.Angle != "":
 		// A name with an "@" and no quotes: the signature speaks for the address behind it, and for nobody in the name.
-		return from.Angle, Reason{}
+		return sender(from, from.Angle), Reason{}
 	case !from.Readable:
-		return "", Reason{FromUnreadable, "the From field is not a well-formed list of addresses" + named(from)}
+		return message.Address{}, Reason{FromUnreadable, "the From field is not a well-formed list of addresses" + named(from)}
 	}
 	senders := h.All("Sender")
 	if len(senders) != 1 {
-		return "", Reason{FromUnreadable, "From has several addresses, so one Sender field has to say who sends, and there are " + strconv.Itoa(len(senders))}
+		return message.Address{}, Reason{FromUnreadable, "From has several addresses, so one Sender field has to say who sends, and there are " + strconv.Itoa(len(senders))}
 	}
 	addresses, ok := message.ReadAddresses(senders[0].Value())
 	if !ok || len(addresses) != 1 || addresses[0].Domain == "" {
-		return "", Reason{FromUnreadable, "From has several addresses, so Sender has to say who sends, and it is not one well-formed address"}
+		return message.Address{}, Reason{FromUnreadable, "From has several addresses, so Sender has to say who sends, and it is not one well-formed address"}
 	}
-	return addresses[0].Domain, Reason{}
+	return addresses[0], Reason{}
+}
+
+// sender is the first address of From in a domain; without a local part where none can be read.
+func sender(from message.Originator, name domain.Name) message.Address {
+	for _, a := range from.Addresses {
+		if a.Domain == name {
+			return a
+		}
+	}
+	return message.Address{Domain: name}
 }
 
 // named lists the first addresses of a From field.
@@ -156,20 +166,21 @@ func named(from message.Originator) string {
 	return "; it has " + strings.Join(list, ", ")
 }
 
-// primary is the directory that signs for the author, or for want of it the
-// fallback; nil if there is none. The reason is that this login must not use it.
-func (s *Signer) primary(env *message.Envelope, author domain.Name) (*keys.Domain, Reason) {
-	d := s.config.Keys(author)
-	if d == nil && s.config.FallbackDomain != "" {
-		d = s.config.Keys(s.config.FallbackDomain)
+// primary are the domains that sign for the author, or for want of them the
+// fallback. The reason is that this login must not use them.
+func (s *Signer) primary(env *message.Envelope, author message.Address) ([]*keys.Domain, Reason) {
+	found := s.config.Keys(author)
+	if len(found) == 0 && s.config.FallbackDomain != "" {
+		found = s.config.Keys(message.Address{Domain: s.config.FallbackDomain})
 	}
-	if s.config.UserMatch != MatchDomain || !env.Authenticated() || message.DomainOf(env.AuthUser) == author {
-		return d, Reason{}
+	if s.config.UserMatch != MatchDomain || !env.Authenticated() || message.DomainOf(env.AuthUser) == author.Domain {
+		return found, Reason{}
 	}
-	if d != nil && env.AuthUser != "" && slices.Contains(d.Options.Users, env.AuthUser) {
-		return d, Reason{}
+	lists := func(d *keys.Domain) bool { return slices.Contains(d.Options.Users, env.AuthUser) }
+	if env.AuthUser != "" && slices.ContainsFunc(found, lists) {
+		return found, Reason{}
 	}
-	return nil, Reason{UserMismatch, "the login " + safetext.Quote(env.AuthUser) + " may not send as " + safetext.Domain(string(author)) +
+	return nil, Reason{UserMismatch, "the login " + safetext.Quote(env.AuthUser) + " may not send as " + safetext.Domain(string(author.Domain)) +
 		": its domain is another, and no list of users has it"}
 }
 

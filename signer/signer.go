@@ -14,6 +14,7 @@ import (
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
+	"dkimd/internal/message"
 	"dkimd/keys"
 )
 
@@ -28,10 +29,9 @@ const (
 
 // Config says how messages are signed. Only Keys is required.
 type Config struct {
-	// Keys finds the directory that signs for a domain, or
-	// nil. It is asked for each message, and no message waits for another's domain in it; what it
-	// returns must not change.
-	Keys func(domain.Name) *keys.Domain
+	// Keys finds who signs for a sender: see keys.Store.Lookup. It is asked for each message, and no message
+	// waits for another's domain in it; what it returns must not change.
+	Keys func(message.Address) []*keys.Domain
 	// HeaderCanon and BodyCanon are the c= of every signature (RFC 6376 section 3.4).
 	HeaderCanon, BodyCanon dkim.Canonicalization
 	// Headers are the fields that are signed as often as they occur, in the order

@@ -56,7 +56,7 @@ func (w *world) crypt(ctx context.Context, r row) (time.Duration, error) {
 		if n == 0 {
 			continue
 		}
-		private, err := w.corpus.store.Lookup(name).Keys[0].Load(ctx)
+		private, err := w.corpus.store.Lookup(message.Address{Domain: name})[0].Keys[0].Load(ctx)
 		if err != nil {
 			return 0, err
 		}

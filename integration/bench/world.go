@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"dkimd/internal/domain"
+	"dkimd/internal/message"
 	"dkimd/internal/resolver/dnstest"
 )
 
@@ -149,7 +150,7 @@ func (w *world) close() {
 
 // verifyRSA verifies a signature with crypto/rsa, as every verification does.
 func (w *world) verifyRSA(digest []byte) error {
-	private, err := w.corpus.store.Lookup(domain.Name(rsaDomain(0))).Keys[0].Load(context.Background())
+	private, err := w.corpus.store.Lookup(message.Address{Domain: domain.Name(rsaDomain(0))})[0].Keys[0].Load(context.Background())
 	if err != nil {
 		return err
 	}
