@@ -11,7 +11,7 @@ TAGS ?= $(shell pkg-config --exists 'libcrypto >= 3' 2>/dev/null && echo libcryp
 
 PREFIX ?= /usr/local
 
-.PHONY: build install package test deps unit race integration system soak check lint fmt fuzz cover bench microbench clean
+.PHONY: build install package test deps unit race integration system soak check elsewhere lint fmt fuzz cover bench microbench clean
 
 build: ## dkimd, and dkimd-exim-sign for Exim, in bin/
 	$(GO) build -trimpath -tags "$(TAGS)" -ldflags "-X main.version=$(VERSION)" -o bin/dkimd ./cmd/dkimd
@@ -69,7 +69,13 @@ bench: build ## dkimd beside its peers, as root; writes docs/performance.md. BEN
 microbench: ## benchmarks inside the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-check: deps lint build
+elsewhere: ## dkimd and its tests compile for FreeBSD and OpenBSD
+	for os in freebsd openbsd; do \
+		CGO_ENABLED=0 GOOS=$$os $(GO) build -o /dev/null ./cmd/dkimd && \
+		CGO_ENABLED=0 GOOS=$$os $(GO) vet $$($(GO) list ./... | grep -v ^dkimd/integration) || exit 1; \
+	done
+
+check: deps lint build elsewhere
 	CGO_ENABLED=0 $(GO) build -trimpath -o /dev/null ./cmd/dkimd
 	$(GO) vet -tags "integration system $(TAGS)" ./...
 	$(GO) mod verify

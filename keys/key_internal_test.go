@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -74,25 +73,6 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
-}
-
-// asNobody runs a function with another user's rights on files.
-func asNobody(t *testing.T, do func()) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		do() // a mode of 0 keeps us out as well
-		return
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	// Of this thread only; it takes away root's power over modes.
-	if err := unix.Setfsuid(65534); err != nil {
-		t.Fatal(err)
-	}
-	do()
-	if err := unix.Setfsuid(0); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestUnreadable(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"dkimd/internal/fault"
 )
@@ -65,24 +64,27 @@ func findPeers(cfg Config) (*peers, error) {
 	return p, nil
 }
 
-// allow reports whether the process at the other end may use the connection. Who that is, is what
-// the kernel noted when it connected (SO_PEERCRED, unix(7)): it cannot be forged.
-func (p *peers) allow(who *syscall.Ucred) bool {
-	return who != nil && (slices.Contains(p.uids, who.Uid) || slices.Contains(p.gids, who.Gid))
+// process is one that connected. That is what the kernel noted then: it cannot be forged.
+type process struct {
+	pid      int32 // 0: it cannot be told
+	uid, gid uint32
 }
 
-// credentials are those of the process that connected; nil where that cannot be told, as with TCP.
-func credentials(conn net.Conn) (who *syscall.Ucred, err error) {
+// allow reports whether a process may use the connection.
+func (p *peers) allow(who process) bool {
+	return slices.Contains(p.uids, who.uid) || slices.Contains(p.gids, who.gid)
+}
+
+// credentials are those of the process at the other end; an error where they cannot be told, as with TCP.
+func credentials(conn net.Conn) (who process, err error) {
 	unix, ok := conn.(*net.UnixConn)
 	if !ok {
-		return nil, errors.ErrUnsupported
+		return who, errors.ErrUnsupported
 	}
 	raw, err := unix.SyscallConn()
 	if err != nil {
-		return nil, err
+		return who, err
 	}
-	failed := raw.Control(func(fd uintptr) {
-		who, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	})
+	failed := raw.Control(func(fd uintptr) { who, err = credentialsOf(int(fd)) })
 	return who, errors.Join(failed, err)
 }

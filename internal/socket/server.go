@@ -233,7 +233,7 @@ func (s *Server) admit(conn net.Conn) bool {
 func (s *Server) describe(conn net.Conn) []any {
 	args := []any{"front", s.cfg.Name, "local", Local(conn)}
 	if who, err := credentials(conn); err == nil {
-		return append(args, "uid", who.Uid, "gid", who.Gid, "pid", who.Pid)
+		return append(args, "uid", who.uid, "gid", who.gid, "pid", who.pid)
 	}
 	return append(args, "peer", conn.RemoteAddr().String())
 }

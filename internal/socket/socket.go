@@ -247,10 +247,10 @@ func checkVacant(path string) error {
 // servedBy says which process is at the other end.
 func servedBy(conn net.Conn, path string) string {
 	who, err := credentials(conn)
-	if err != nil || who.Pid == 0 { // 0: in a namespace that we do not see
-		return "ss -lxp src " + path + " names it"
+	if err != nil || who.pid == 0 { // 0: in a namespace that we do not see
+		return whoServes + path + " names it"
 	}
-	pid := strconv.Itoa(int(who.Pid))
+	pid := strconv.Itoa(int(who.pid))
 	if name, err := os.ReadFile("/proc/" + pid + "/comm"); err == nil { //nolint:gosec // a number of the kernel's
 		return "process " + pid + " (" + strings.TrimSpace(string(name)) + ") does"
 	}

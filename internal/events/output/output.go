@@ -41,8 +41,11 @@ func Parse(s string) (Output, error) {
 	kind, path, found := strings.Cut(s, ":")
 	switch kind {
 	case stdout, stderr, journal:
-		if found {
+		switch {
+		case found:
 			return Output{}, fault.Fault{Want: names, Hint: "write " + strconv.Quote(kind)}
+		case kind == journal && !hasJournal:
+			return Output{}, fault.Fault{Want: "an output that this system has", Hint: `the journal is systemd's; write "syslog"`}
 		}
 		return Output{kind: kind}, nil
 	case syslog, rfc5424:

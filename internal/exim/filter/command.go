@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 const (
@@ -62,34 +61,16 @@ func readArgs(args []string) (f Filter, limit time.Duration, ok bool) {
 	return f, limit, true
 }
 
-// endAfter has the system end this process, which may wait for Exim: a signal is a failed filter to Exim. It is
-// cheaper than a timer of Go's, and the threads that this takes.
-func endAfter(limit time.Duration) {
-	const (
-		realTime   = 0 // ITIMER_REAL
-		signalsSet = 8 // size of the kernel's sigset_t
-	)
-	byDefault := [8]uint64{} // struct sigaction: SIG_DFL, in place of Go's handler
-	timer := struct{ interval, value syscall.Timeval }{value: syscall.NsecToTimeval(limit.Nanoseconds())}
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGALRM), uintptr(unsafe.Pointer(&byDefault)), 0, signalsSet, 0, 0) //nolint:gosec // it asks for an address
-	_, _, _ = syscall.RawSyscall(syscall.SYS_SETITIMER, realTime, uintptr(unsafe.Pointer(&timer)), 0)                                           //nolint:gosec // and so does this
-}
-
 // muteStderr points standard error to nowhere: Exim gives its filters one pipe
 // for both outputs, and a warning, ours or the runtime's, would be the first
-// line of a mail. On a terminal it stays.
+// line of a mail. On a terminal, or another device, it stays.
 func muteStderr() (complain func(string)) {
 	const stderr = 2
-	var terminal syscall.Termios
-	if _, _, fault := syscall.Syscall(syscall.SYS_IOCTL, stderr, syscall.TCGETS, uintptr(unsafe.Pointer(&terminal))); fault == 0 { //nolint:gosec // see above
+	var st syscall.Stat_t
+	if err := syscall.Fstat(stderr, &st); err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFCHR {
 		return func(text string) { _, _ = os.Stderr.WriteString("dkimd: exim-sign: " + text + "\n") }
 	}
-	null, err := syscall.Open("/dev/null", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
-	if err == nil {
-		err = syscall.Dup3(null, stderr, 0)
-	}
-	if err != nil {
-		_ = syscall.Close(stderr)
-	}
+	_ = syscall.Close(stderr)
+	_, _ = syscall.Open("/dev/null", syscall.O_WRONLY, 0) // gets the lowest free number, that of stderr
 	return func(string) {}
 }
