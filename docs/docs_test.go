@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pelletier/go-toml/v2"
 )
 
 func read(t *testing.T, name string) string {
@@ -156,6 +159,49 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(name), target)); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	}
+}
+
+// A rule that comes with dkimd is the same one wherever README and guides show it, and docs/policy.md explains each.
+func TestShippedRulesAreThoseOfTheGuides(t *testing.T) {
+	t.Parallel()
+	rules := func(where, text string) []map[string]any {
+		var file struct {
+			Rule []map[string]any `toml:"rule"`
+		}
+		if err := toml.Unmarshal([]byte(text), &file); err != nil {
+			t.Errorf("%s: %v", where, err)
+		}
+		return file.Rule
+	}
+	shipped := map[any]map[string]any{}
+	files, _ := filepath.Glob("../packaging/rules/*.toml")
+	for _, name := range files {
+		for _, rule := range rules(name, read(t, name)) {
+			shipped[rule["name"]] = rule
+		}
+	}
+	if len(shipped) < 2 {
+		t.Fatalf("%d rules", len(shipped))
+	}
+	guides, _ := filepath.Glob("*.md")
+	shown := map[any]bool{}
+	for _, name := range append(guides, "../README.md") {
+		for _, block := range strings.Split("\n"+read(t, name), "\n```toml\n")[1:] {
+			block, _, _ = strings.Cut(block, "\n```\n")
+			for _, rule := range rules(name, block) {
+				want := shipped[rule["name"]]
+				if diff := cmp.Diff(want, rule); want != nil && diff != "" {
+					t.Errorf("%s, rule %q: -packaging/rules +here\n%s", name, rule["name"], diff)
+				}
+				shown[rule["name"]] = shown[rule["name"]] || name == "policy.md"
+			}
+		}
+	}
+	for name := range shipped {
+		if !shown[name] {
+			t.Errorf("policy.md does not have the rule %q", name)
 		}
 	}
 }
