@@ -114,7 +114,7 @@ Start with: dkimd demo`,
 	root.PersistentFlags().String("config", defaultConfig, "configuration `file`")
 	completeFlag(root, "config", files("toml"))
 	withCommands(root,
-		serveCommand(std), reloadCommand(std), statusCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std),
+		serveCommand(std), reloadCommand(std), statusCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std), importCommand(std),
 		probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(), versionCommand(std),
 	)
 	completeNothingElse(root)

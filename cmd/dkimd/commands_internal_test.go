@@ -30,7 +30,7 @@ const commandsDocument = "../../docs/commands.md"
 // answers are the types of what commands print with --json.
 func answers() map[string]reflect.Type {
 	return map[string]reflect.Type{
-		"check": reflect.TypeFor[checked](), "config": reflect.TypeFor[configuration](), "key list": reflect.TypeFor[keyList](),
+		"check": reflect.TypeFor[checked](), "import": reflect.TypeFor[imported](), "config": reflect.TypeFor[configuration](), "key list": reflect.TypeFor[keyList](),
 		"key show": reflect.TypeFor[shownKeys](), "key check": reflect.TypeFor[checkedKeys](), "log": reflect.TypeFor[logAnswer](),
 		"policy explain": reflect.TypeFor[explanation](), "policy test": reflect.TypeFor[testedRules](), "probe": reflect.TypeFor[probeAnswer](),
 		"reload": reflect.TypeFor[control.Reload](), "status": reflect.TypeFor[control.Status](), "version": reflect.TypeFor[versionAnswer](),
@@ -207,6 +207,7 @@ func newCommandsWorld(t *testing.T) *commandsWorld {
 		"etc/message.eml":                 "From: alice@gmail.com\nSubject: Hello\n\nHello\n",
 		"log/dkimd.json":                  record,
 		"run/none":                        "",
+		"etc/opendkim.conf":               "Canonicalization relaxed/simple\nSignatureTTL 604800\nPidFile /run/opendkim/opendkim.pid\nQuarantine yes\n",
 		"etc/dkimd.toml": "hostname = \"mx.example.net\"\n[milter]\nlisten = [\"unix:" + dir + "/run/milter.sock\"]\n[sign]\ndirectory = \"" + dir + "/etc/keys\"\n" +
 			"[policy]\ndirectory = \"" + dir + "/etc/rules\"\n[log]\noutput = [\"" + dir + "/log/dkimd.json\"]\n[control]\nlisten = [\"unix:" + dir + "/run/control.sock\"]\n" +
 			"[dns]\nservers = [\"" + dns.Addr() + "\"]\n",
@@ -244,7 +245,7 @@ func (w *commandsWorld) run(t *testing.T, line string) string {
 	for i := range args {
 		args[i] = strings.Trim(args[i], "'")
 	}
-	if args[0] == "check" {
+	if args[0] == "check" || args[0] == "import" {
 		args = append(args, "--user", strconv.Itoa(os.Geteuid()))
 	}
 	args = append(args, "--config", filepath.Join(w.dir, "etc", "dkimd.toml"))

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dkimd/internal/fault"
+	"dkimd/internal/importer"
+
+	"github.com/spf13/cobra"
+)
+
+// programs are what can be imported from, and how its configuration is read.
+func programs() map[string]func(file string, o importer.Options) (*importer.Plan, error) {
+	return map[string]func(string, importer.Options) (*importer.Plan, error){"opendkim": importer.OpenDKIM}
+}
+
+// importOptions are the flags of the command.
+type importOptions struct {
+	importer.Options
+	program, file string
+	to, user      string
+}
+
+func importCommand(std stdio) *cobra.Command {
+	o := &importOptions{}
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "import PROGRAM [FILE]",
+		Short: "Make a configuration of that of OpenDKIM",
+		Long: `Import reads the configuration of another signer and writes one for dkimd that
+signs the same mail: dkimd.toml, rules, and copies of the keys that dkimd cannot
+use where they are. It prints what became of each setting: not carried over,
+close, or the same. What it writes has passed dkimd check. It changes nothing of
+what it reads, and overwrites nothing.
+
+PROGRAM is opendkim: FILE is its opendkim.conf, by default the one in /etc, with
+the files it names and the command line in /etc/default/opendkim.
+
+Exit status: 0 all is the same or close, 1 something was not carried over,
+2 nothing was written, fix something first.`,
+		Args:              arguments("program", "[file]"),
+		ValidArgsFunction: places(oneOf(slices.Sorted(maps.Keys(programs()))...), files("")),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a := &imported{Source: args[0], To: o.to}
+			if o.program = args[0]; len(args) > 1 {
+				o.file = args[1]
+			}
+			return say(std, asJSON, a, a.do(cmd.Context(), o))
+		},
+	}
+	c.Flags().StringVar(&o.to, "to", "", "write to this `directory`, such as /etc/dkimd (needed)")
+	c.Flags().StringVar(&o.Root, "root", "", "read the configuration of the system below this `directory`")
+	c.Flags().BoolVar(&o.Copy, "copy", false, "copy every key, also those dkimd can use where they are")
+	c.Flags().StringVar(&o.user, "user", "", "the `user` that dkimd runs as (default "+packagedUser+")")
+	for _, name := range []string{"to", "root"} {
+		completeFlag(c, name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
+	}
+	return jsonFlag(c, &asJSON)
+}
+
+// imported is the answer of the commands.
+type imported struct {
+	Source  string          `json:"source"` // the program
+	To      string          `json:"to"`
+	Written []string        `json:"written"` // files; none where something must be fixed first
+	Notes   []importer.Note `json:"notes"`
+	// Gained are clients whose mail is signed and was not, Lost the other way round.
+	Gained []importer.Host `json:"gained"`
+	Lost   []importer.Host `json:"lost"`
+	found
+}
+
+// do reads, writes and reports.
+func (a *imported) do(ctx context.Context, o *importOptions) error {
+	a.Written, a.Notes, a.Gained, a.Lost = []string{}, []importer.Note{}, []importer.Host{}, []importer.Host{}
+	read, known := programs()[o.program]
+	switch {
+	case !known:
+		return usageError(fmt.Errorf("there is no import from %q", o.program), "import --help")
+	case o.to == "":
+		return userError{errors.New("--to is missing"), "name the directory for dkimd.toml, such as /etc/dkimd"}
+	}
+	if err := a.chooseUser(o); err != nil {
+		return err
+	}
+	plan, err := read(o.file, o.Options)
+	if err != nil {
+		return userError{err, ""}
+	}
+	a.Notes = append(a.Notes, plan.Notes...)
+	a.Gained, a.Lost = append(a.Gained, plan.Gained...), append(a.Lost, plan.Lost...)
+	written, err := plan.Write(o.to, o.User, func(config string) error { return a.checkResult(ctx, config, o) })
+	if err != nil {
+		return userError{err, ""}
+	}
+	a.Written = written
+	if !plan.Complete() {
+		return errQuiet
+	}
+	return nil
+}
+
+// chooseUser says whom dkimd runs as: who keys and tables must be readable for.
+func (a *imported) chooseUser(o *importOptions) error {
+	if os.Geteuid() != 0 {
+		o.User = importer.User{Name: strconv.Itoa(os.Geteuid()), UID: os.Geteuid(), GID: os.Getegid()}
+		return nil
+	}
+	u, err := importer.ServiceUser(cmp.Or(o.user, packagedUser))
+	switch {
+	case err == nil:
+	case o.user != "":
+		return userError{fmt.Errorf("--user: %w", err), ""}
+	default:
+		a.warn(fmt.Errorf("this host has no user %s: what was made was checked for root", packagedUser))
+	}
+	o.User = u
+	return nil
+}
+
+// checkResult runs dkimd check on what was made, in a process of its own, since check gives up the rights of root.
+func (a *imported) checkResult(ctx context.Context, config string, o *importOptions) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := []string{"check", "--json", "--config", config}
+	if os.Geteuid() == 0 {
+		args = append(args, "--user", o.User.Name)
+	}
+	c := exec.CommandContext(ctx, self, args...) //nolint:gosec // this program itself
+	c.Args[0] = "dkimd"                          // a test program acts by that name
+	output, failed := c.Output()
+	var answer struct {
+		Faults, Warnings []fault.Finding
+	}
+	if err := json.Unmarshal(output, &answer); err != nil {
+		return fmt.Errorf("check what was made: %w", errors.Join(failed, err))
+	}
+	final := strings.NewReplacer(filepath.Dir(config), o.to)
+	for i, findings := range [][]fault.Finding{answer.Faults, answer.Warnings} {
+		for _, f := range findings {
+			f.Text, f.Path, f.Hint = final.Replace(f.Text), final.Replace(f.Path), final.Replace(f.Hint)
+			if i == 0 {
+				a.fault(f)
+			} else {
+				a.warn(f)
+			}
+		}
+	}
+	if len(answer.Faults) > 0 {
+		return errQuiet
+	}
+	return nil
+}
+
+func (a *imported) print(std stdio) error {
+	var b strings.Builder
+	var last importer.Verdict
+	for _, n := range a.Notes {
+		if n.Verdict != last {
+			fmt.Fprintf(&b, "%s:\n", n.Verdict)
+			last = n.Verdict
+		}
+		fmt.Fprintf(&b, "  %s:%d: %s: %s\n", n.Path, n.Line, strings.TrimSpace(n.Setting+" "+n.Value), n.Text)
+	}
+	for _, part := range []struct {
+		title string
+		hosts []importer.Host
+	}{{"clients whose mail is signed and was not", a.Gained}, {"clients whose mail was signed and is not", a.Lost}} {
+		if len(part.hosts) > 0 {
+			fmt.Fprintf(&b, "%s:\n", part.title)
+		}
+		for _, h := range part.hosts {
+			fmt.Fprintf(&b, "  %s:%d: %s: %s\n", h.Path, h.Line, h.Entry, h.Text)
+		}
+	}
+	if len(a.Written) > 0 {
+		fmt.Fprintf(&b, "written: %s\n", strings.Join(a.Written, " "))
+	} else {
+		b.WriteString("nothing was written\n")
+	}
+	_, err := fmt.Fprint(std.out, b.String())
+	return err
+}

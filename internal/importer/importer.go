@@ -1,0 +1,108 @@
+// Package importer turns the configuration of another signer into one of dkimd: a Plan, which says of each setting
+// how well it is carried over, and which Write puts on disk. It reads what it is given and changes none of it. Each
+// source has a file: opendkim.go, rspamd.go, exim.go, amavis.go.
+package importer
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"dkimd/internal/safetext"
+)
+
+// Verdict is how well a setting is carried over.
+type Verdict string
+
+// The verdicts, in the order of a report.
+const (
+	NotCarried Verdict = "not carried" // the text says what to do
+	Close      Verdict = "close"       // the text says what differs
+	Same       Verdict = "same"
+)
+
+// Place is a line of a file.
+type Place struct {
+	Path string `json:"path"`
+	Line int    `json:"line,omitempty"` // counted from 1; 0: no particular line
+}
+
+// Note is what became of one setting.
+type Note struct {
+	Verdict Verdict `json:"verdict"`
+	Place
+	Setting string `json:"setting"`         // its name, as the program it is of spells it
+	Value   string `json:"value,omitempty"` // as written
+	Text    string `json:"text"`            // what dkimd does instead, what differs, or what to do
+}
+
+// Host is an entry in a list of clients that means something else to dkimd than it did.
+type Host struct {
+	Place
+	Entry string `json:"entry"`
+	Text  string `json:"text"`
+}
+
+// Sender is a pattern of addresses whose mail the old configuration signs; with Subdomains also every domain below.
+type Sender struct {
+	Local      string // empty: any
+	Domain     string
+	Subdomains bool
+	Below      bool // only the domains below Domain
+}
+
+// Plan is what an import comes to.
+type Plan struct {
+	Source  string   // the program
+	Notes   []Note   // sorted by verdict, then as they stand in the files
+	Gained  []Host   // whose mail is signed and was not
+	Lost    []Host   // the other way round
+	Senders []Sender // whose mail was signed, for a proof
+	Old     Old      // how to run the old signer, for a proof
+
+	config      toml
+	files       []file
+	tables      []func(dir string) []file // that name paths in the directory
+	keys        []keyCopy
+	directories []string
+}
+
+// Old is what a proof needs to know of the old signer.
+type Old struct {
+	Config string // path of its configuration
+	Root   string // below which its files are
+}
+
+func (p *Plan) note(v Verdict, at Place, setting, value, text string) {
+	if strings.HasPrefix(value, "dsn:") || strings.HasSuffix(setting, "Password") || strings.Contains(value, "PRIVATE KEY") {
+		value = "(not shown)"
+	}
+	p.Notes = append(p.Notes, Note{v, at, setting, safetext.Clip(value, maxValue), text})
+}
+
+// maxValue is how much of a value a report repeats.
+const maxValue = 80
+
+// Complete reports whether everything was carried over, closely at least.
+func (p *Plan) Complete() bool {
+	return !slices.ContainsFunc(p.Notes, func(n Note) bool { return n.Verdict == NotCarried })
+}
+
+// sort brings the notes into the order of the report.
+func (p *Plan) sort() {
+	order := []Verdict{NotCarried, Close, Same}
+	slices.SortStableFunc(p.Notes, func(a, b Note) int {
+		return cmp.Compare(slices.Index(order, a.Verdict), slices.Index(order, b.Verdict))
+	})
+}
+
+// setting is one line of a configuration that says NAME VALUE.
+type setting struct {
+	Place
+	name  string // as the manual spells it
+	value string
+}
+
+func (s setting) fields() []string {
+	return strings.FieldsFunc(s.value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}

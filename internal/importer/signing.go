@@ -1,0 +1,305 @@
+package importer
+
+import (
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
+	"dkimd/internal/fault"
+	"dkimd/internal/safetext"
+	"dkimd/keys"
+)
+
+// signing is who signs, as OpenDKIM's tables say it. A single key is the same with tables of one line.
+type signing struct {
+	keys     []*tableKey
+	rows     []tableRow
+	patterns bool // the addresses are patterns: a refile
+	multiple bool // every row that fits signs, not only the first
+
+	keyTable, signingTable dataset
+	own                    bool // the tables cannot be used as they are
+	notes                  map[string]verdictText
+}
+
+type verdictText struct {
+	verdict Verdict
+	text    string
+}
+
+// tableKey is a line of the KeyTable.
+type tableKey struct {
+	Place
+	name, domain, selector string
+	path                   string // as the system has it; empty: inline
+	inline                 []byte // PEM
+	copied                 string // where it is copied to, below the directory that is written; empty: it stays
+}
+
+// tableRow is a line of the SigningTable.
+type tableRow struct {
+	Place
+	address, key, identity string
+}
+
+// readSigning reads Domain, KeyFile and Selector, or the tables, and which of their lines are good.
+func (o *opendkim) readSigning() error {
+	s := &o.signing
+	s.notes = map[string]verdictText{}
+	s.multiple = o.truth("MultipleSignatures")
+	if s.multiple {
+		s.notes["MultipleSignatures"] = verdictText{Same, "multiple_signatures = true"}
+	} else {
+		s.notes["MultipleSignatures"] = verdictText{Same, "off, as in dkimd"}
+	}
+	if mode, set := o.set["mode"]; set && !strings.Contains(mode.value, "s") {
+		for _, name := range []string{"Domain", "KeyFile", "Selector", "KeyTable", "SigningTable", "SubDomains", "MultipleSignatures"} {
+			s.notes[name] = verdictText{Same, "without effect: Mode does not sign"}
+		}
+		return nil
+	}
+	if _, tables := o.set["keytable"]; tables {
+		for _, name := range []string{"Domain", "KeyFile", "Selector", "SubDomains"} {
+			s.notes[name] = verdictText{Same, "without effect beside a KeyTable"}
+		}
+		return o.readTables()
+	}
+	s.notes["SigningTable"] = verdictText{NotCarried, "there is no KeyTable: it signs nothing"}
+	return o.readSingle()
+}
+
+// readTables reads KeyTable and SigningTable.
+func (o *opendkim) readTables() error {
+	s := &o.signing
+	keyTable, err := o.root.dataset(o.set["keytable"], o.base)
+	if err != nil {
+		return err
+	}
+	s.keyTable = keyTable
+	if keyTable.kind == notRead {
+		s.notes["KeyTable"] = verdictText{NotCarried, "dkimd reads no database: write the table into a file. Until then nothing is signed"}
+		s.notes["SigningTable"] = verdictText{NotCarried, "see KeyTable"}
+		return nil
+	}
+	s.notes["KeyTable"] = verdictText{Same, "key_table"}
+	table, set := o.set["signingtable"]
+	if !set {
+		s.notes["KeyTable"] = verdictText{NotCarried, "there is no SigningTable: nothing says whose mail the keys sign"}
+		return nil
+	}
+	signingTable, err := o.root.dataset(table, o.base)
+	if err != nil {
+		return err
+	}
+	if s.signingTable = signingTable; signingTable.kind == notRead {
+		s.notes["SigningTable"] = verdictText{NotCarried, "dkimd reads no database: write the table into a file. Until then nothing is signed"}
+		return nil
+	}
+	s.notes["SigningTable"] = verdictText{Same, "signing_table"}
+	s.patterns = signingTable.kind == ofPattern
+	s.own = keyTable.kind == ofList || signingTable.kind == ofList
+	for _, e := range keyTable.entries {
+		if key, wrong := o.tableKey(e); wrong != "" {
+			o.plan.note(NotCarried, e.Place, "KeyTable", e.key, wrong+"; the line was left out")
+			s.own = true
+		} else {
+			s.keys = append(s.keys, key)
+		}
+	}
+	for _, e := range signingTable.entries {
+		o.readRow(e)
+	}
+	return nil
+}
+
+// readRow takes a line of the SigningTable in.
+func (o *opendkim) readRow(e entry) {
+	s := &o.signing
+	name, identity, _ := strings.Cut(e.value, ":")
+	row := tableRow{e.Place, e.key, strings.TrimSpace(name), strings.TrimSpace(identity)}
+	leftOut := func(wrong string) {
+		o.plan.note(NotCarried, e.Place, "SigningTable", strings.TrimSpace(e.key+" "+e.value), wrong+"; the line was left out")
+		s.own = true
+	}
+	switch {
+	case safetext.Printable(e.key+e.value) != e.key+e.value:
+		leftOut("it is not UTF-8")
+		return
+	case row.key == "":
+		leftOut("it names no key")
+		return
+	case row.key != "%" && s.key(row.key) == nil:
+		leftOut("no usable line of the KeyTable is named " + safetext.Quote(row.key))
+		return
+	}
+	if matchesAll(row.address, s.patterns) {
+		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "signs mail of ours from every domain, also from those of strangers: as it was")
+	} else if !s.patterns && strings.Contains(row.address, "*") && row.address != "*" && !strings.HasSuffix(row.address, "@*") {
+		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "a * counts in a refile only: this line signs nothing, as it did not")
+	}
+	s.rows = append(s.rows, row)
+}
+
+func matchesAll(address string, patterns bool) bool {
+	return address == "*" || patterns && (address == "*@*" || address == "**")
+}
+
+func (s *signing) key(name string) *tableKey {
+	for _, k := range s.keys {
+		if k.name == name || strings.EqualFold(k.name, name) {
+			return k
+		}
+	}
+	return nil
+}
+
+// tableKey reads a line of the KeyTable: domain:selector:key. Wrong says why dkimd could not use it.
+func (o *opendkim) tableKey(e entry) (key *tableKey, wrong string) {
+	parts := strings.SplitN(e.value, ":", 3)
+	if len(parts) < 3 {
+		return nil, "want NAME DOMAIN:SELECTOR:KEY"
+	}
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	key = &tableKey{Place: e.Place, name: e.key, domain: parts[0], selector: parts[1]}
+	if safetext.Printable(e.key+e.value) != e.key+e.value {
+		return nil, "it is not UTF-8"
+	}
+	sdid := domain.Name("example.org")
+	if key.domain != "%" {
+		name, err := dkim.ParseSDID(key.domain)
+		if err != nil {
+			return nil, "the domain " + safetext.Quote(key.domain) + ": " + err.Error()
+		}
+		sdid = name
+	}
+	if _, err := dkim.ParseSelector(key.selector, sdid, dkim.AsPublished); err != nil {
+		return nil, "the selector " + safetext.Quote(key.selector) + ": " + err.Error()
+	}
+	return key, o.locateKey(key, parts[2])
+}
+
+// locateKey reads where a key is, and whether dkimd can use it.
+func (o *opendkim) locateKey(key *tableKey, written string) (wrong string) {
+	if !strings.HasPrefix(written, "/") && !strings.HasPrefix(written, "./") && !strings.HasPrefix(written, "../") {
+		if key.inline = inlineKey(written); key.inline == nil {
+			return "the key is neither a path that begins with / or ./ nor a private key"
+		}
+		_, f := keys.Parse(key.Path, append([]byte(nil), key.inline...))
+		if f != nil {
+			return "the key: " + f.Got
+		}
+		o.signing.own = true
+		return ""
+	}
+	if !strings.HasPrefix(written, "/") {
+		written = filepath.Join(o.base, written)
+		o.signing.own = true
+	}
+	key.path = o.root.path(written)
+	if strings.Contains(written, "%") {
+		return ""
+	}
+	data, err := o.root.read(written, key.Place)
+	if err != nil {
+		if f, ok := errors.AsType[fault.Fault](err); ok {
+			return "the key " + key.path + ": " + f.Got
+		}
+		return "the key: " + err.Error()
+	}
+	if _, f := keys.Parse(key.path, data); f != nil {
+		return "the key " + key.path + ": " + f.Got
+	}
+	if o.root != "" && o.root != "/" {
+		o.signing.own = true
+	}
+	return ""
+}
+
+// inlineKey is a private key that stands in a table, PEM or the base64 of its DER, as PEM. Nil: it is none.
+func inlineKey(written string) []byte {
+	if strings.HasPrefix(written, "-----BEGIN") {
+		return []byte(written)
+	}
+	der, err := base64.StdEncoding.DecodeString(written)
+	if err != nil || len(der) < 32 {
+		return nil
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der})
+}
+
+// readSingle reads Domain, KeyFile and Selector: tables of one key.
+func (o *opendkim) readSingle() error {
+	s := &o.signing
+	domains, set := o.set["domain"]
+	file, hasFile := o.set["keyfile"]
+	selector, hasSelector := o.set["selector"]
+	if !set || !hasFile || !hasSelector {
+		for _, name := range []string{"Domain", "KeyFile", "Selector"} {
+			s.notes[name] = verdictText{Close, "nothing is signed without all of Domain, KeyFile and Selector, as it was not"}
+		}
+		s.notes["SubDomains"] = verdictText{Same, "without effect: nothing is signed"}
+		return nil
+	}
+	d, err := o.root.dataset(domains, o.base)
+	if err != nil {
+		return err
+	}
+	if d.kind == notRead {
+		s.notes["Domain"] = verdictText{NotCarried, "dkimd reads no database: write the domains into a file. Until then nothing is signed"}
+		return nil
+	}
+	s.own, s.patterns = true, d.kind == ofPattern
+	for _, e := range d.entries {
+		o.readSingleDomain(e, selector, file)
+	}
+	for _, name := range []string{"Domain", "KeyFile", "Selector"} {
+		s.notes[name] = verdictText{Same, "key_table and signing_table"}
+	}
+	s.notes["SubDomains"] = verdictText{Same, "a line for the domains below in signing_table"}
+	return nil
+}
+
+// readSingleDomain makes table lines for one domain of Domain.
+func (o *opendkim) readSingleDomain(e entry, selector, file setting) {
+	s := &o.signing
+	at := "example.org"
+	path := file.value
+	if !strings.HasPrefix(path, "/") {
+		path = filepath.Join(o.base, path)
+	}
+	if !strings.Contains(e.key, "*") {
+		at = e.key
+	}
+	key, wrong := o.tableKey(entry{e.Place, e.key, at + ":" + selector.value + ":" + path})
+	if wrong != "" {
+		o.plan.note(NotCarried, e.Place, "Domain", e.key, wrong+"; nothing is signed for it")
+		return
+	}
+	if s.patterns && strings.Contains(e.key, "*") {
+		key.domain = "%"
+	}
+	s.keys = append(s.keys, key)
+	address, below := e.key, "."+e.key
+	if s.patterns {
+		address, below = "*@"+e.key, "*@*."+e.key
+	}
+	s.rows = append(s.rows, tableRow{e.Place, address, key.name, ""})
+	if o.truth("SubDomains") {
+		s.rows = append(s.rows, tableRow{e.Place, below, key.name, ""})
+	}
+}
+
+// noteSigning is the note of a setting that readSigning has read.
+func (o *opendkim) noteSigning(s setting) {
+	v, known := o.signing.notes[s.name]
+	if !known {
+		v = verdictText{Same, "key_table and signing_table"}
+	}
+	o.plan.note(v.verdict, s.Place, s.name, s.value, v.text)
+}
