@@ -1,0 +1,148 @@
+package dmarc
+
+import (
+	"errors"
+	"strings"
+
+	"dkimd/internal/domain"
+	"dkimd/internal/resolver"
+)
+
+// maxQueries is how many names one walk asks at most (RFC 9989 section 4.10): the start, and its last 7 labels.
+const maxQueries = 8
+
+// Lookup looks up TXT records. An error that is neither resolver.ErrNotExist nor resolver.ErrNoData means that nobody
+// could tell. It is asked once for a name.
+type Lookup func(name string) (resolver.Answer, error)
+
+// Step is one name that DNS was asked for.
+type Step struct {
+	For  string // what was to be found
+	Name string
+	Text string // the record that counts, or why there is none
+	Err  error  // nobody could tell
+}
+
+// stand is a name and the record at it.
+type stand struct {
+	name domain.Name
+	record
+	found bool
+	err   error
+}
+
+// is reports whether the record says that its name is a public suffix (y) or an organizational domain (n). We
+// depart from RFC 9989 here (docs/divergences.md): where everybody can register names, the name belongs to no
+// organization, though its registry forgot to say so. Else strangers would be aligned with each other (section 11.8).
+func (s stand) is(psd byte) bool {
+	if s.name.IsPublicSuffix() {
+		return psd == 'y'
+	}
+	return s.psd == psd
+}
+
+// walker asks DNS, each name once.
+type walker struct {
+	lookup Lookup
+	asked  map[domain.Name]stand
+	steps  []Step
+}
+
+// ask looks for the record of a name: exactly one that begins with v=DMARC1 (section 4.10, steps 2 and 6).
+func (w *walker) ask(name domain.Name, why string) stand {
+	if known, ok := w.asked[name]; ok {
+		return known
+	}
+	s := stand{name: name}
+	if at := "_dmarc." + name; at.Lookable() { // else DNS cannot have one
+		step := Step{For: why, Name: string(at)}
+		var answer resolver.Answer
+		answer, s.err = w.lookup(step.Name)
+		switch {
+		case errors.Is(s.err, resolver.ErrNotExist), errors.Is(s.err, resolver.ErrNoData):
+			step.Text, s.err = "no record: "+s.err.Error(), nil
+		case s.err != nil:
+			step.Err = s.err
+		default:
+			s.record, step.Text = only(answer.Records)
+			s.found = s.psd != 0
+		}
+		w.steps = append(w.steps, step)
+	}
+	w.asked[name] = s
+	return s
+}
+
+// only is the DMARC record among TXT records. Of several, none counts.
+func only(records []string) (found record, text string) {
+	text = "no record among those of TXT"
+	for _, txt := range records {
+		r, ok := parseRecord(txt)
+		switch {
+		case !ok:
+		case found.psd != 0:
+			return record{}, "several records, of which none counts"
+		default:
+			found, text = r, txt
+		}
+	}
+	return found, text
+}
+
+// walk is the DNS tree walk from a name up (section 4.10): the records on the way, the longest name first. It
+// does not climb past a name about which nobody could tell.
+func (w *walker) walk(start domain.Name, why string) (found []stand, err error) {
+	name := start
+	for {
+		s := w.ask(name, why)
+		if s.err != nil {
+			return found, s.err
+		}
+		if s.found {
+			found = append(found, s)
+			if s.is('y') || s.is('n') {
+				return found, nil
+			}
+		}
+		if name == start {
+			for strings.Count(string(name), ".") >= maxQueries {
+				name = parent(name)
+			}
+		}
+		if name = parent(name); name == "" {
+			return found, nil
+		}
+	}
+}
+
+// parent is empty at the top.
+func parent(name domain.Name) domain.Name {
+	_, above, _ := strings.Cut(string(name), ".")
+	return domain.Name(above)
+}
+
+// organizational is the organizational domain of the name where a walk began (section 4.10.2).
+func organizational(start domain.Name, found []stand) domain.Name {
+	org := start
+	for _, s := range found {
+		switch {
+		case s.is('n'):
+			return s.name
+		case s.is('y') && s.name != start:
+			return below(s.name, start)
+		}
+		org = s.name
+	}
+	return org
+}
+
+// below is the name one label longer than suffix, on the way to name.
+func below(suffix, name domain.Name) domain.Name {
+	for {
+		up := parent(name)
+		if up == suffix || up == "" {
+			return name
+		}
+		name = up
+	}
+}
