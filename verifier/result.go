@@ -3,6 +3,8 @@ package verifier
 import (
 	"fmt"
 	"time"
+
+	"dkimd/internal/dmarc"
 )
 
 // Status is the outcome of one signature, in the words of RFC 8601 section 2.7.1.
@@ -43,31 +45,15 @@ func (s Status) String() string {
 // MarshalText writes the word of RFC 8601 section 2.7.1.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Alignment says how a signature's d= relates to the domain of From (RFC 7489 section 3.1.1).
-type Alignment uint8
+// Alignment says how a signature's d= relates to the domain of From.
+type Alignment = dmarc.Alignment
 
 // The alignments, weakest first.
 const (
-	AlignNone    Alignment = iota
-	AlignRelaxed           // the same organizational domain
-	AlignStrict            // the same domain
+	AlignNone    = dmarc.AlignNone
+	AlignRelaxed = dmarc.AlignRelaxed // the same organizational domain
+	AlignStrict  = dmarc.AlignStrict  // the same domain
 )
-
-// String is "none", "relaxed" or "strict".
-func (a Alignment) String() string {
-	switch a {
-	case AlignNone:
-		return "none"
-	case AlignRelaxed:
-		return "relaxed"
-	case AlignStrict:
-		return "strict"
-	}
-	return fmt.Sprintf("alignment(%d)", uint8(a))
-}
-
-// MarshalText writes what String says.
-func (a Alignment) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // Result is what became of one DKIM-Signature field.
 type Result struct {
