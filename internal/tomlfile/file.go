@@ -7,6 +7,7 @@ package tomlfile
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"maps"
 	"os"
@@ -27,49 +28,55 @@ type File struct {
 	path   string
 	root   *Table
 	faults fault.Faults
+	warned fault.Faults
 	broken bool    // not TOML: the one fault is enough, more would mislead
-	parts  []*File // those that Include took in
+	parts  []*File // those that Include and Lines took in
 	lists  *Lists  // shared lists, or nil
 }
 
 // Read reads the file at path. The error is the operating system's (absent,
 // unreadable); everything that is wrong with the content is in Faults.
 func Read(path string) (*File, error) {
+	data, wrong, err := readRegular(path, "a TOML file")
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		file := empty(path)
+		file.fail(*wrong)
+		return file, nil
+	}
+	return Parse(path, data), nil
+}
+
+// readRegular reads a regular file, and one octet more than MaxBytes where it is larger.
+func readRegular(path, want string) (data []byte, wrong *fault.Fault, err error) {
 	// Opening a pipe does not wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
 	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case info.IsDir():
+		return nil, &fault.Fault{Got: "a directory", Want: want, Hint: "name the file in it"}, nil
+	case !info.Mode().IsRegular():
+		return nil, &fault.Fault{Got: "something that is not a regular file", Want: want}, nil
 	}
-	if !info.Mode().IsRegular() {
-		file := empty(path)
-		wrong := fault.Fault{Got: "something that is not a regular file", Want: "a TOML file"}
-		if info.IsDir() {
-			wrong.Got, wrong.Hint = "a directory", "name the file in it"
-		}
-		file.fail(wrong)
-		return file, nil
-	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
-	if err != nil {
-		return nil, err
-	}
-	return Parse(path, data), nil
+	data, err = io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	return data, nil, err
 }
 
 // Parse reads data; path only names it in faults.
 func Parse(path string, data []byte) *File {
 	file := empty(path)
-	if len(data) > MaxBytes {
-		file.fail(fault.Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB", Hint: "is this the file you mean?"})
+	if file.tooLarge(data) {
 		return file
 	}
-	// Windows editors write a byte order mark, which TOML does not allow.
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	data = bytes.TrimPrefix(data, []byte(byteOrderMark)) // which TOML does not allow
 	if wrong, ok := notText(data); ok {
 		file.fail(wrong)
 		return file
@@ -80,6 +87,16 @@ func Parse(path string, data []byte) *File {
 	}
 	file.root = build(file, data)
 	return file
+}
+
+// byteOrderMark is what Windows editors begin a file with.
+const byteOrderMark = "\xef\xbb\xbf"
+
+func (f *File) tooLarge(data []byte) bool {
+	if len(data) > MaxBytes {
+		f.fail(fault.Fault{Got: "more than 1 MiB", Want: "a file of at most 1 MiB", Hint: "is this the file you mean?"})
+	}
+	return f.broken
 }
 
 func empty(path string) *File {
@@ -109,6 +126,29 @@ func (f *File) fail(wrong fault.Fault) {
 	f.broken = true
 }
 
+// Caution records what works, and is likely not what the operator wants. An empty Path is filled in.
+func (f *File) Caution(w fault.Fault) {
+	w.Path = cmp.Or(w.Path, f.path)
+	f.warned = append(f.warned, w)
+}
+
+// Warnings are all that was warned of, file by file and by line.
+func (f *File) Warnings() (all fault.Faults) {
+	for _, file := range f.all() {
+		all = append(all, file.warned.Sorted()...)
+	}
+	return all
+}
+
+// all is f and all that was taken in.
+func (f *File) all() []*File {
+	files := []*File{f}
+	for _, part := range f.parts {
+		files = append(files, part.all()...)
+	}
+	return files
+}
+
 // Include takes the tables of another file into f, as if they stood there; faults in them name the file they
 // stand in. A table is in one file only, and other keys are in f.
 func (f *File) Include(part *File) {
@@ -136,7 +176,7 @@ func (f *File) Faults() fault.Faults {
 	f.root.homes(homes)
 	unknown := f.root.unknown(nil, homes)
 	var all fault.Faults
-	for _, file := range append([]*File{f}, f.parts...) {
+	for _, file := range f.all() {
 		of := slices.Clone(file.faults)
 		for _, u := range unknown {
 			if u.Path == file.path {

@@ -28,7 +28,11 @@ func (t *Table) Lists() *Lists {
 }
 
 // Share lets the lists of f that Prefixes and Entries read take in shared ones.
-func (f *File) Share(l *Lists) { f.lists = l }
+func (f *File) Share(l *Lists) {
+	for _, file := range f.all() {
+		file.lists = l
+	}
+}
 
 // SharedName is the name of the list that an entry stands for. "@example.org" stands for a domain: it has a dot.
 func SharedName(entry string) (name string, ok bool) {

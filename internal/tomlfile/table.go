@@ -244,7 +244,7 @@ func (t *Table) Prefixes(key string, def []netip.Prefix) []netip.Prefix {
 	}
 	list := make([]netip.Prefix, 0, len(items))
 	for i, item := range items {
-		prefix, hint := parsePrefix(item.text)
+		prefix, hint := ParsePrefix(item.text)
 		if hint != "" {
 			t.FaultItem(key, i, "an address or a network in CIDR form", hint)
 			continue

@@ -155,8 +155,8 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
-// parsePrefix reads a network or an address; a hint says what is wrong with it.
-func parsePrefix(s string) (netip.Prefix, string) {
+// ParsePrefix reads a network or an address; a hint says what is wrong with it.
+func ParsePrefix(s string) (netip.Prefix, string) {
 	const hint = `write it like "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32"`
 	var prefix netip.Prefix
 	if strings.Contains(s, "/") {
