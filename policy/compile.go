@@ -82,8 +82,8 @@ func (r *rule) compileAction(t *tomlfile.Table) {
 func (r *rule) compileMessage(t *tomlfile.Table) {
 	r.clients = t.Prefixes("clients", nil)
 	r.notClients = t.Prefixes("not_clients", nil)
-	r.recipients = compileRecipients(t, "recipients")
-	r.anyRecipient = compileRecipients(t, "any_recipient")
+	r.recipients = CompileRecipients(t, "recipients")
+	r.anyRecipient = CompileRecipients(t, "any_recipient")
 	list, notList := fact(t, "list"), fact(t, "not_list")
 	r.list = list
 	switch notList {
@@ -177,18 +177,13 @@ func compileSigners(t *tomlfile.Table, key string) domainSet {
 	return set
 }
 
-func compileRecipients(t *tomlfile.Table, key string) *recipientSet {
+// CompileRecipients reads a list of patterns; nil: there is none.
+func CompileRecipients(t *tomlfile.Table, key string) *Recipients {
 	patterns := t.Entries(key)
 	if len(patterns) == 0 {
 		return nil
 	}
-	set := &recipientSet{addresses: map[string]struct{}{}, domains: domainSet{}}
-	for i, pattern := range patterns {
-		if hint := set.add(pattern); hint != "" {
-			t.FaultItem(key, i, "an address or a domain", hint)
-		}
-	}
-	return set
+	return NewRecipients(patterns, func(i int, hint string) { t.FaultItem(key, i, "an address or a domain", hint) })
 }
 
 func everyOutcome() outcomes {

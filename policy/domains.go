@@ -80,15 +80,26 @@ func (s domainSet) has(of domain.Name) bool {
 	return false
 }
 
-// recipientSet is the patterns of a recipients condition.
-type recipientSet struct {
+// Recipients are patterns of addresses.
+type Recipients struct {
 	addresses map[string]struct{} // lower case
 	domains   domainSet
 }
 
+// NewRecipients reads patterns; fault is told what is wrong with them, counted from 0.
+func NewRecipients(patterns []string, fault func(i int, hint string)) *Recipients {
+	s := &Recipients{addresses: map[string]struct{}{}, domains: domainSet{}}
+	for i, pattern := range patterns {
+		if hint := s.add(pattern); hint != "" {
+			fault(i, hint)
+		}
+	}
+	return s
+}
+
 // add reads user@example.com, @example.com or example.com, and *.example.com
 // with or without the @. A hint says what is wrong with it.
-func (s *recipientSet) add(pattern string) (hint string) {
+func (s *Recipients) add(pattern string) (hint string) {
 	const like = `write it like "user@example.com", "@example.com" or "@*.example.com"`
 	local, host := "", pattern
 	if at := strings.LastIndexByte(pattern, '@'); at >= 0 {
@@ -108,9 +119,9 @@ func (s *recipientSet) add(pattern string) (hint string) {
 	return ""
 }
 
-// has compares local parts in any case: RFC 5321 section 2.4 leaves their case
+// Has compares local parts in any case: RFC 5321 section 2.4 leaves their case
 // to the receiving host, and that is who runs dkimd.
-func (s *recipientSet) has(address string) bool {
+func (s *Recipients) Has(address string) bool {
 	host := message.DomainOf(address)
 	if host == "" {
 		return false

@@ -130,7 +130,7 @@ func (r *rule) soundFrom(m *Message) string {
 
 func (r *rule) otherRecipient(m *Message) string {
 	for _, recipient := range m.Recipients {
-		if !r.recipients.has(recipient) {
+		if !r.recipients.Has(recipient) {
 			return recipient + " is not one of these"
 		}
 	}

@@ -19,8 +19,8 @@ type rule struct {
 
 	// Conditions on the message, the same for every sender and outcome.
 	clients, notClients []netip.Prefix
-	recipients          *recipientSet // every one of the message's is in it
-	anyRecipient        *recipientSet // one of them is
+	recipients          *Recipients // every one of the message's is in it
+	anyRecipient        *Recipients // one of them is
 	list                ternary
 	from                author
 
@@ -77,7 +77,7 @@ func (r *rule) everyRecipient(m *Message) bool {
 		return false
 	}
 	for _, recipient := range m.Recipients {
-		if !r.recipients.has(recipient) {
+		if !r.recipients.Has(recipient) {
 			return false
 		}
 	}
@@ -86,7 +86,7 @@ func (r *rule) everyRecipient(m *Message) bool {
 
 // oneRecipient: the unknown ones past the envelope's limit may be among them where the rule stops mail.
 func (r *rule) oneRecipient(m *Message) bool {
-	return slices.ContainsFunc(m.Recipients, r.anyRecipient.has) || m.RecipientsTruncated && r.stops()
+	return slices.ContainsFunc(m.Recipients, r.anyRecipient.Has) || m.RecipientsTruncated && r.stops()
 }
 
 // within: a client without a readable address is in no network.
