@@ -117,6 +117,9 @@ func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setu
 	for _, w := range slices.Concat(c.Warnings(), s.Rules.Warnings(), s.Keys.Warnings()) {
 		k.warn(w)
 	}
+	if !c.Verify.Enabled && !s.Rules.Empty() {
+		k.warnf("verify.enabled is false: the rules files in %s have no effect", c.Policy.Directory)
+	}
 	for _, name := range c.Log.Output {
 		if err := output.Reach(name); err != nil && !filepath.IsAbs(name) {
 			k.warnf("log.output: receiver %s not reachable, records would be lost: %w", name, err)

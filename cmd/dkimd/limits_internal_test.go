@@ -102,7 +102,7 @@ func settingLimits() map[string][]limit {
 	modes := []limit{ok(`"0600"`), ok(`"777"`), bad(`"1777"`), bad(`"0000"`), bad(`"06"`), bad(`"0680"`)}
 	groups := []limit{ok(`""`), ok(strconv.Quote(strconv.Itoa(os.Getegid()))), bad(`"no such group"`), bad(`"4294967296"`), bad(`"-1"`)}
 	peers := []limit{ok("[]"), bad(`"no such user"`), bad(`""`), bad(`"4294967296"`), bad(`"-1"`)}
-	clients := []limit{ok("[]"), ok(`["192.0.2.0/24", "2001:db8::1"]`), ok(`"0.0.0.0/1"`), bad(`"192.0.2.1/24"`), bad(`"192.0.2.0/33"`), bad(`"mx.example"`)}
+	clients := []limit{ok("[]"), ok(`["192.0.2.0/24", "2001:db8::1"]`), ok(`"0.0.0.0/1"`), bad(`"192.0.2.1/24"`), bad(`"192.0.2.0/33"`), ok(`["!192.0.2.1", "[192.0.2.2]"]`), bad(`"!"`), bad(`"mx.1"`), bad(`".co.uk"`), bad(`"@/DIR/absent"`), ok(`"@/etc/hostname"`)}
 	directories := []limit{ok(`"DIR/KIND"`), bad(`"DIR/absent"`), bad(`"KIND"`), bad(`""`), bad(`"DIR/dkimd.toml"`)}
 	directory := func(kind string) []limit {
 		var limits []limit
@@ -137,6 +137,7 @@ func settingLimits() map[string][]limit {
 			ok("[]"), ok(`["relay.example", "Relay 1|Our CA"]`), ok(quoted(strings.Repeat("a", 256))), bad(quoted(strings.Repeat("a", 257))),
 			bad(`""`), bad(`"a|"`), bad(`"|a"`), bad(`"a|b|c"`), bad(`" a"`), bad(`"/CN=a"`), bad(`"a\nb"`), bad("1"),
 		},
+		"sign.not_recipients":   {ok("[]"), ok(`["joe@b.example", "*.b.example"]`), bad(`""`), bad(`"@"`), bad(`"a..b"`)},
 		"sign.user_match":       words("any", "domain"),
 		"sign.canonicalization": words("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"),
 		"sign.headers":          fieldNames(),
@@ -147,7 +148,10 @@ func settingLimits() map[string][]limit {
 		"sign.fallback_domain":  append(domainNames(), ok(`""`), ok(`"example.org"`)),
 		"sign.also_domains":     append(domainNames(), ok("[]"), bad(`["b.example", "B.example"]`), bad(`""`)),
 		"sign.on_error":         words("tempfail", "unsigned"),
+		"verify.enabled":        flags(),
 		"verify.trusted":        clients,
+		"verify.leave_alone":    clients,
+		"verify.strip_also":     {ok("[]"), ok(`["mx2.b.example", "mx3"]`), bad(`""`), bad(`"mx_2.b.example"`), bad(`["mx2.b.example", "MX2.b.example"]`)},
 		"verify.strip":          words("all", "dkim"),
 		"verify.on_unstripped":  words("tempfail", "accept"),
 		"verify.max_signatures": within(1, 100),

@@ -65,6 +65,7 @@ func openMessage(cmd *cobra.Command, std stdio) (*oneMessage, error) {
 	for _, note := range one.Notes {
 		fmt.Fprintf(std.err, "dkimd: warning: %s\n", note)
 	}
+	c.Verify.Enabled = true // whoever asks wants to know
 	one.Setup, err = daemon.Build(c, nil, daemon.Observers{
 		Recorder: &one.recorded, Log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: slog.LevelError})),
 	})

@@ -76,7 +76,7 @@ func (m message) section() string {
 		return "Replies to mail servers"
 	case m.kind == warning:
 		return "Warnings in records"
-	case in("internal/resolver"), strings.HasPrefix(m.where, "internal/daemon/dnswatch.go:"):
+	case in("internal/resolver", "internal/hosts"), strings.HasPrefix(m.where, "internal/daemon/dnswatch.go:"):
 		return "DNS"
 	case in("keys"), m.kind == logLine && in("signer"):
 		return "Keys"

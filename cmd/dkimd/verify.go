@@ -42,7 +42,7 @@ Exit status: 0 a signature passed and the rules accept the message, 1 otherwise,
 			}
 			defer one.Close()
 			out, event := one.process(cmd.Context(), env)
-			if event.Mode == events.ModeTrusted {
+			if event.Mode == events.ModeTrusted || event.Mode == events.ModeSkipped {
 				fmt.Fprintf(std.err, "dkimd: not judged: %s\n", event.Reason)
 			}
 			verdict := printReport(std.out, out, event)

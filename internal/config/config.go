@@ -50,13 +50,13 @@ func defaults(path string) *Config {
 	return c
 }
 
-// Warnings are files beside dkimd.toml that have no effect, though somebody may believe they do.
+// Warnings are what works and is likely not what the operator wants, such as files beside dkimd.toml that have no effect.
 func (c *Config) Warnings() fault.Faults {
 	warnings := make(fault.Faults, len(c.ignored))
 	for i, path := range c.ignored {
 		warnings[i] = fault.Fault{Path: path, Got: "a name that dkimd does not look for", Want: "NAME.toml", Hint: "rename it, or move it away"}
 	}
-	return warnings
+	return append(warnings, c.file.Warnings()...)
 }
 
 // Locate gives faults that came to light when a configuration was put to use the

@@ -8,7 +8,15 @@ import (
 	"testing"
 
 	"dkimd/internal/config"
+	"dkimd/internal/hosts"
 )
+
+func networks(list ...string) (all []hosts.Entry) {
+	for _, s := range list {
+		all = append(all, hosts.Entry{Network: netip.MustParsePrefix(s)})
+	}
+	return all
+}
 
 func TestListsAreTakenIn(t *testing.T) {
 	t.Parallel()
@@ -23,13 +31,7 @@ forwarders = ["203.0.113.0/24",
   "2001:db8::7"]
 customers = ["example.net", "@example.org", "@*.example.com", "*.example.com", "joe@example.net"]
 `)
-	prefixes := func(list ...string) (all []netip.Prefix) {
-		for _, s := range list {
-			all = append(all, netip.MustParsePrefix(s))
-		}
-		return all
-	}
-	if faults != nil || !slices.Equal(c.Verify.Trusted, prefixes("198.51.100.1/32", "203.0.113.0/24", "2001:db8::7/128")) || !slices.Equal(c.Sign.Networks, prefixes("192.0.2.0/24")) {
+	if faults != nil || !slices.Equal(c.Verify.Trusted, networks("198.51.100.1/32", "203.0.113.0/24", "2001:db8::7/128")) || !slices.Equal(c.Sign.Networks, networks("192.0.2.0/24")) {
 		t.Errorf("%v: trusted %v, networks %v", faults, c.Verify.Trusted, c.Sign.Networks)
 	}
 	unused := c.Lists.Unused()
@@ -81,12 +83,12 @@ func TestFaultsInLists(t *testing.T) {
 			[]string{`2: verify.trusted: got "@x"; want a list of [lists] in dkimd.toml (hint: there are forwarders)`},
 		},
 		"of another kind than its use": {
-			"[verify]\ntrusted = [\"192.0.2.9\", \"@customers\"]\n[lists]\ncustomers = [\"example.org\", \"example.net\"]",
-			[]string{`2: verify.trusted[2]: got "example.org" of lists.customers (PATH:4); want an address or a network in CIDR form (hint: write it like "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32")`},
+			"[verify]\ntrusted = [\"192.0.2.9\", \"@customers\"]\n[lists]\ncustomers = [\"joe@example.org\", \"example.net\"]",
+			[]string{`2: verify.trusted[2]: got "joe@example.org" of lists.customers (PATH:4); want an address, a network in CIDR form or the name of a host (hint: it has a character that no domain has)`},
 		},
 		"an element after a list": {
-			"[verify]\ntrusted = [\"@a\",\n\"localhost\"]\n[lists]\na = [\"192.0.2.1\", \"192.0.2.2\"]",
-			[]string{`3: verify.trusted[2]: got "localhost"; want an address or a network in CIDR form (hint: write it like "192.0.2.7", "192.0.2.0/24" or "2001:db8::/32")`},
+			"[verify]\ntrusted = [\"@a\",\n\"local host\"]\n[lists]\na = [\"192.0.2.1\", \"192.0.2.2\"]",
+			[]string{`3: verify.trusted[2]: got "local host"; want an address, a network in CIDR form or the name of a host (hint: it has a character that no domain has)`},
 		},
 	}
 	for name, tt := range tests {
@@ -129,13 +131,17 @@ func TestListsInAPart(t *testing.T) {
 	t.Parallel()
 	dir, c, faults := parts(t, map[string]string{
 		"dkimd.toml":              "[verify]\ntrusted = \"@names\"\n",
-		"dkimd.toml.d/lists.toml": "[lists]\nnames = \"example.org\"\nnobody = \"192.0.2.1\"\n",
+		"dkimd.toml.d/lists.toml": "[lists]\nnames = \"joe@example.org\"\nnobody = \"192.0.2.1\"\n",
 	})
-	if len(faults) != 1 || !strings.Contains(faults[0].Error(), dir+"/dkimd.toml:2: verify.trusted: got \"example.org\" of lists.names ("+dir+"/dkimd.toml.d/lists.toml:2)") {
+	if len(faults) != 1 || !strings.Contains(faults[0].Error(), dir+"/dkimd.toml:2: verify.trusted: got \"joe@example.org\" of lists.names ("+dir+"/dkimd.toml.d/lists.toml:2)") {
 		t.Error(faults)
 	}
 	if unused := c.Lists.Unused(); len(unused) != 1 || unused[0].Path != dir+"/dkimd.toml.d/lists.toml" || unused[0].Line != 3 {
 		t.Error(unused)
+	}
+	_, c, faults = parts(t, map[string]string{"dkimd.toml": "[lists]\nours = \"192.0.2.0/24\"\n", "dkimd.toml.d/sign.toml": "[sign]\nnetworks = \"@ours\"\n"})
+	if faults != nil || !slices.Equal(c.Sign.Networks, networks("192.0.2.0/24")) {
+		t.Error("used in a part:", faults, c.Sign.Networks)
 	}
 	if unused := config.Default().Lists.Unused(); unused != nil {
 		t.Error(unused)

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"dkimd/internal/fault"
+	"dkimd/internal/hosts"
 	"dkimd/internal/socket"
 	"dkimd/internal/tomlfile"
 )
@@ -106,6 +107,7 @@ func read(file *tomlfile.File) (*Config, fault.Faults) {
 	c.checkDoors()
 	c.checkOversign()
 	c.checkRSABits()
+	c.warnOfEverybody()
 	return c, file.Faults()
 }
 
@@ -167,6 +169,15 @@ func (c *Config) checkOversign() {
 			t.FaultItem(key, i, "a whole field name", "oversigning needs the very name; list each")
 		case !covers(s.Headers, name):
 			t.FaultItem(key, i, "a field that sign.headers lists", "add "+strconv.Quote(name)+" to headers")
+		}
+	}
+}
+
+// warnOfEverybody warns of lists of clients that hold every address.
+func (c *Config) warnOfEverybody() {
+	for key, list := range map[string][]hosts.Entry{"sign.networks": c.Sign.Networks, "verify.trusted": c.Verify.Trusted, "verify.leave_alone": c.Verify.LeaveAlone} {
+		if slices.ContainsFunc(list, func(e hosts.Entry) bool { return e.Network.IsValid() && e.Network.Bits() == 0 && !e.Not }) {
+			c.file.Caution(c.file.Place(fault.Fault{Key: key, Got: "a network that holds every address", Want: "some clients", Hint: "strangers are among them"}))
 		}
 	}
 }

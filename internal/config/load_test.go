@@ -13,6 +13,7 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
+	"dkimd/internal/hosts"
 	"dkimd/signer"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,10 +59,11 @@ peers = ["root", "7"]
 max_connections = 8
 [sign]
 directory = "DIR"
-networks = ["192.0.2.0/24", "2001:db8::1"]
+networks = ["192.0.2.0/24", "2001:db8::1", "!192.0.2.7", "Mail.example.org", ".lan", "!*.guests.lan", "[192.0.2.9]"]
 authenticated = false
 daemon_names = ["MSA"]
 tls_clients = ["relay.example|Our CA"]
+not_recipients = ["list.example", "@*.list.example"]
 user_match = "domain"
 canonicalization = "simple/relaxed"
 headers = ["from", "X-*"]
@@ -71,8 +73,11 @@ fallback_domain = "Bücher.example"
 also_domains = ["ESP.example", "_x.example"]
 on_error = "unsigned"
 [verify]
+enabled = false
 trusted = "198.51.100.7"
+leave_alone = "198.51.100.8"
 strip = "dkim"
+strip_also = "MX2.example.com"
 on_unstripped = "accept"
 max_signatures = 100
 min_rsa_bits = 2048
@@ -109,13 +114,15 @@ listen = "unix:/run/dkimd/other.sock"
 		},
 		Exim: config.Exim{Listen: []string{"unix:/run/dkimd/exim.sock"}, SocketMode: 0o666, SocketGroup: "root", Peers: []string{"root", "7"}, MaxConnections: 8},
 		Sign: config.Sign{
-			Directory: dir, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::1/128")},
-			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
+			Directory: dir, Networks: append(networks("192.0.2.0/24", "2001:db8::1/128"),
+				hosts.Entry{Not: true, Network: netip.MustParsePrefix("192.0.2.7/32")}, hosts.Entry{Name: "mail.example.org"}, hosts.Entry{Name: "lan", Below: true},
+				hosts.Entry{Not: true, Name: "guests.lan", Below: true}, hosts.Entry{Network: netip.MustParsePrefix("192.0.2.9/32")}),
+			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, NotRecipients: []string{"list.example", "@*.list.example"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,
 		},
 		Verify: config.Verify{
-			Trusted: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")}, StripOnlyDKIM: true, KeepForged: true, MaxSignatures: 100,
+			Trusted: networks("198.51.100.7/32"), LeaveAlone: networks("198.51.100.8/32"), StripOnlyDKIM: true, StripAlso: []string{"mx2.example.com"}, KeepForged: true, MaxSignatures: 100,
 			MinRSABits: 2048, MaxRSABits: 2048, HonourBodyLength: true,
 		},
 		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, TrustAD: true, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},

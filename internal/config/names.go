@@ -10,6 +10,7 @@ import (
 	"dkimd/internal/domain"
 	"dkimd/internal/tomlfile"
 	"dkimd/keys"
+	"dkimd/policy"
 )
 
 // readHostname reads a host's name; empty is allowed.
@@ -21,6 +22,29 @@ func readHostname(t *tomlfile.Table, key, def string) string {
 		return def
 	}
 	return string(name)
+}
+
+// readHostnames reads the names of hosts, each once.
+func readHostnames(t *tomlfile.Table, key string, def []string) []string {
+	names := t.Strings(key, def)
+	for i, s := range names {
+		name, err := domain.ParseHost(s)
+		switch {
+		case err != nil:
+			t.FaultItem(key, i, "a host name such as mx.example.org", err.Error())
+		case slices.Contains(names[:i], string(name)):
+			t.FaultItem(key, i, "each name once", "remove one of the two")
+		default:
+			names[i] = string(name)
+		}
+	}
+	return names
+}
+
+// readRecipients reads the patterns of recipients, as rules have them.
+func readRecipients(t *tomlfile.Table, key string, _ []string) []string {
+	policy.CompileRecipients(t, key)
+	return t.Entries(key)
 }
 
 const wantDomain = "a domain such as example.org"

@@ -1,12 +1,13 @@
 package config
 
 import (
-	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
+	"dkimd/internal/hosts"
 	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 	"dkimd/internal/socket"
@@ -134,10 +135,11 @@ func (e *Exim) keys() []key {
 // Sign is the table [sign]: whose mail is ours, and how it is signed.
 type Sign struct {
 	Directory        string
-	Networks         []netip.Prefix
+	Networks         []hosts.Entry
 	Authenticated    bool
 	DaemonNames      []string
 	TLSClients       []string // NAME or NAME|ISSUER of certificates
+	NotRecipients    []string // patterns, as policy.NewRecipients reads them
 	UserMatch        signer.UserMatch
 	Canonicalization Canonicalization // of every signature
 	Headers          []string
@@ -153,30 +155,13 @@ const docTLSClients = "Mail of clients with these TLS certificates is ours, wher
 	"names a host and is no login: user_match does not ask for it."
 
 func (s *Sign) keys() []key {
-	return []key{
+	return slices.Concat([]key{
 		{
 			"directory", directory(&s.Directory, "/etc/dkimd/keys"),
 			"DOMAIN/SELECTOR.pem in it: every key there signs for DOMAIN. A directory named here must exist; the default " +
 				"need not.",
 		},
-		{
-			"networks", networks(&s.Networks, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")),
-			"Clients whose mail is ours.",
-		},
-		{
-			"authenticated", boolean(&s.Authenticated, true),
-			"Mail of clients that logged in ({auth_authen} or {auth_type} is set) is ours.",
-		},
-		{
-			"daemon_names", list(&s.DaemonNames, readDaemonNames, "ORIGINATING"),
-			"Mail through MTA daemons of these names ({daemon_name}) is ours.",
-		},
-		{"tls_clients", list(&s.TLSClients, readTLSClients), docTLSClients},
-		{
-			"user_match", choice(&s.UserMatch, means("any", signer.MatchAny), means("domain", signer.MatchDomain)),
-			"any: a login may send as any domain. domain: mail is signed only where the login's domain is the From domain, " +
-				"or where the users of that domain's domain.toml list the login. It is asked of logins only: see keys.md.",
-		},
+	}, s.whose(), []key{
 		{
 			"canonicalization", choice(&s.Canonicalization,
 				means("relaxed/relaxed", Canonicalization{dkim.Relaxed, dkim.Relaxed}),
@@ -211,6 +196,36 @@ func (s *Sign) keys() []key {
 			"on_error", choice(&s.SendUnsigned, means("tempfail", false), means("unsigned", true)),
 			"When no usable key is left, or signing failed: tempfail defers the mail, unsigned lets it go out unsigned.",
 		},
+	})
+}
+
+// whose are the keys that say whose mail is ours, and for whom it is signed.
+func (s *Sign) whose() []key {
+	return []key{
+		{
+			"networks", clients(&s.Networks, loopback()...),
+			"Clients whose mail is ours: " + docHosts,
+		},
+		{
+			"authenticated", boolean(&s.Authenticated, true),
+			"Mail of clients that logged in ({auth_authen} or {auth_type} is set) is ours.",
+		},
+		{
+			"daemon_names", list(&s.DaemonNames, readDaemonNames, "ORIGINATING"),
+			"Mail through MTA daemons of these names ({daemon_name}) is ours.",
+		},
+		{"tls_clients", list(&s.TLSClients, readTLSClients), docTLSClients},
+		{
+			"not_recipients", list(&s.NotRecipients, readRecipients),
+			"Mail of ours is not signed where all its recipients are here: \"user@example.com\", \"example.com\", or " +
+				"\"*.example.com\" for those below it. One recipient that is not, and it is signed for all: without a signature " +
+				"some would refuse it, and none because it has one. Exim tells no recipients when it signs.",
+		},
+		{
+			"user_match", choice(&s.UserMatch, means("any", signer.MatchAny), means("domain", signer.MatchDomain)),
+			"any: a login may send as any domain. domain: mail is signed only where the login's domain is the From domain, " +
+				"or where the users of that domain's domain.toml list the login. It is asked of logins only: see keys.md.",
+		},
 	}
 }
 
@@ -219,9 +234,12 @@ type Canonicalization struct{ Header, Body dkim.Canonicalization }
 
 // Verify is the table [verify].
 type Verify struct {
-	Trusted          []netip.Prefix
-	StripOnlyDKIM    bool // strip: leave forged results of other methods alone
-	KeepForged       bool // on_unstripped: forged results that cannot be removed do not defer the mail
+	Enabled          bool // otherwise mail that is not ours is left as it is
+	Trusted          []hosts.Entry
+	LeaveAlone       []hosts.Entry
+	StripOnlyDKIM    bool     // strip: leave forged results of other methods alone
+	StripAlso        []string // further authserv-ids of ours
+	KeepForged       bool     // on_unstripped: forged results that cannot be removed do not defer the mail
 	MaxSignatures    int
 	MinRSABits       int
 	MaxRSABits       int
@@ -232,13 +250,27 @@ type Verify struct {
 func (v *Verify) keys() []key {
 	return []key{
 		{
-			"trusted", networks(&v.Trusted),
+			"enabled", boolean(&v.Enabled, true),
+			"false: sign only. Mail that is not ours passes as it is: nothing is looked up, added or removed, and no rule is asked.",
+		},
+		{
+			"trusted", clients(&v.Trusted),
 			"Clients whose mail is verified and recorded, but never judged and never signed: backup MXs, forwarders, filters " +
-				"that hand mail back. They take precedence over sign.networks.",
+				"that hand mail back. They take precedence over sign.networks. Entries are as there.",
+		},
+		{
+			"leave_alone", clients(&v.LeaveAlone),
+			"Clients whose mail passes as it is: it is neither signed nor verified, and nothing is looked up, added or removed, " +
+				"not even forged Authentication-Results. They take precedence over all else. Entries are as in sign.networks.",
 		},
 		{
 			"strip", choice(&v.StripOnlyDKIM, means("all", false), means("dkim", true)),
 			"Which Authentication-Results fields that claim our name are removed: all, or only those with a dkim result.",
+		},
+		{
+			"strip_also", list(&v.StripAlso, readHostnames),
+			"Other names of ours, such as those of our other mail servers: Authentication-Results fields that claim one of them " +
+				"are removed as those that claim our name.",
 		},
 		{
 			"on_unstripped", choice(&v.KeepForged, means("tempfail", false), means("accept", true)),

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -125,18 +124,6 @@ func list[S ~string](at *[]S, read func(t *tomlfile.Table, key string, def []S) 
 }
 
 func addresses(at *[]string, def ...string) value { return list(at, readListen, def...) }
-
-func networks(at *[]netip.Prefix, def ...netip.Prefix) value {
-	return field[[]netip.Prefix]{at, append([]netip.Prefix{}, def...), "list of networks", (*tomlfile.Table).Prefixes, func(list []netip.Prefix) any {
-		names := make([]string, len(list))
-		for i, prefix := range list {
-			if names[i] = prefix.String(); prefix.IsSingleIP() {
-				names[i] = prefix.Addr().String()
-			}
-		}
-		return names
-	}}
-}
 
 // toml is a value as TOML.
 func toml(v value) string {

@@ -172,6 +172,7 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	reloads.Go(func() { d.refresh(reloading) })
 	reloads.Go(func() { d.watchKeys(reloading) })
 	reloads.Go(func() { d.watchDNS(reloading) })
+	reloads.Go(func() { d.watchHosts(reloading) })
 	reloads.Go(func() { d.watchMemory(reloading) })
 	defer reloads.Wait()
 	defer close(d.ending)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/fault"
+	"dkimd/internal/hosts"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/resolver"
 	"dkimd/keys"
@@ -23,7 +25,8 @@ type Setup struct {
 	Rules    *policy.Rules
 	Resolver *resolver.Resolver
 	Pipeline *pipeline.Pipeline
-	Broken   fault.Faults // rules files that cannot be read: their domains are deferred
+	Broken   fault.Faults  // rules files that cannot be read: their domains are deferred
+	clients  []*hosts.List // of the configuration: see wire
 	loaded   time.Time
 }
 
@@ -78,6 +81,9 @@ func Build(c *config.Config, previous *Setup, o Observers) (*Setup, error) {
 		s.Close()
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), firstHosts)
+	defer cancel()
+	s.refreshHosts(ctx)
 	return s, nil
 }
 
@@ -107,7 +113,7 @@ func (s *Setup) Connect(previous *Setup, o Observers) (err error) {
 	if s.Resolver, err = openResolver(s.Config, resolverConfig); err != nil {
 		return err
 	}
-	s.Pipeline, err = s.wire(o.Recorder, o.Log)
+	s.Pipeline, err = s.wire(previous, o)
 	return err
 }
 
@@ -142,8 +148,8 @@ func NewVerifier(c *config.Config, dns verifier.Resolver, log *slog.Logger) (*ve
 }
 
 // wire connects the parts. It is the one place that knows them all.
-func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pipeline, error) {
-	c := s.Config
+func (s *Setup) wire(previous *Setup, o Observers) (*pipeline.Pipeline, error) {
+	c, log := s.Config, o.Log
 	sign, signErr := signer.New(signer.Config{
 		Keys: s.Keys.Lookup, HeaderCanon: c.Sign.Canonicalization.Header, BodyCanon: c.Sign.Canonicalization.Body,
 		Headers: c.Sign.Headers, Oversign: c.Sign.Oversign, Expiry: c.Sign.Expiry,
@@ -154,11 +160,34 @@ func (s *Setup) wire(recorder pipeline.Recorder, log *slog.Logger) (*pipeline.Pi
 	if err := errors.Join(signErr, verifyErr); err != nil {
 		return nil, err
 	}
+	clients := func(key string, entries []hosts.Entry) *hosts.List {
+		list := hosts.Config{Key: key, Entries: entries, DNS: s.Resolver, Logger: log}
+		if previous != nil {
+			list.Previous = previous.clients[len(s.clients)]
+		}
+		s.clients = append(s.clients, hosts.New(list))
+		return s.clients[len(s.clients)-1]
+	}
+	rules := s.Rules
+	if !c.Verify.Enabled {
+		rules = new(policy.Rules)
+	}
 	return pipeline.New(pipeline.Config{
 		Hostname: c.Hostname, HostNames: hostNames(len(c.Exim.Listen) > 0 && c.Hostname == ""),
-		Networks: c.Sign.Networks, Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames, TLSClients: c.Sign.TLSClients,
-		Trusted: c.Verify.Trusted, StripOnlyDKIM: c.Verify.StripOnlyDKIM, KeepForged: c.Verify.KeepForged,
+		Networks: clients("sign.networks", c.Sign.Networks), Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames, TLSClients: c.Sign.TLSClients,
+		Trusted: clients("verify.trusted", c.Verify.Trusted), LeaveAlone: clients("verify.leave_alone", c.Verify.LeaveAlone),
+		SignOnly:      !c.Verify.Enabled,
+		NotRecipients: notRecipients(c.Sign.NotRecipients),
+		StripOnlyDKIM: c.Verify.StripOnlyDKIM, StripAlso: c.Verify.StripAlso, KeepForged: c.Verify.KeepForged,
 		SendUnsigned: c.Sign.SendUnsigned,
-		Signer:       sign, Verifier: verify, Rules: s.Rules, Events: recorder, Logger: log,
+		Signer:       sign, Verifier: verify, Rules: rules, Events: o.Recorder, Logger: log,
 	})
+}
+
+// notRecipients are the patterns of a configuration, which config has checked; nil: there are none.
+func notRecipients(patterns []string) *policy.Recipients {
+	if len(patterns) == 0 {
+		return nil
+	}
+	return policy.NewRecipients(patterns, func(int, string) {})
 }

@@ -27,6 +27,7 @@ const (
 	ModeUnsigned = "unsigned" // ours, none was added
 	ModeVerify   = "verify"
 	ModeTrusted  = "trusted" // verified and recorded, not judged
+	ModeSkipped  = "skipped" // neither signed nor verified, and unchanged
 	ModeAborted  = "aborted" // the MTA left before the end
 )
 

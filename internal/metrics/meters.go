@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	resultNone    = "none" // a verified message without a signature
-	reasonNotOurs = "not_ours"
-	reasonTrusted = "trusted"
-	reasonFault   = "fault"
-	reasonMemory  = "memory"
+	resultNone       = "none" // a verified message without a signature
+	reasonNotOurs    = "not_ours"
+	reasonTrusted    = "trusted"
+	reasonRecipients = "not_recipients"
+	reasonFault      = "fault"
+	reasonMemory     = "memory"
 )
 
 // Messages counts messages by the records they leave.

@@ -127,7 +127,7 @@ func TestEachHappeningCounts(t *testing.T) {
 	}
 	for _, code := range []string{
 		signer.MultipleFrom, signer.FromMissing, signer.FromUnreadable, signer.NoKey, signer.KeyUnusable, signer.UserMismatch, signer.Limit,
-		"not_ours", "trusted", "fault",
+		"not_ours", "trusted", "not_recipients", "fault",
 	} {
 		happens, want := unsigned(code, "not_code: words: and more of them")
 		tests[code] = test{happens, want}

@@ -83,7 +83,7 @@ func New(c Config) *Metrics {
 func (r registry) declareMessages() *Messages {
 	fronts := []string{"milter", "exim"}
 	actions := []string{"accept", "quarantine", "discard", "tempfail", "reject"}
-	modes := []string{events.ModeSign, events.ModeUnsigned, events.ModeVerify, events.ModeTrusted, events.ModeAborted}
+	modes := []string{events.ModeSign, events.ModeUnsigned, events.ModeVerify, events.ModeTrusted, events.ModeSkipped, events.ModeAborted}
 	verdicts := append(slices.Clone(actions), events.ModeAborted)
 	answered := func(row []string) bool { return (row[1] == events.ModeAborted) == (row[2] == events.ModeAborted) }
 	return &Messages{
@@ -96,7 +96,7 @@ func (r registry) declareMessages() *Messages {
 		unsigned: r.counters("dkimd_unsigned_messages_total", "Messages that were ours to sign, or were leaving, and got no signature, by reason.",
 			always, label{"reason", []string{
 				signer.MultipleFrom, signer.FromMissing, signer.FromUnreadable, signer.NoKey,
-				signer.KeyUnusable, signer.UserMismatch, signer.Limit, reasonNotOurs, reasonTrusted, reasonFault, reasonMemory,
+				signer.KeyUnusable, signer.UserMismatch, signer.Limit, reasonNotOurs, reasonTrusted, reasonRecipients, reasonFault, reasonMemory,
 			}}),
 		decisions: r.counters("dkimd_policy_decisions_total", "Rules that decided, by the mode of their file and their action.",
 			always, label{"mode", []string{"monitor", "enforce"}}, label{"action", actions}),

@@ -85,9 +85,8 @@ func (m *Message) ourNames() []string {
 
 // claims reports whether results say that they are ours.
 func (m *Message) claims(value string) bool {
-	return slices.ContainsFunc(m.ourNames(), func(name string) bool {
-		return verifier.ClaimsAuthserv([]byte(value), name, m.p.StripOnlyDKIM)
-	})
+	claims := func(name string) bool { return verifier.ClaimsAuthserv([]byte(value), name, m.p.StripOnlyDKIM) }
+	return slices.ContainsFunc(m.ourNames(), claims) || slices.ContainsFunc(m.p.StripAlso, claims)
 }
 
 // Header takes one field; the value has whatever white space followed the colon.
@@ -109,19 +108,27 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 	defer m.guard("end of header")
 	m.began = true
 	m.from = message.ReadFrom(&m.header)
-	m.route, m.reason = m.p.routeFor(m.env)
+	m.route, m.reason = m.p.routeFor(ctx, m.env)
+	if m.route == skipped {
+		m.remove, m.forged = nil, false
+		return
+	}
 	// What signer or verifier keep of a header can be as large: folded fields, parsed signatures.
 	if !m.env.Held.Take(m.header.Bytes()) {
 		return // Finish defers it
 	}
 	switch m.route {
 	case ours:
+		if m.p.toNobodyElse(m.env) {
+			m.reason = signer.Reason{Code: reasonRecipients, Text: "all recipients are in sign.not_recipients"}
+			return
+		}
 		var unsigned signer.Reason
 		if m.signing, unsigned = m.p.Signer.Begin(ctx, m.env, &m.header, m.from); m.signing == nil {
 			m.reason = unsigned
 		}
 		return
-	case leaving:
+	case leaving, skipped:
 		return
 	case foreign, trusted:
 	}
@@ -232,7 +239,7 @@ func (m *Message) finish(ctx context.Context, out *Outcome, rec *record) (ok boo
 		m.sign(ctx, out, rec)
 	case m.verification != nil:
 		m.verify(ctx, out, rec)
-	case m.route == leaving:
+	case m.route == leaving, m.route == skipped:
 	case m.route != ours || !m.began:
 		m.Fault(errors.New("end of message without a header"))
 	}
@@ -294,7 +301,7 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 	switch {
 	case m.route == ours && m.began:
 		m.failSigning(out)
-	case m.route == trusted, m.route == leaving:
+	case m.route == trusted, m.route == leaving, m.route == skipped:
 	case m.judged:
 		rec.verdict = m.rules.Fault()
 		out.Action, out.Reply = rec.verdict.Action, rec.verdict.Reply
@@ -311,7 +318,6 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 // much. That passes, so it is deferred, whatever the configuration says of faults.
 func (m *Message) deferForMemory(out *Outcome, rec *record) {
 	rec.err = errMemory
-	m.route, _ = m.p.routeFor(m.env)
 	m.reason = signer.Reason{Code: reasonMemory, Text: "the messages under way hold as much as the memory setting allows"}
 	out.Action = policy.TempFail
 	out.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.3.2", Text: "Too much mail is being received here at the moment, please try again later"}

@@ -10,10 +10,10 @@ package pipeline
 import (
 	"errors"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/hosts"
 	"dkimd/policy"
 	"dkimd/signer"
 	"dkimd/verifier"
@@ -31,12 +31,19 @@ type Config struct {
 	// them, or the MTA's, are forged.
 	HostNames []string
 
-	Networks      []netip.Prefix // clients whose mail is ours (sign.networks)
-	Authenticated bool           // mail of clients that logged in is ours (sign.authenticated)
-	DaemonNames   []string       // mail through these daemons is ours (sign.daemon_names)
+	Networks      *hosts.List // clients whose mail is ours (sign.networks)
+	Authenticated bool        // mail of clients that logged in is ours (sign.authenticated)
+	DaemonNames   []string    // mail through these daemons is ours (sign.daemon_names)
 	// TLSClients are the certificates of clients whose mail is ours: NAME, or NAME|ISSUER (sign.tls_clients).
 	TLSClients []string
-	Trusted    []netip.Prefix // verified and recorded, never judged (verify.trusted)
+	// NotRecipients are those for whom nothing is signed; nil: nobody (sign.not_recipients).
+	NotRecipients *policy.Recipients
+	Trusted       *hosts.List // verified and recorded, never judged (verify.trusted)
+	LeaveAlone    *hosts.List // neither signed nor verified, and unchanged (verify.leave_alone)
+	// SignOnly leaves all mail unchanged that is not ours (verify.enabled).
+	SignOnly bool
+	// StripAlso are further names under which results are forged (verify.strip_also).
+	StripAlso []string
 	// StripOnlyDKIM leaves forged Authentication-Results of ours alone that have no dkim result (verify.strip).
 	StripOnlyDKIM bool
 	// KeepForged lets mail through whose forged Authentication-Results the MTA does not let us remove,

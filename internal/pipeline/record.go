@@ -99,6 +99,8 @@ func (m *Message) mode(rec *record) string {
 		return events.ModeTrusted
 	case m.route == foreign:
 		return events.ModeVerify
+	case m.route == skipped:
+		return events.ModeSkipped
 	case len(rec.signed) > 0:
 		return events.ModeSign
 	}

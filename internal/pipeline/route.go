@@ -1,10 +1,11 @@
 package pipeline
 
 import (
-	"net/netip"
+	"context"
 	"slices"
 	"strings"
 
+	"dkimd/internal/hosts"
 	"dkimd/internal/message"
 	"dkimd/internal/safetext"
 	"dkimd/signer"
@@ -18,10 +19,13 @@ const (
 	ours                 // signed
 	trusted              // verified and recorded, never judged, never signed for
 	leaving              // not ours, and on its way out: neither verified again nor signed for
+	skipped              // neither signed nor verified, and nothing of it is changed
 )
 
 // The codes of the reasons whose mail a message is. Those why ours is not signed are the signer's.
 const (
+	reasonLeaveAlone  = "leave_alone"
+	reasonVerifyOff   = "verify_off"
 	reasonTrusted     = "trusted"
 	reasonLocal       = "local"
 	reasonNetwork     = "network"
@@ -30,32 +34,48 @@ const (
 	reasonCertificate = "certificate"
 	reasonNotOurs     = "not_ours"
 	reasonSignedLater = "signed_later"
+	reasonRecipients  = "not_recipients"
 	reasonAborted     = "aborted"
 	reasonFault       = "fault"
 	reasonMemory      = "memory"
 )
 
 // routeFor is the route of a message for the purpose that the front door has with it.
-func (p *Pipeline) routeFor(env *message.Envelope) (route, signer.Reason) {
-	r, reason := p.route(env)
+func (p *Pipeline) routeFor(ctx context.Context, env *message.Envelope) (route, signer.Reason) {
+	r, reason := p.route(ctx, env)
 	switch {
-	case env.Purpose == message.OnlyVerify && r == ours:
-		return trusted, signer.Reason{Code: reasonSignedLater, Text: "it is signed when it leaves: " + reason.Text}
+	case r == skipped:
+		return r, reason
 	case env.Purpose == message.OnlySign && r != ours:
 		return leaving, reason
+	case env.Purpose == message.OnlyVerify && r == ours:
+		r, reason = trusted, signer.Reason{Code: reasonSignedLater, Text: "it is signed when it leaves: " + reason.Text}
+	}
+	if p.SignOnly && r != ours {
+		return skipped, signer.Reason{Code: reasonVerifyOff, Text: "verify.enabled is false: " + reason.Text}
 	}
 	return r, reason
 }
 
 // route decides whose mail this is, and says why. A client address that cannot be read belongs to nobody.
-func (p *Pipeline) route(env *message.Envelope) (route, signer.Reason) {
+func (p *Pipeline) route(ctx context.Context, env *message.Envelope) (route, signer.Reason) {
 	client := env.Client
+	var unnamed error
+	isIn := func(list *hosts.List) bool {
+		in, err := list.Contains(ctx, client)
+		if err != nil {
+			unnamed = err
+		}
+		return in
+	}
 	switch {
-	case client.Kind == message.ClientAddress && contains(p.Trusted, client.Addr):
+	case isIn(p.LeaveAlone):
+		return skipped, signer.Reason{Code: reasonLeaveAlone, Text: "client " + client.String() + " is in verify.leave_alone"}
+	case isIn(p.Trusted):
 		return trusted, signer.Reason{Code: reasonTrusted, Text: "client " + client.String() + " is in verify.trusted"}
 	case client.Kind == message.ClientLocal:
 		return ours, signer.Reason{Code: reasonLocal, Text: "submitted on this host"}
-	case client.Kind == message.ClientAddress && contains(p.Networks, client.Addr):
+	case isIn(p.Networks):
 		return ours, signer.Reason{Code: reasonNetwork, Text: "client " + client.String() + " is in sign.networks"}
 	case p.Authenticated && env.Authenticated():
 		return ours, signer.Reason{Code: reasonLogin, Text: "the client logged in"}
@@ -65,6 +85,9 @@ func (p *Pipeline) route(env *message.Envelope) (route, signer.Reason) {
 		return ours, signer.Reason{Code: reasonDaemonName, Text: "daemon " + env.DaemonName + " is in sign.daemon_names"}
 	}
 	text := "client " + client.String() + " is not in sign.networks"
+	if unnamed != nil {
+		text += " as far as is known, for its name could not be looked up (" + unnamed.Error() + ")"
+	}
 	if p.Authenticated {
 		text += " and not authenticated"
 	}
@@ -89,6 +112,10 @@ func describe(c message.Certificate) string {
 	return safetext.Quote(c.Subject) + " of " + safetext.Quote(c.Issuer)
 }
 
-func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
-	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+// toNobodyElse reports whether all recipients of a message are known, and among those for whom nothing is signed.
+func (p *Pipeline) toNobodyElse(env *message.Envelope) bool {
+	if p.NotRecipients == nil || len(env.Recipients) == 0 || env.RecipientCount > len(env.Recipients) {
+		return false
+	}
+	return !slices.ContainsFunc(env.Recipients, func(address string) bool { return !p.NotRecipients.Has(address) })
 }

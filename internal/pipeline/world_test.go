@@ -13,6 +13,7 @@ import (
 	"dkimd/internal/authrestest"
 	"dkimd/internal/dkim"
 	"dkimd/internal/events"
+	"dkimd/internal/hosts"
 	"dkimd/internal/logtest"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
@@ -74,8 +75,8 @@ func newWorld(t *testing.T) *world {
 	}
 	w.config = pipeline.Config{
 		Hostname: "mx.example.net", Authenticated: true, DaemonNames: []string{"ORIGINATING"},
-		Networks: []netip.Prefix{netip.MustParsePrefix(inside + "/32")},
-		Trusted:  []netip.Prefix{netip.MustParsePrefix(relay + "/32")},
+		Networks: w.clients(hosts.Entry{Network: netip.MustParsePrefix(inside + "/32")}),
+		Trusted:  w.clients(hosts.Entry{Network: netip.MustParsePrefix(relay + "/32")}),
 		Events:   w, Logger: w.log.Logger(),
 	}
 	return w
@@ -84,6 +85,20 @@ func newWorld(t *testing.T) *world {
 func (w *world) keyDir() string { return filepath.Join(w.dir, "keys") }
 
 func (w *world) Write(e *events.Event) { w.records = append(w.records, e) }
+
+// clients is a list of clients, whose DNS is that of the world: one record a name, whatever its type.
+func (w *world) clients(entries ...hosts.Entry) *hosts.List {
+	return hosts.New(hosts.Config{Entries: entries, DNS: w})
+}
+
+// Lookup and Reverse make the world a hosts.DNS.
+func (w *world) Lookup(_ context.Context, name string, _ resolver.Type) (resolver.Answer, error) {
+	return w.lookup(name)
+}
+
+func (w *world) Reverse(_ context.Context, addr netip.Addr) (resolver.Answer, error) {
+	return w.lookup(addr.String())
+}
 
 // TXT and Cached make the world a verifier.Resolver.
 func (w *world) TXT(_ context.Context, name string) (resolver.Answer, error) { return w.lookup(name) }
