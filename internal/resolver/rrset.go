@@ -49,7 +49,7 @@ func setOf(name string, rrtype Type) (rrset, error) {
 	for i := range len(name) {
 		if c := name[i]; c == '.' && label > 0 {
 			label = 0
-		} else if label++; c == '.' || c <= ' ' || c > '~' || c == '\\' || label > 63 {
+		} else if label++; c == '.' || c < ' ' || c > '~' || c == '\\' || label > 63 {
 			return rrset{}, ErrName
 		}
 	}

@@ -29,6 +29,7 @@ x.example.org. MX 0 .
 1.0/25.2.0.192.in-addr.arpa. PTR A.example.ORG.
 1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. PTR six.example.org.
 b+c=d._spf.example.org. A 127.0.0.2
+a\ b.example.org. A 127.0.0.3
 `)
 	r := w.resolver()
 	tests := []struct {
@@ -45,7 +46,8 @@ b+c=d._spf.example.org. A 127.0.0.2
 		{"x.example.org", resolver.A, nil, resolver.ErrNoData},
 		{"y.example.org", resolver.MX, nil, resolver.ErrNotExist},
 		{"b+c=d._spf.example.org", resolver.A, []string{"127.0.0.2"}, nil},
-		{"a b.example.org", resolver.A, nil, resolver.ErrName},
+		{"a b.example.org", resolver.A, []string{"127.0.0.3"}, nil},
+		{"a\tb.example.org", resolver.A, nil, resolver.ErrName},
 		{`a\b.example.org`, resolver.A, nil, resolver.ErrName},
 		{"a..example.org", resolver.A, nil, resolver.ErrName},
 		{".example.org", resolver.A, nil, resolver.ErrName},

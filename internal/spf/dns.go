@@ -1,0 +1,107 @@
+package spf
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"dkimd/internal/resolver"
+)
+
+// DNS looks up records; *resolver.Resolver is one.
+type DNS interface {
+	Lookup(ctx context.Context, name string, rrtype resolver.Type) (resolver.Answer, error)
+	Reverse(ctx context.Context, addr netip.Addr) (resolver.Answer, error)
+}
+
+// adapter makes a DNS what the library asks. It belongs to one check.
+type adapter struct {
+	dns     DNS
+	client  netip.Addr
+	flaw    string // what is wrong with the last record that cannot be read
+	failure string // why a lookup failed
+}
+
+// explained is an error as the library tells absence from failure: it looks for this type alone.
+func (a *adapter) explained(name string, err error) error {
+	if errors.Is(err, resolver.ErrNotExist) || errors.Is(err, resolver.ErrNoData) {
+		return &net.DNSError{Err: err.Error(), Name: name, IsNotFound: true}
+	}
+	a.failure = name + ": " + err.Error()
+	return &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
+}
+
+func (a *adapter) lookup(ctx context.Context, name string, rrtype resolver.Type) ([]string, error) {
+	answer, err := a.dns.Lookup(ctx, name, rrtype)
+	if err != nil {
+		return nil, a.explained(name, err)
+	}
+	return answer.Records, nil
+}
+
+// LookupTXT returns the SPF records of a name. In the place of one that breaks the syntax there is one that the library
+// cannot read either: it evaluates until a mechanism matches, and would not see what is wrong behind it
+// (RFC 7208 section 4.6).
+func (a *adapter) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	records, err := a.lookup(ctx, name, resolver.TXT)
+	var found []string
+	for _, record := range records {
+		if !isRecord(record) {
+			continue
+		}
+		if flaw := flawOf(record); flaw != "" {
+			a.flaw = "record of " + name + ": " + flaw
+			record = "v=spf1 ?"
+		}
+		found = append(found, record)
+	}
+	return found, err
+}
+
+// LookupMX returns mail exchangers.
+func (a *adapter) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	records, err := a.lookup(ctx, name, resolver.MX)
+	var found []*net.MX
+	for _, record := range records {
+		preference, host, _ := strings.Cut(record, " ")
+		number, _ := strconv.ParseUint(preference, 10, 16)
+		found = append(found, &net.MX{Host: host, Pref: uint16(number)})
+	}
+	return found, err
+}
+
+// LookupIPAddr returns the addresses that may matter: those of the client's family, and of IPv4 as "exists" is about
+// these whatever the client has (RFC 7208 section 5.7).
+func (a *adapter) LookupIPAddr(ctx context.Context, host string) (found []net.IPAddr, err error) {
+	var missing error
+	types := []resolver.Type{resolver.AAAA, resolver.A}
+	if a.client.Is4() {
+		types = types[1:]
+	}
+	for _, rrtype := range types {
+		records, err := a.lookup(ctx, host, rrtype)
+		if dnsErr, ok := errors.AsType[*net.DNSError](err); ok && !dnsErr.IsNotFound {
+			return nil, err
+		}
+		missing = err
+		for _, record := range records {
+			found = append(found, net.IPAddr{IP: net.ParseIP(record)})
+		}
+	}
+	if len(found) == 0 {
+		return nil, missing
+	}
+	return found, nil
+}
+
+// LookupAddr returns the names of the client.
+func (a *adapter) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	answer, err := a.dns.Reverse(ctx, a.client)
+	if err != nil {
+		return nil, a.explained(addr, err)
+	}
+	return answer.Records, nil
+}
