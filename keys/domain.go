@@ -9,7 +9,7 @@ import (
 	"dkimd/internal/fault"
 )
 
-// Domain is one directory of keys. What a Store or Find hands out has been read and changes no more.
+// Domain is one directory of keys, or what tables and layouts have for a domain. What a Store or Find hands out has been read and changes no more.
 type Domain struct {
 	Name    domain.Name
 	Path    string // its directory
@@ -19,11 +19,17 @@ type Domain struct {
 	Keys []*Key
 	// Pending are the keys of SELECTOR.pem.new, which do not sign yet.
 	Pending []*Key
+	// Transient: it was made for one message, and nothing about it is worth keeping.
+	Transient bool
 
 	signs  bool // has a .pem, usable or not: mail of this domain is ours to sign
 	faults fault.Faults
 	// overlooked are files that its owner may believe to be in use, and that keep nothing from signing.
 	overlooked fault.Faults
+
+	places    []*place // what layouts have for it
+	elsewhere bool     // only layouts have it: there is no directory of its own
+	entry     string   // what it is in the tables; empty: it is not from there
 
 	kept      *fault.Kept // it is as before a reload; see Store.Keep
 	successor atomic.Pointer[Domain]
@@ -38,6 +44,25 @@ type reading struct {
 
 func newDomain(name domain.Name, path string) *Domain {
 	return &Domain{Name: name, Path: path, reading: &reading{}}
+}
+
+// newTableDomain is a domain of the tables, whose keys are known at once.
+func newTableDomain(name domain.Name, path, entry string) *Domain {
+	return &Domain{Name: name, Path: path, entry: entry, signs: true, reading: alreadyRead()}
+}
+
+// alreadyRead is for a domain that has no directory to be read.
+func alreadyRead() *reading {
+	r := &reading{}
+	r.once.Do(func() { r.done.Store(true) })
+	return r
+}
+
+// again is the domain as it was before it was read.
+func (d *Domain) again() *Domain {
+	fresh := newDomain(d.Name, d.Path)
+	fresh.places, fresh.elsewhere = d.places, d.elsewhere
+	return fresh
 }
 
 // load reads the directory, if nobody has, and returns the domain.

@@ -57,11 +57,13 @@ func (p fingerprint) kind() string {
 type permissions struct {
 	owners []uint32 // who may own a key: root, ourselves, the owner of the directory, and others that the configuration names
 	group  uint32   // the directory's group: the one the daemon reads by
+	mode   uint32   // one that is accepted besides those of the rule; 0: none
 }
 
-func newPermissions(directory fingerprint, more []int) *permissions {
-	perms := &permissions{owners: []uint32{0, uint32(os.Geteuid()), directory.uid}, group: directory.gid} //nolint:gosec // an id fits
-	for _, uid := range more {
+// newPermissions trusts the owner of what the operator named: of the directory of keys, or of a table.
+func newPermissions(named fingerprint, c Config) *permissions {
+	perms := &permissions{owners: []uint32{0, uint32(os.Geteuid()), named.uid}, group: named.gid, mode: uint32(c.AllowMode)} //nolint:gosec // an id fits
+	for _, uid := range c.Owners {
 		perms.owners = append(perms.owners, uint32(uid)) //nolint:gosec // an id fits
 	}
 	return perms
@@ -71,23 +73,36 @@ func (perms *permissions) owns(uid uint32) bool { return slices.Contains(perms.o
 
 // checkKey is the fault that keeps a key file from being opened, or nil.
 func (perms *permissions) checkKey(path string, p fingerprint) *fault.Fault {
-	const want = "a key file that others cannot read and only its owner can write"
-	mode := "mode " + octal(p.mode)
-	switch {
-	case !p.regular():
+	if !p.regular() {
 		return &fault.Fault{Path: path, Got: p.kind(), Want: "a key file", Hint: notKey(path)}
-	case p.mode&0o002 != 0:
-		return &fault.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: perms.mend(path, p)}
-	case p.mode&0o004 != 0:
-		return &fault.Fault{Path: path, Got: mode + ", with which everybody can read the key", Want: want, Hint: perms.mend(path, p)}
-	case p.mode&0o020 != 0:
-		return &fault.Fault{Path: path, Got: mode + ", with which the group can write the key", Want: want, Hint: perms.mend(path, p)}
+	}
+	if fault := perms.checkMode(path, p); fault != nil {
+		return fault
+	}
+	switch {
 	case !perms.owns(p.uid):
 		return perms.foreign(path, p)
 	case p.size == 0:
 		return otherType(path, "an empty file")
 	case p.size > maxFileBytes:
 		return tooLarge(path)
+	}
+	return nil
+}
+
+// checkMode is the fault of a mode that lets others than the owner at a key.
+func (perms *permissions) checkMode(path string, p fingerprint) *fault.Fault {
+	const want = "a key file that others cannot read and only its owner can write"
+	mode := "mode " + octal(p.mode)
+	switch {
+	case perms.mode != 0 && p.mode&0o7777 == perms.mode:
+		return nil
+	case p.mode&0o002 != 0:
+		return &fault.Fault{Path: path, Got: mode + ", with which everybody can write the key", Want: want, Hint: perms.mend(path, p)}
+	case p.mode&0o004 != 0:
+		return &fault.Fault{Path: path, Got: mode + ", with which everybody can read the key", Want: want, Hint: perms.mend(path, p)}
+	case p.mode&0o020 != 0:
+		return &fault.Fault{Path: path, Got: mode + ", with which the group can write the key", Want: want, Hint: perms.mend(path, p)}
 	}
 	return nil
 }

@@ -17,15 +17,22 @@ func (s *Store) Err() error { return s.unlisted.Err() }
 // did not have: the keys before go on signing, from memory where their files have changed, or none
 // signs where none did. It is called after Wait of both, and before the store is used.
 func (s *Store) Keep(previous *Store) {
-	for i, d := range s.domains {
-		old := previous.named[d.Name]
+	entries := map[string]*Domain{}
+	for _, d := range previous.domains {
+		entries[d.entry] = d
+	}
+	for _, d := range s.domains {
+		old := entries[d.entry]
+		if d.entry == "" {
+			old = previous.named[d.Name]
+		}
 		if old == nil {
 			old = &Domain{Name: d.Name, Path: d.Path, reading: d.reading}
 		}
 		old = old.current()
 		if broken := d.newFaults(old); len(broken) > 0 {
 			if before := old.asBefore(broken, s.reader); before.Usable() || !before.signs {
-				s.domains[i], s.named[d.Name] = before, before
+				d.successor.Store(before)
 			}
 		}
 	}
@@ -35,7 +42,7 @@ func (s *Store) Keep(previous *Store) {
 func (s *Store) Kept() []fault.Kept {
 	var all []fault.Kept
 	for _, d := range s.domains {
-		if k := d.kept; k != nil {
+		if k := d.current().kept; k != nil {
 			all = append(all, *k)
 		}
 	}
@@ -61,7 +68,7 @@ func (d *Domain) newFaults(old *Domain) fault.Faults {
 func (d *Domain) asBefore(broken fault.Faults, r *reader) *Domain {
 	kept := &Domain{
 		Name: d.Name, Path: d.Path, Options: d.Options, Pending: d.Pending,
-		signs: d.signs, faults: d.faults, reading: d.reading,
+		signs: d.signs, faults: d.faults, reading: d.reading, places: d.places, elsewhere: d.elsewhere, entry: d.entry,
 		kept: &fault.Kept{Domain: string(d.Name), Since: time.Now(), Faults: broken},
 	}
 	if d.kept != nil {
@@ -83,14 +90,21 @@ func (k *Key) pin(r *reader) *Key {
 	case err == nil && k.fits(now):
 		return k
 	case o.private != nil:
-		pinned := newKey(k.Domain, k.Selector, k.Path, o.file, r)
+		pinned := k.fresh(o.file, r)
 		pinned.pinned = true
 		pinned.snapshot.Store(o)
 		return pinned
 	}
-	again := newKey(k.Domain, k.Selector, k.Path, now, r)
+	again := k.fresh(now, r)
 	<-again.read(toCheck).done
 	return again
+}
+
+// fresh is a key that was not read yet.
+func (k *Key) fresh(seen fingerprint, r *reader) *Key {
+	n := newKey(k.Domain, k.Selector, k.Path, seen, r)
+	n.Line, n.permissions, n.inline = k.Line, k.permissions, k.inline
+	return n
 }
 
 // reread is the domain as its directory holds it now, if a key of d is lost.
@@ -100,7 +114,7 @@ func (s *Store) reread(d *Domain) *Domain {
 	if n := d.current(); n != d || !d.lost() {
 		return n
 	}
-	now := newDomain(d.Name, d.Path).load(s.reader)
+	now := d.again().load(s.reader)
 	for _, k := range now.Keys {
 		<-k.read(toKeep).done
 	}

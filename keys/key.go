@@ -21,13 +21,22 @@ type Key struct {
 	Domain   domain.Name
 	Selector string // in the form of a domain.Name
 	Path     string
+	Line     int // of a table that has the key in it; 0: the key is a file of its own
 
-	reader   *reader
-	snapshot atomic.Pointer[snapshot]
-	pinned   bool        // it stays in memory: its file is another one
-	used     atomic.Bool // again, since parsed last asked
-	mu       sync.Mutex
-	flight   *flight // the reading under way; mu guards it
+	*content
+}
+
+// content is what is in a key file. Keys of several domains may have one file, and then one content.
+type content struct {
+	first       *Key // for the log
+	reader      *reader
+	permissions *permissions
+	inline      func() []byte // the key as it stands in a table; nil: it is a file
+	snapshot    atomic.Pointer[snapshot]
+	pinned      bool        // it stays in memory: its file is another one
+	used        atomic.Bool // again, since parsed last asked
+	mu          sync.Mutex
+	flight      *flight // the reading under way; mu guards it
 }
 
 // snapshot is what is known of a key file.
@@ -55,9 +64,18 @@ type flight struct {
 }
 
 func newKey(sdid domain.Name, selector, path string, seen fingerprint, r *reader) *Key {
-	k := &Key{Domain: sdid, Selector: selector, Path: path, reader: r}
-	k.snapshot.Store(&snapshot{file: seen})
+	k := &Key{Domain: sdid, Selector: selector, Path: path}
+	k.content = newContent(k, seen, r)
+	if r != nil {
+		k.permissions = r.permissions
+	}
 	return k
+}
+
+func newContent(first *Key, seen fingerprint, r *reader) *content {
+	c := &content{first: first, reader: r}
+	c.snapshot.Store(&snapshot{file: seen})
+	return c
 }
 
 // String is DOMAIN/SELECTOR.
@@ -75,8 +93,8 @@ func (k *Key) Role() string {
 }
 
 // Ready is the key, or its fault, if no reading is needed for it. It never waits.
-func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error belongs to the key
-	o := k.snapshot.Load()
+func (c *content) Ready() (*Private, error, bool) { //nolint:revive // the error belongs to the key
+	o := c.snapshot.Load()
 	if !o.settled() {
 		return nil, nil, false
 	}
@@ -87,18 +105,18 @@ func (k *Key) Ready() (*Private, error, bool) { //nolint:revive // the error bel
 // Load is the key. If it is not parsed it is read now; the wait ends with ctx,
 // the reading does not. A key that cannot be used is a fault.Fault, the same at each
 // call: the file is not looked at again.
-func (k *Key) Load(ctx context.Context) (*Private, error) {
-	o := k.snapshot.Load()
-	if o.settled() && !k.used.Load() { // to write each time would make processors wait for each other
-		k.used.Store(true)
+func (c *content) Load(ctx context.Context) (*Private, error) {
+	o := c.snapshot.Load()
+	if o.settled() && !c.used.Load() { // to write each time would make processors wait for each other
+		c.used.Store(true)
 	}
 	for !o.settled() {
-		f := k.read(toKeep)
+		f := c.read(toKeep)
 		select {
 		case <-f.done:
 			o = f.snapshot
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for key %s: %w", k, context.Cause(ctx))
+			return nil, fmt.Errorf("wait for key %s: %w", c.first, context.Cause(ctx))
 		}
 	}
 	return o.result()
@@ -113,96 +131,107 @@ const (
 )
 
 // read is the reading under way, or a new one. One under way may have been begun to check only.
-func (k *Key) read(why purpose) *flight {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.flight == nil {
+func (c *content) read(why purpose) *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flight == nil {
 		f := &flight{done: make(chan struct{})}
-		k.flight = f
+		c.flight = f
 		go func() { // Store.Close waits for it
 			defer close(f.done)
-			f.snapshot = k.readNow(why)
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			k.flight = nil
+			f.snapshot = c.readNow(why)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.flight = nil
 		}()
 	}
-	return k.flight
+	return c.flight
 }
 
 // wait returns when nobody reads the file.
-func (k *Key) wait() {
-	k.mu.Lock()
-	f := k.flight
-	k.mu.Unlock()
+func (c *content) wait() {
+	c.mu.Lock()
+	f := c.flight
+	c.mu.Unlock()
 	if f != nil {
 		<-f.done
 	}
 }
 
 // readNow is called by one goroutine at a time.
-func (k *Key) readNow(why purpose) *snapshot {
-	o := k.snapshot.Load()
+func (c *content) readNow(why purpose) *snapshot {
+	o := c.snapshot.Load()
 	if o.settled() || o.checked && why == toCheck {
 		return o
 	}
-	if o = k.parse(why); o.fault != nil {
-		return k.refuse(o.file, o.fault)
+	if o = c.parse(why); o.fault != nil {
+		return c.refuse(o.file, o.fault)
 	}
-	k.snapshot.Store(o)
+	c.snapshot.Store(o)
 	if o.private != nil {
-		k.reader.parsed.add(k)
+		c.reader.parsed.add(c)
 	}
 	return o
 }
 
 // parse reads the file.
-func (k *Key) parse(why purpose) (o *snapshot) {
+func (c *content) parse(why purpose) (o *snapshot) {
 	o = &snapshot{checked: true}
 	defer func() {
 		if p := recover(); p != nil {
-			k.reader.log.Error("panic in parsing a key", "path", k.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			o = &snapshot{checked: true, fault: &fault.Fault{Path: k.Path, Got: "a key that makes the parser fail", Want: wantPrivate, Hint: "report it with the stack in the log"}}
+			c.reader.log.Error("panic in parsing a key", "path", c.first.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			o = &snapshot{checked: true, fault: &fault.Fault{Path: c.first.Path, Got: "a key that makes the parser fail", Want: wantPrivate, Hint: "report it with the stack in the log"}}
 		}
 	}()
-	data, file, fault := k.reader.permissions.read(k.Path, k.reader.permissions.checkKey)
+	data, file, fault := c.bytes()
 	if o.file, o.fault = file, fault; fault != nil {
 		return o
 	}
 	_ = signSlots.Acquire(context.Background(), 1) // never fails
 	defer signSlots.Release(1)
-	private, fault := parse(k.Path, data)
+	private, fault := parse(c.first.Path, data)
+	if fault != nil && c.inline != nil {
+		fault.Line, fault.Hint = c.first.Line, ""
+	}
 	if o.fault = fault; fault == nil && why == toKeep {
-		k.reader.engage(k, private)
+		c.reader.engage(c.first, private)
 		o.private = private
 	}
 	return o
 }
 
+// bytes are the key as it is stored; the caller clears them.
+func (c *content) bytes() ([]byte, fingerprint, *fault.Fault) {
+	if c.inline != nil {
+		return c.inline(), c.snapshot.Load().file, nil
+	}
+	return c.permissions.read(c.first.Path, c.permissions.checkKey)
+}
+
 // drop forgets the parsed key: the next message that needs it reads it again.
-func (k *Key) drop() {
-	if o := k.snapshot.Load(); o.private != nil {
-		k.snapshot.CompareAndSwap(o, &snapshot{file: o.file, checked: true})
+func (c *content) drop() {
+	if o := c.snapshot.Load(); o.private != nil {
+		c.snapshot.CompareAndSwap(o, &snapshot{file: o.file, checked: true})
 	}
 }
 
 // refuse settles a key that cannot be used.
-func (k *Key) refuse(file fingerprint, fault *fault.Fault) *snapshot {
+func (c *content) refuse(file fingerprint, fault *fault.Fault) *snapshot {
 	o := &snapshot{file: file, checked: true, fault: fault}
-	k.snapshot.Store(o)
-	k.reader.log.Warn("key cannot be used", "domain", string(k.Domain), "selector", k.Selector, "fault", fault.Error())
+	c.snapshot.Store(o)
+	c.reader.log.Warn("key cannot be used", "domain", string(c.first.Domain), "selector", c.first.Selector, "fault", fault.Error())
 	return o
 }
 
 // fits reports whether a key of an earlier store is what a file with this
 // fingerprint gives. Faults are looked into anew: they may come from above the file.
-func (k *Key) fits(now fingerprint) bool {
-	o := k.snapshot.Load()
-	return o.fault == nil && o.file == now && !k.pinned
+func (c *content) fits(now fingerprint) bool {
+	o := c.snapshot.Load()
+	return o.fault == nil && o.file == now && !c.pinned
 }
 
 // usable reports whether the key signs, as far as is known.
-func (k *Key) usable() bool { return k.snapshot.Load().fault == nil }
+func (c *content) usable() bool { return c.snapshot.Load().fault == nil }
 
 // fault is what is wrong with the key as far as is known, or nil.
-func (k *Key) fault() *fault.Fault { return k.snapshot.Load().fault }
+func (c *content) fault() *fault.Fault { return c.snapshot.Load().fault }

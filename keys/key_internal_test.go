@@ -84,7 +84,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	us := fault.User(os.Geteuid()) + ":" + fault.Group(os.Getegid())
 	group := fault.Group(os.Getegid())
-	r := newPermissions(fingerprint{}, nil)
+	r := newPermissions(fingerprint{}, Config{})
 	var found *fault.Fault
 	asNobody(t, func() { _, _, found = r.read(dir+"/s1.pem", r.checkKey) })
 	want := fmt.Sprintf("%s/s1.pem: got permission denied (mode 0000, owner %s); want read permission for the user dkimd runs as (%s) (hint: chgrp %s %s/s1.pem && chmod 0640 %s/s1.pem)", dir, us, us, group, dir, dir)
@@ -170,7 +170,7 @@ func TestOnlyTheKeyIsOpened(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := newPermissions(fingerprint{}, nil)
+	r := newPermissions(fingerprint{}, Config{})
 	calls := 0
 	_, _, fault := r.read(path, func(path string, p fingerprint) *fault.Fault {
 		if calls++; calls == 1 {
@@ -202,7 +202,7 @@ func TestQuote(t *testing.T) {
 // The owners the configuration names are trusted, and only they.
 func TestOwners(t *testing.T) {
 	t.Parallel()
-	r := newPermissions(fingerprint{uid: 11, gid: 12}, []int{13})
+	r := newPermissions(fingerprint{uid: 11, gid: 12}, Config{Owners: []int{13}})
 	for uid, want := range map[uint32]bool{0: true, uint32(os.Geteuid()): true, 11: true, 13: true, 12: false, 14: false} {
 		if r.owns(uid) != want {
 			t.Errorf("user %d: %v", uid, !want)

@@ -27,12 +27,43 @@ const maxLocalPart = 64
 
 // Options are what a domain.toml says. The zero value stands for a domain without one.
 type Options struct {
-	Subdomains bool           // the keys also sign for domains below this one that have none
-	Identity   string         // i= (RFC 6376 section 3.5): "@domain" or "local@domain"; empty: none
-	Expiry     *time.Duration // x= minus t=; 0: no x=; nil: not set
-	Headers    []string       // names of fields to sign, a * at the end for a prefix; nil: not set
-	Selectors  []string       // which keys sign; nil: all
-	Users      []string       // logins that may send as this domain; nil: not set
+	Subdomains     bool // the keys also sign for domains below this one that have none
+	SubdomainsOnly bool // and not for this one
+	// SignAs is the domain whose keys and options sign instead; empty: its own.
+	SignAs   domain.Name
+	Identity string         // i= (RFC 6376 section 3.5): "@domain" or "local@domain"; empty: none
+	Expiry   *time.Duration // x= minus t=; 0: no x=; nil: not set
+	// HeaderCanon and BodyCanon are c=; nil: not set.
+	HeaderCanon, BodyCanon *dkim.Canonicalization
+	// Headers are names of fields to sign, a * at the end for a prefix; or, each with + or - before it, those
+	// that are added to what signs otherwise, or taken away. Nil: not set.
+	Headers   []string
+	Oversign  []string // names of fields to oversign, in the same way
+	Selectors []string // which keys sign; nil: all
+	Users     []string // logins that may send as this domain; nil: not set
+}
+
+// AdjustNames is a list of field names as Options have it, seen from the list that holds without it.
+func AdjustNames(inherited, written []string) []string {
+	switch {
+	case written == nil:
+		return inherited
+	case !adjusts(written):
+		return written
+	}
+	list := slices.Clone(inherited)
+	for _, w := range written {
+		list = slices.DeleteFunc(list, func(name string) bool { return strings.EqualFold(name, w[1:]) })
+		if w[0] == '+' {
+			list = append(list, w[1:])
+		}
+	}
+	return list
+}
+
+// adjusts reports whether names have a + or - before them.
+func adjusts(names []string) bool {
+	return len(names) > 0 && names[0] != "" && strings.ContainsRune("+-", rune(names[0][0]))
 }
 
 // readOptions reads what a domain.toml says about a domain. broken: it cannot be
@@ -41,17 +72,22 @@ type Options struct {
 func readOptions(d *Domain, path string, data []byte) (o Options, faults fault.Faults, broken bool) {
 	file := tomlfile.Parse(path, data)
 	root := file.Root()
-	o.Subdomains = root.Bool("subdomains", false)
-	o.Identity = identity(root, d.Name)
+	if signAs := root.String("sign_as", ""); root.Has("sign_as") {
+		return readAlias(d, file, data, signAs)
+	}
+	o.Subdomains, o.SubdomainsOnly = subdomains(root)
+	o.Identity = ReadIdentity(root, d.Name)
 	if expiry := root.Duration("expiry", 0, 0, MaxExpiry); root.Has("expiry") {
 		o.Expiry = &expiry
 		if expiry%time.Second != 0 {
 			root.Fault("expiry", "whole seconds", "x= counts no less (RFC 6376 section 3.5)")
 		}
 	}
+	o.HeaderCanon, o.BodyCanon = canonicalization(root)
 	o.Headers = headers(root)
+	o.Oversign = oversign(root)
 	o.Users = users(root)
-	o.Selectors = selectors(root, d.Name)
+	o.Selectors = ReadSelectors(root, d.Name)
 	faults = file.Faults()
 	if len(faults) > 0 {
 		// Mail from below the domain was signed while this was said: it is not to go out unsigned because of a typing error elsewhere.
@@ -66,8 +102,54 @@ func readOptions(d *Domain, path string, data []byte) (o Options, faults fault.F
 	return o, file.Faults(), false
 }
 
+// readAlias reads a domain.toml that says sign_as: the other domain has the options, and the keys.
+func readAlias(d *Domain, file *tomlfile.File, data []byte, signAs string) (o Options, faults fault.Faults, broken bool) {
+	root := file.Root()
+	o.Subdomains, o.SubdomainsOnly = subdomains(root)
+	name, err := dkim.ParseSDID(signAs)
+	switch {
+	case !root.IsString("sign_as"): // said already
+	case err != nil:
+		root.Fault("sign_as", "a domain such as example.org", err.Error())
+	case name == d.Name:
+		root.Fault("sign_as", "another domain", "leave it out: a domain signs with its own keys")
+	case len(d.Keys)+len(d.Pending) > 0:
+		root.Fault("sign_as", "no key in this directory", "move them away, or leave sign_as out")
+	}
+	if faults = file.Faults(); len(faults) > 0 {
+		o.Subdomains = o.Subdomains || saysSubdomains.Match(data)
+		return o, faults, true
+	}
+	o.SignAs = name
+	return o, nil, false
+}
+
+// subdomains is true, false or "only".
+func subdomains(root *tomlfile.Table) (also, only bool) {
+	if root.IsString("subdomains") {
+		if root.String("subdomains", "") != "only" {
+			root.Fault("subdomains", "true, false or \"only\"", "")
+		}
+		return false, true
+	}
+	return root.Bool("subdomains", false), false
+}
+
+func canonicalization(root *tomlfile.Table) (header, body *dkim.Canonicalization) {
+	const none = ""
+	written := root.Enum("canonicalization", none, "relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple")
+	if written == none {
+		return nil, nil
+	}
+	h, b, _ := dkim.ParseCanonicalization(written)
+	return &h, &b
+}
+
 // saysSubdomains finds the option in a file that is not TOML.
-var saysSubdomains = regexp.MustCompile(`(?m)^[ \t]*subdomains[ \t]*=[ \t]*true\b`)
+var saysSubdomains = regexp.MustCompile(`(?m)^[ \t]*subdomains[ \t]*=[ \t]*(true\b|"only")`)
+
+// saysSignAs finds the option in a file that cannot be used: mail of its domain is ours to sign, only we cannot.
+var saysSignAs = regexp.MustCompile(`(?m)^[ \t]*sign_as[ \t]*=`)
 
 // knows reports whether there is a key that can sign under a selector, and what to do if not.
 func (d *Domain) knows(selector string) (hint string, known bool) {
@@ -81,7 +163,8 @@ func (d *Domain) knows(selector string) (hint string, known bool) {
 	return "dkimd key generate " + string(d.Name) + " --selector " + selector, false
 }
 
-func identity(root *tomlfile.Table, sdid domain.Name) string {
+// ReadIdentity reads identity, which lies within d=.
+func ReadIdentity(root *tomlfile.Table, sdid domain.Name) string {
 	id := root.String("identity", "")
 	if id == "" {
 		return ""
@@ -106,32 +189,64 @@ func identity(root *tomlfile.Table, sdid domain.Name) string {
 }
 
 func headers(root *tomlfile.Table) []string {
-	names := root.Strings("headers", nil)
-	if len(names) > MaxFields {
-		root.Fault("headers", "at most "+strconv.Itoa(MaxFields)+" field names", "")
-		return nil
-	}
+	names := fieldNames(root, "headers")
 	from := false
-	for i, name := range names {
-		from = from || strings.EqualFold(name, "From")
-		again := func(other string) bool { return strings.EqualFold(name, other) }
-		_, _, ok := dkim.ParsePattern(name)
-		switch becomes := dkim.Unstable(name); {
-		case !ok:
-			root.FaultItem("headers", i, "the name of a header field, or the beginning of names and *", `such as "Subject" or "List-*"`)
-		case slices.ContainsFunc(names[:i], again):
-			root.FaultItem("headers", i, "each field once", "remove one of the two")
-		case becomes != "":
-			root.FaultItem("headers", i, "fields that reach the recipient as they were signed", becomes+"; remove "+strconv.Quote(name))
+	for i, written := range names {
+		name := strings.TrimLeft(written, "+-")
+		isFrom := strings.EqualFold(name, "From")
+		from = from || isFrom
+		if becomes := dkim.Unstable(name); becomes != "" && written[0] != '-' {
+			root.FaultItem("headers", i, "fields that reach the recipient as they were signed", becomes+"; remove "+strconv.Quote(written))
+		}
+		if isFrom && written[0] == '-' {
+			root.FaultItem("headers", i, "any field but From", "From must be signed (RFC 6376 section 5.4)")
 		}
 	}
-	if names != nil && !from {
+	if names != nil && !from && !adjusts(names) {
 		root.Fault("headers", "a list with From in it", "From must be signed (RFC 6376 section 5.4)")
 	}
 	return names
 }
 
-func selectors(root *tomlfile.Table, sdid domain.Name) []string {
+func oversign(root *tomlfile.Table) []string {
+	names := fieldNames(root, "oversign")
+	for i, name := range names {
+		if strings.HasSuffix(name, "*") {
+			root.FaultItem("oversign", i, "a whole field name", "oversigning needs the very name; list each")
+		}
+	}
+	return names
+}
+
+// fieldNames reads names of fields: each once, and all of them with + or - before them, or none.
+func fieldNames(root *tomlfile.Table, key string) []string {
+	names := root.Strings(key, nil)
+	if len(names) > MaxFields {
+		root.Fault(key, "at most "+strconv.Itoa(MaxFields)+" field names", "")
+		return nil
+	}
+	adjusting := adjusts(names)
+	for i, written := range names {
+		name := written
+		if adjusts(names[i : i+1]) {
+			name = written[1:]
+		}
+		again := func(other string) bool { return strings.EqualFold(strings.TrimLeft(other, "+-"), name) }
+		_, _, ok := dkim.ParsePattern(name)
+		switch {
+		case !ok:
+			root.FaultItem(key, i, "the name of a header field, or the beginning of names and *", `such as "Subject" or "List-*"`)
+		case (name != written) != adjusting:
+			root.FaultItem(key, i, "+ or - before every name, or before none", "with them the list is what differs from [sign] "+key)
+		case slices.ContainsFunc(names[:i], again):
+			root.FaultItem(key, i, "each field once", "remove one of the two")
+		}
+	}
+	return names
+}
+
+// ReadSelectors reads selectors.
+func ReadSelectors(root *tomlfile.Table, sdid domain.Name) []string {
 	names := root.Strings("selectors", nil)
 	if names != nil && len(names) == 0 {
 		root.Fault("selectors", "at least one selector", "leave selectors out and every key signs")

@@ -14,16 +14,16 @@ const maxParsed = 10_000
 type parsed struct {
 	max  int
 	mu   sync.Mutex
-	keys []weak.Pointer[Key]
+	keys []weak.Pointer[content]
 	hand int
 }
 
 // add takes in a key that was not there.
-func (p *parsed) add(k *Key) {
+func (p *parsed) add(c *content) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.keys) < p.max {
-		p.keys = append(p.keys, weak.Make(k))
+		p.keys = append(p.keys, weak.Make(c))
 		return
 	}
 	for {
@@ -36,7 +36,7 @@ func (p *parsed) add(k *Key) {
 		if other != nil {
 			other.drop()
 		}
-		*place = weak.Make(k)
+		*place = weak.Make(c)
 		return
 	}
 }

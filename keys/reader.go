@@ -30,7 +30,7 @@ type reader struct {
 }
 
 func newReader(c Config, directory fingerprint) *reader {
-	r := &reader{permissions: newPermissions(directory, c.Owners), log: c.Logger, meter: c.Meter, parsed: &parsed{max: c.MaxParsed}, open: openssl.SHA256Signer}
+	r := &reader{permissions: newPermissions(directory, c), log: c.Logger, meter: c.Meter, parsed: &parsed{max: c.MaxParsed}, open: openssl.SHA256Signer}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -71,6 +71,11 @@ func (r *reader) readDomain(d *Domain) {
 			d.faults = append(d.faults, fault.Fault{Path: d.Path, Got: "a directory that makes dkimd fail", Want: "the keys of a domain", Hint: "report it with the stack in the log"})
 		}
 	}()
+	if d.elsewhere {
+		r.readPlaces(d)
+		d.unique()
+		return
+	}
 	dir, err := openDirectory(d.Path)
 	if err != nil {
 		if _, gone := os.Lstat(d.Path); errors.Is(gone, fs.ErrNotExist) {
@@ -128,6 +133,9 @@ func (r *reader) readDirectory(d *Domain, dir *directory) {
 			}
 		}
 	}
+	if !d.signs {
+		r.readPlaces(d)
+	}
 	d.unique()
 	d.unnamed(foreign)
 	if options {
@@ -135,9 +143,14 @@ func (r *reader) readDirectory(d *Domain, dir *directory) {
 	}
 }
 
-// readKey is the key of one file, from the previous store if the file is the same.
-func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
-	path := filepath.Join(d.Path, file)
+// readKey is the key of one file in the directory of the domain.
+func (r *reader) readKey(d *Domain, dir *directory, file, selector string) *Key {
+	now, err := dir.stat(file)
+	return r.readKeyAt(d, filepath.Join(d.Path, file), selector, now, err, r.permissions)
+}
+
+// readKeyAt is the key of a file that is now so, or cannot be looked at; from the previous store if the file is the same.
+func (r *reader) readKeyAt(d *Domain, path, written string, now fingerprint, unseen error, perms *permissions) *Key {
 	selector, err := dkim.ParseSelector(written, d.Name, dkim.AsPublished)
 	if err != nil {
 		d.faults = append(d.faults, fault.Fault{
@@ -146,16 +159,16 @@ func (r *reader) readKey(d *Domain, dir *directory, file, written string) *Key {
 		})
 		return nil
 	}
-	now, err := dir.stat(file)
-	if err == nil {
+	if unseen == nil {
 		if k := r.previous.Load().key(d.Name, path); k != nil && k.fits(now) {
 			return k
 		}
 	}
 	k := newKey(d.Name, selector, path, now, r)
-	if err != nil {
-		k.refuse(now, unreadable(path, err))
-	} else if fault := r.permissions.checkKey(path, now); fault != nil {
+	k.permissions = perms
+	if unseen != nil {
+		k.refuse(now, unreadable(path, unseen))
+	} else if fault := perms.checkKey(path, now); fault != nil {
 		k.refuse(now, fault)
 	}
 	return k
@@ -235,6 +248,7 @@ func (r *reader) applyOptions(d *Domain) {
 	switch {
 	case broken:
 		d.Keys = nil
+		d.signs = d.signs || saysSignAs.Match(data)
 	case options.Selectors != nil:
 		d.Keys = slices.DeleteFunc(d.Keys, func(k *Key) bool { return !slices.Contains(options.Selectors, k.Selector) })
 	}

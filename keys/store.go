@@ -13,14 +13,12 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
-	"dkimd/internal/message"
 )
 
 // ErrClosed says that keys are left unread because the store was closed.
@@ -37,6 +35,17 @@ type Config struct {
 	// Owners are user ids whose files are accepted besides those of root, of the
 	// user of this process and of Directory's owner.
 	Owners []int
+	// AllowMode is a mode of key files that is accepted besides those of the rule. 0: none.
+	AllowMode fs.FileMode
+	// KeyTable and SigningTable are OpenDKIM's, as ParseTable has them; they are used only together. Empty: none.
+	KeyTable, SigningTable string
+	// MultipleSignatures lets all lines of the signing table that match sign, not only the first.
+	MultipleSignatures bool
+	// Map says who signs for which addresses, before all else.
+	Map []Mapping
+	// Layouts are paths of key files of other programs: see CheckLayout. Selector is that of layouts without one.
+	Layouts  []string
+	Selector string
 	// MaxParsed is how many keys stay parsed; others are read when they are needed. 0: 10,000.
 	// A store takes it over from its Previous.
 	MaxParsed int
@@ -70,6 +79,8 @@ type Store struct {
 	overlooked fault.Faults            // files beside the directories of domains
 	strays     int                     // how many of them are of files and directories that do not either
 	reader     *reader
+	sources    []source            // in the order in which they are asked
+	contents   map[string]*content // of the key table, by path or the key itself
 
 	rereading sync.Mutex // see reread
 
@@ -98,6 +109,7 @@ func Open(c Config) (*Store, fault.Faults) {
 	default:
 		s.index(c.Directory, top)
 	}
+	s.openSources(c)
 	for _, f := range s.faults {
 		s.reader.log.Warn("fault in the directory of keys", "fault", f.Error())
 	}
@@ -156,6 +168,9 @@ func (s *Store) describe(k *Key, p *Private) {
 // finish is called once every key is checked.
 func (s *Store) finish() {
 	s.reader.previous.Store(nil)
+	for _, f := range s.aimless() {
+		s.reader.log.Warn("fault in the directory of keys", "fault", f.Error())
+	}
 	count, faults := 0, len(s.Faults())
 	for _, d := range s.domains {
 		count += len(d.Keys)
@@ -163,46 +178,6 @@ func (s *Store) finish() {
 	s.reader.log.Info("keys checked", "domains", len(s.domains), "keys", count, "faults", faults,
 		"took", time.Since(s.opened).Round(time.Millisecond).String())
 	close(s.checked)
-}
-
-// Lookup is who signs for a sender: the domain's own directory, else that
-// of the nearest domain above it whose options say subdomains; empty if there is none.
-// A domain whose keys are all unusable is found too. The caller must not change the list.
-// A call may read the directory of a domain, its domain.toml; if a key is not in memory and its file has changed, again.
-func (s *Store) Lookup(sender message.Address) []*Domain {
-	name := sender.Domain
-	if d := s.signing(name, true); d != nil {
-		return []*Domain{d}
-	}
-	for {
-		_, parent, below := strings.Cut(string(name), ".")
-		if !below {
-			return nil
-		}
-		name = domain.Name(parent)
-		if d := s.signing(name, false); d != nil {
-			return []*Domain{d}
-		}
-	}
-}
-
-// signing is the domain of that name if it has a .pem and signs for itself or, below, for its subdomains.
-func (s *Store) signing(name domain.Name, itself bool) *Domain {
-	d := s.named[name]
-	if d == nil {
-		return nil
-	}
-	signs := func() bool { return d.signs && (itself || d.Options.Subdomains) }
-	if d = d.load(s.reader).current(); !signs() {
-		return nil
-	}
-	if d.lost() {
-		d = s.reread(d)
-	}
-	if !signs() {
-		return nil
-	}
-	return d
 }
 
 // Domains are all domains with a directory, by name, also those that cannot sign (yet).
@@ -222,10 +197,19 @@ func (s *Store) Signs() bool {
 // Faults is all that is wrong as far as is known by now; after Wait that is everything.
 func (s *Store) Faults() fault.Faults {
 	faults := slices.Clone(s.faults)
+	shared := map[*content]bool{} // a key of the key table that several domains have
 	for _, d := range s.domains {
-		faults = append(faults, d.current().Faults()...)
+		if d = d.current(); d.entry != "" && len(d.Keys) == 1 {
+			if c := d.Keys[0].content; !shared[c] {
+				shared[c] = true
+			} else {
+				faults = append(faults, d.faults...)
+				continue
+			}
+		}
+		faults = append(faults, d.Faults()...)
 	}
-	return faults
+	return append(faults, s.aimless()...)
 }
 
 // Warnings are files that have no effect, though somebody may believe they do. It reads domains that were not read.

@@ -19,7 +19,7 @@ import (
 // Signing is one message being signed. It is used by one goroutine at a time.
 type Signing struct {
 	signer      *Signer
-	body        *dkim.BodyHash
+	bodies      [2]*dkim.BodyHash // by canonicalization; nil: none of the signatories has it
 	signatories []*signatory
 	// required is how many of the signatories, from the first, must give a signature.
 	required int
@@ -87,7 +87,11 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 		return nil, Reason{Limit, err.Error()}
 	}
 	// 5.5 Compute the Message Hash and Signature: the body comes with Write, the signature with Finish.
-	w.body = dkim.NewBodyHash(s.config.BodyCanon, -1)
+	for _, p := range w.signatories {
+		if w.bodies[p.bodyCanon] == nil {
+			w.bodies[p.bodyCanon] = dkim.NewBodyHash(p.bodyCanon, -1)
+		}
+	}
 	return w, Reason{}
 }
 
@@ -190,10 +194,10 @@ func (w *Signing) selects(f message.Field) bool {
 }
 
 // selectFields computes what the header adds to the signatures, once for
-// domains that sign the same fields.
+// domains that sign the same fields in the same way.
 func (w *Signing) selectFields(h *message.Header) error {
 	for i, p := range w.signatories {
-		if same := slices.IndexFunc(w.signatories[:i], func(q *signatory) bool { return q.selection == p.selection }); same >= 0 {
+		if same := slices.IndexFunc(w.signatories[:i], func(q *signatory) bool { return q.selection == p.selection && q.headerCanon == p.headerCanon }); same >= 0 {
 			p.headers, p.hasher = w.signatories[same].headers, w.signatories[same].hasher
 			continue
 		}
@@ -202,7 +206,7 @@ func (w *Signing) selectFields(h *message.Header) error {
 			return err
 		}
 		p.headers = headersTag(names)
-		p.hasher = dkim.NewHeaderHasher(h, names, w.signer.config.HeaderCanon)
+		p.hasher = dkim.NewHeaderHasher(h, names, p.headerCanon)
 	}
 	return nil
 }
@@ -210,7 +214,12 @@ func (w *Signing) selectFields(h *message.Header) error {
 // Write takes a chunk of the body. It never fails.
 func (w *Signing) Write(p []byte) (int, error) {
 	w.watch.body(p)
-	return w.body.Write(p)
+	for _, body := range w.bodies {
+		if body != nil {
+			_, _ = body.Write(p)
+		}
+	}
+	return len(p), nil
 }
 
 // Finish signs. A key that cannot sign is left out and named in Warnings; the
@@ -218,13 +227,18 @@ func (w *Signing) Write(p []byte) (int, error) {
 // message is sent, or it is that of ctx. It is called once.
 func (w *Signing) Finish(ctx context.Context) (Signed, error) {
 	var signed Signed
-	bodyHash := w.body.Sum()
+	var bodyHashes [len(w.bodies)][32]byte
+	for canon, body := range w.bodies {
+		if body != nil {
+			bodyHashes[canon] = body.Sum()
+		}
+	}
 	now := w.signer.now()
 	made := false
 	var first error
 	for i, p := range w.signatories {
 		before := len(signed.Fields)
-		err := w.signAs(ctx, p, now, bodyHash, &signed)
+		err := w.signAs(ctx, p, now, bodyHashes[p.bodyCanon], &signed)
 		if err != nil && ctx.Err() != nil {
 			return Signed{}, fmt.Errorf("sign: %w", context.Cause(ctx))
 		}

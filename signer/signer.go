@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -104,7 +105,7 @@ func New(c Config) (*Signer, error) {
 	if c.Oversign == nil {
 		c.Oversign = DefaultOversign()
 	}
-	s.config.Oversign = c.Oversign
+	s.config.Headers, s.config.Oversign = c.Headers, c.Oversign
 	var err error
 	if s.headers, err = newSelection(c.Headers, c.Oversign); err != nil {
 		faults = append(faults, fmt.Errorf("signer: Headers and Oversign: %w", err))
@@ -120,6 +121,9 @@ func New(c Config) (*Signer, error) {
 
 // profile is the profile of a domain, made once and kept.
 func (s *Signer) profile(d *keys.Domain) *profile {
+	if d.Transient {
+		return s.newProfile(d)
+	}
 	if p, ok := s.profiles.Load(d); ok {
 		return p.(*profile)
 	}
@@ -132,26 +136,30 @@ type profile struct {
 	domain    *keys.Domain
 	selection *selection
 	expiry    time.Duration
-	templates []*template
-	err       error // nothing of this can sign
+	// headerCanon and bodyCanon are c=.
+	headerCanon, bodyCanon dkim.Canonicalization
+	templates              []*template
+	err                    error // nothing of this can sign
 }
 
 func (s *Signer) newProfile(d *keys.Domain) *profile {
-	p := &profile{domain: d, selection: s.headers, expiry: s.config.Expiry}
-	if d.Options.Expiry != nil {
-		p.expiry = *d.Options.Expiry
+	o := d.Options
+	p := &profile{domain: d, selection: s.headers, expiry: s.config.Expiry, headerCanon: s.config.HeaderCanon, bodyCanon: s.config.BodyCanon}
+	if o.Expiry != nil {
+		p.expiry = *o.Expiry
 	}
-	if d.Options.Headers != nil {
-		// The domain's list stands alone: what it leaves out is not oversigned either.
-		if p.selection, p.err = newSelection(d.Options.Headers, nil); p.err != nil {
+	if o.HeaderCanon != nil && o.BodyCanon != nil {
+		p.headerCanon, p.bodyCanon = *o.HeaderCanon, *o.BodyCanon
+	}
+	if o.Headers != nil || o.Oversign != nil {
+		if p.selection, p.err = s.selectionOf(o); p.err != nil {
 			return p
 		}
-		p.selection.oversignSelected(s.config.Oversign)
 	}
 	for _, key := range d.Keys {
 		p.templates = append(p.templates, &template{
-			key: key, domain: string(d.Name), selector: key.Selector, identity: identityTag(d.Options.Identity),
-			canon: s.config.HeaderCanon.String() + "/" + s.config.BodyCanon.String(),
+			key: key, domain: string(d.Name), selector: key.Selector, identity: identityTag(o.Identity),
+			canon: p.headerCanon.String() + "/" + p.bodyCanon.String(),
 		})
 	}
 	if len(p.templates) == 0 {
@@ -161,6 +169,18 @@ func (s *Signer) newProfile(d *keys.Domain) *profile {
 		}
 	}
 	return p
+}
+
+// selectionOf is the selection of a domain with lists of its own. What its headers leave out is not oversigned either,
+// unless its own oversign names it.
+func (s *Signer) selectionOf(o keys.Options) (*selection, error) {
+	inherited := keys.AdjustNames(s.config.Oversign, o.Oversign)
+	named := slices.DeleteFunc(slices.Clone(inherited), func(name string) bool { return slices.Contains(s.config.Oversign, name) })
+	selection, err := newSelection(keys.AdjustNames(s.config.Headers, o.Headers), named)
+	if err == nil {
+		selection.oversignSelected(inherited)
+	}
+	return selection, err
 }
 
 // identityTag is i= as it stands in the field: its local part is encoded (RFC 6376 section 3.5).

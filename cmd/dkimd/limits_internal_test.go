@@ -130,9 +130,30 @@ func settingLimits() map[string][]limit {
 		"exim.peers":             append(slices.Clone(peers), bad(strconv.Quote(strconv.Itoa(os.Geteuid())))), // no unix socket
 		"exim.max_connections":   within(1, 65536),
 		"sign.directory":         directory("keys"),
-		"sign.networks":          append(clients, ok(`"127.0.0.1"`)),
-		"sign.authenticated":     flags(),
-		"sign.daemon_names":      {ok(`["MSA", "LIMITS"]`), bad(`""`), bad(`" "`), bad("1")},
+		"sign.key_table": {
+			ok(`""`), ok(`"csl:k=example.org:s1:DIR/keys/example.org/s1.pem"`, `signing_table = "csl:*=k"`), bad(`"csl:k=example.org:s1:/k"`),
+			bad(`"dsn:mysql://user@3306+host/db"`, `signing_table = "csl:*=k"`), bad(`"KeyTable"`, `signing_table = "csl:*=k"`), bad(`"/absent"`), bad(`"DIR"`),
+			bad(`"refile:KeyTable"`),
+		},
+		"sign.signing_table": {
+			ok(`""`), ok(`"csl:*=k"`, `key_table = "csl:k=example.org:s1:DIR/keys/example.org/s1.pem"`), bad(`"csl:*=k"`), bad(`"ldap://x/"`), bad(`"file:/absent"`),
+		},
+		"sign.multiple_signatures": flags(),
+		"sign.map": {
+			ok("[]"), ok(`[{ from = "example.net", sign_as = "example.org" }]`), bad("5"), bad(`["example.net"]`),
+		},
+		"sign.layout": {
+			ok("[]"), ok(`"DIR/keys/{domain}/{selector}.pem"`), bad(`"DIR/keys/{domain}.pem"`), ok(`"DIR/keys/{domain}.pem"`, `selector = "s1"`), bad(`"{domain}/{selector}"`),
+			bad(`"DIR/keys/{selector}.pem"`), bad(`"DIR/{domain}/{selector}/{selector}"`), bad(`"DIR/{domain}/*.pem"`, `selector = "s1"`), bad(`"DIR/absent/{domain}"`, `selector = "s1"`),
+		},
+		"sign.selector": {
+			ok(`""`), ok(`"s1"`, `layout = "DIR/keys/{domain}.pem"`), bad(`"s1"`), bad(`"-"`, `layout = "DIR/keys/{domain}.pem"`),
+			bad(quoted(strings.Repeat("s", 64)), `layout = "DIR/keys/{domain}.pem"`),
+		},
+		"sign.allow_mode":    {ok(`""`), ok(`"0660"`), ok(`"644"`), bad(`"0662"`), bad(`"1777"`), bad(`"06"`), bad(`"0680"`)},
+		"sign.networks":      append(clients, ok(`"127.0.0.1"`)),
+		"sign.authenticated": flags(),
+		"sign.daemon_names":  {ok(`["MSA", "LIMITS"]`), bad(`""`), bad(`" "`), bad("1")},
 		"sign.tls_clients": {
 			ok("[]"), ok(`["relay.example", "Relay 1|Our CA"]`), ok(quoted(strings.Repeat("a", 256))), bad(quoted(strings.Repeat("a", 257))),
 			bad(`""`), bad(`"a|"`), bad(`"|a"`), bad(`"a|b|c"`), bad(`" a"`), bad(`"/CN=a"`), bad(`"a\nb"`), bad("1"),
@@ -183,13 +204,16 @@ func settingLimits() map[string][]limit {
 // optionLimits are those of a domain.toml of example.org.
 func optionLimits() map[string][]limit {
 	return map[string][]limit{
-		"subdomains": flags(),
+		"subdomains":       append(flags(), bad(`"yes"`)),
+		"sign_as":          {ok(`"example.org"`), bad(`"localhost"`), bad(`"example.com"`), bad("5"), bad(`"example.net"`)},
+		"canonicalization": words("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"),
+		"oversign":         {ok(`["From", "X-Other"]`), ok("[]"), ok(`["+X-Other", "-Subject"]`), bad(`["+X-Other", "Subject"]`), bad(`"List-*"`), bad(`["From", "from"]`)},
 		"identity": {
 			ok(`"@example.org"`), ok(`"a b@example.org"`[:2] + `b@sub.example.org"`), bad(`"@example.net"`), bad(`"example.org"`), bad(`"a b@example.org"`),
 			ok(`"` + strings.Repeat("a", 64) + `@example.org"`), bad(`"` + strings.Repeat("a", 65) + `@example.org"`), bad(`"@"`),
 		},
 		"expiry":    {ok(`"0"`), ok(`"1s"`), ok(`"3650d"`), bad(`"3651d"`), bad(`"1500ms"`), bad(`"-1s"`), bad("5")},
-		"headers":   fieldNames(),
+		"headers":   append(fieldNames(), ok(`["+X-Other", "-Subject"]`), bad(`["+X-Other", "Subject", "From"]`), bad(`"-From"`), bad(`["+X", "-x"]`), bad(`"+DKIM-Signature"`)),
 		"selectors": {ok(`"s1"`), bad("[]"), bad(`"s2"`), bad(`""`), bad(`"-"`), bad(`"` + strings.Repeat("s", 64) + `"`)},
 		"users":     {ok(`"joe"`), ok("[]"), bad(`""`), bad(`" joe"`), bad(`"a\nb"`)},
 	}
@@ -330,8 +354,12 @@ func TestCheckTellsTheTruth(t *testing.T) {
 		})
 	}
 	for _, key := range known(t, map[string]string{"keys/example.org/domain.toml": "qqqqqqq = 1"}) {
+		file := "keys/example.org/domain.toml"
+		if key == "sign_as" { // beside a key it has no valid value
+			file = "keys/example.com/domain.toml"
+		}
 		walk(t, "domain.toml", key, options[key], func(l limit) map[string]string {
-			return map[string]string{"keys/example.org/domain.toml": key + " = " + l.text + "\n" + l.with}
+			return map[string]string{file: key + " = " + l.text + "\n" + l.with}
 		})
 	}
 	const file = "rules/example.net.toml"

@@ -92,7 +92,7 @@ func (c *Config) Sets(key string) bool { return c.file.Place(fault.Fault{Key: ke
 // Value is what a key of the configuration is, and where it comes from.
 type Value struct {
 	Key   string `json:"key"`   // its whole path: milter.listen
-	Value any    `json:"value"` // a bool, an int, a string or a []string
+	Value any    `json:"value"` // a bool, an int, a string, a []string or a []keys.Mapping
 	// Path and Line are where the file sets it; without them it is the default.
 	Path string `json:"path,omitempty"`
 	Line int    `json:"line,omitempty"`

@@ -106,6 +106,7 @@ func read(file *tomlfile.File) (*Config, fault.Faults) {
 	}
 	c.checkDoors()
 	c.checkOversign()
+	c.checkTables()
 	c.checkRSABits()
 	c.warnOfEverybody()
 	return c, file.Faults()

@@ -14,6 +14,7 @@ import (
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
 	"dkimd/internal/hosts"
+	"dkimd/keys"
 	"dkimd/signer"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,6 +60,13 @@ peers = ["root", "7"]
 max_connections = 8
 [sign]
 directory = "DIR"
+key_table = "csl:k=example.org:s1:DIR/k"
+signing_table = "csl:*=k"
+multiple_signatures = true
+map = [{ from = ["@Bücher.example", "*@*.example.com"], sign_as = "Example.org", selectors = "S1", identity = "a@example.org" }]
+layout = "DIR/{domain}.pem"
+selector = "S1"
+allow_mode = "0660"
 networks = ["192.0.2.0/24", "2001:db8::1", "!192.0.2.7", "Mail.example.org", ".lan", "!*.guests.lan", "[192.0.2.9]"]
 authenticated = false
 daemon_names = ["MSA"]
@@ -117,6 +125,12 @@ listen = "unix:/run/dkimd/other.sock"
 			Directory: dir, Networks: append(networks("192.0.2.0/24", "2001:db8::1/128"),
 				hosts.Entry{Not: true, Network: netip.MustParsePrefix("192.0.2.7/32")}, hosts.Entry{Name: "mail.example.org"}, hosts.Entry{Name: "lan", Below: true},
 				hosts.Entry{Not: true, Name: "guests.lan", Below: true}, hosts.Entry{Network: netip.MustParsePrefix("192.0.2.9/32")}),
+			KeyTable: "csl:k=example.org:s1:" + dir + "/k", SigningTable: "csl:*=k", MultipleSignatures: true,
+			Map: []keys.Mapping{{
+				From: []string{"xn--bcher-kva.example", ".example.com"}, SignAs: "example.org", Selectors: []string{"s1"}, Identity: "a@example.org",
+				Path: got.Path, Line: got.Sign.Map[0].Line,
+			}},
+			Layouts: []string{dir + "/{domain}.pem"}, Selector: "s1", AllowMode: 0o660,
 			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, NotRecipients: []string{"list.example", "@*.list.example"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,

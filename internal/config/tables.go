@@ -134,20 +134,27 @@ func (e *Exim) keys() []key {
 
 // Sign is the table [sign]: whose mail is ours, and how it is signed.
 type Sign struct {
-	Directory        string
-	Networks         []hosts.Entry
-	Authenticated    bool
-	DaemonNames      []string
-	TLSClients       []string // NAME or NAME|ISSUER of certificates
-	NotRecipients    []string // patterns, as policy.NewRecipients reads them
-	UserMatch        signer.UserMatch
-	Canonicalization Canonicalization // of every signature
-	Headers          []string
-	Oversign         []string // all of them in Headers
-	Expiry           time.Duration
-	FallbackDomain   domain.Name // or empty
-	AlsoDomains      []domain.Name
-	SendUnsigned     bool // on_error: mail that could not be signed is not deferred
+	Directory          string
+	KeyTable           string // as written; empty: none
+	SigningTable       string
+	MultipleSignatures bool
+	Map                []keys.Mapping
+	Layouts            []string
+	Selector           string      // of layouts without {selector}
+	AllowMode          os.FileMode // accepted of key files besides the rule; 0: none
+	Networks           []hosts.Entry
+	Authenticated      bool
+	DaemonNames        []string
+	TLSClients         []string // NAME or NAME|ISSUER of certificates
+	NotRecipients      []string // patterns, as policy.NewRecipients reads them
+	UserMatch          signer.UserMatch
+	Canonicalization   Canonicalization // of every signature
+	Headers            []string
+	Oversign           []string // all of them in Headers
+	Expiry             time.Duration
+	FallbackDomain     domain.Name // or empty
+	AlsoDomains        []domain.Name
+	SendUnsigned       bool // on_error: mail that could not be signed is not deferred
 }
 
 const docTLSClients = "Mail of clients with these TLS certificates is ours, where the MTA has verified them: the common name " +
@@ -155,13 +162,7 @@ const docTLSClients = "Mail of clients with these TLS certificates is ours, wher
 	"names a host and is no login: user_match does not ask for it."
 
 func (s *Sign) keys() []key {
-	return slices.Concat([]key{
-		{
-			"directory", directory(&s.Directory, "/etc/dkimd/keys"),
-			"DOMAIN/SELECTOR.pem in it: every key there signs for DOMAIN. A directory named here must exist; the default " +
-				"need not.",
-		},
-	}, s.whose(), []key{
+	return slices.Concat(s.sources(), s.whose(), []key{
 		{
 			"canonicalization", choice(&s.Canonicalization,
 				means("relaxed/relaxed", Canonicalization{dkim.Relaxed, dkim.Relaxed}),
@@ -197,6 +198,48 @@ func (s *Sign) keys() []key {
 			"When no usable key is left, or signing failed: tempfail defers the mail, unsigned lets it go out unsigned.",
 		},
 	})
+}
+
+// sources are the keys that say where private keys are.
+func (s *Sign) sources() []key {
+	return []key{
+		{
+			"directory", directory(&s.Directory, "/etc/dkimd/keys"),
+			"DOMAIN/SELECTOR.pem in it: every key there signs for DOMAIN. A directory named here must exist; the default " +
+				"need not.",
+		},
+		{
+			"key_table", signTable(&s.KeyTable, "table"),
+			"OpenDKIM's KeyTable or rspamd's key_table, as it is: lines of NAME DOMAIN:SELECTOR:KEY. A path, with file: or refile: " +
+				"before it, or csl: and the entries. Empty: none. See [keys.md](keys.md).",
+		},
+		{
+			"signing_table", signTable(&s.SigningTable, "table"),
+			"OpenDKIM's SigningTable or rspamd's signing_table, as it is: lines of PATTERN NAME or PATTERN NAME:IDENTITY. With refile: " +
+				"the first line with a pattern that matches counts; otherwise user@host, host, user@.parent, .parent, user@* and * are " +
+				"looked up in this order.",
+		},
+		{
+			"multiple_signatures", boolean(&s.MultipleSignatures, false),
+			"true: all lines of the signing table that match sign, not only the first.",
+		},
+		{
+			"map", maps(&s.Map),
+			"Written as tables `[[sign.map]]`: mail of the addresses in `from` is signed with d=`sign_as`. The first table that has the " +
+				"address counts, before all other keys. `from` has addresses, domains and patterns (`*@*.example.com`: every domain " +
+				"below); `selectors` and `identity` are as in domain.toml.",
+		},
+		{
+			"layout", list(&s.Layouts, readLayouts),
+			"Key files where other programs have them: absolute paths with {domain} in them, and {selector} where the path has it. They " +
+				"sign for domains that have no key in `directory`.",
+		},
+		{"selector", text(&s.Selector, "", "selector", readSelector), "The selector of keys in layouts without {selector}."},
+		{
+			"allow_mode", keyMode(&s.AllowMode),
+			"Permissions of key files, in octal, that are accepted besides those of the rule in keys.md: \"0660\" where a panel insists. Empty: none.",
+		},
+	}
 }
 
 // whose are the keys that say whose mail is ours, and for whom it is signed.

@@ -12,6 +12,7 @@ import (
 
 	"dkimd/internal/domain"
 	"dkimd/internal/tomlfile"
+	"dkimd/keys"
 )
 
 // value is a key's place in a Config and its type.
@@ -131,14 +132,20 @@ func toml(v value) string {
 	case string:
 		return strconv.Quote(v)
 	case []string:
-		quoted := make([]string, len(v))
-		for i, item := range v {
-			quoted[i] = strconv.Quote(item)
-		}
-		return "[" + strings.Join(quoted, ", ") + "]"
+		return quotedList(v)
+	case []keys.Mapping:
+		return mapsTOML(v)
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+func quotedList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, item := range list {
+		quoted[i] = strconv.Quote(item)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
 func text(at *string, def, kind string, read func(t *tomlfile.Table, key, def string) string) value {

@@ -90,7 +90,8 @@ func Build(c *config.Config, previous *Setup, o Observers) (*Setup, error) {
 // Read makes a setup of what is on disk. What is wrong there is in Faults.
 func Read(c *config.Config, previous *Setup, o Observers) *Setup {
 	s := &Setup{Config: c, loaded: time.Now()}
-	keysConfig := keys.Config{Directory: c.Sign.Directory, Logger: o.Log, Meter: o.Keys}
+	keysConfig := KeySources(c)
+	keysConfig.Logger, keysConfig.Meter = o.Log, o.Keys
 	if previous != nil {
 		keysConfig.Previous = previous.Keys
 	}
@@ -101,6 +102,14 @@ func Read(c *config.Config, previous *Setup, o Observers) *Setup {
 		s.Rules, s.Broken = policy.Load(c.Policy.Directory, c.Lists)
 	}
 	return s
+}
+
+// KeySources says where the keys of a configuration are.
+func KeySources(c *config.Config) keys.Config {
+	return keys.Config{
+		Directory: c.Sign.Directory, AllowMode: c.Sign.AllowMode, Map: c.Sign.Map, Layouts: c.Sign.Layouts, Selector: c.Sign.Selector,
+		KeyTable: c.Sign.KeyTable, SigningTable: c.Sign.SigningTable, MultipleSignatures: c.Sign.MultipleSignatures,
+	}
 }
 
 // Connect makes a setup ready for messages.

@@ -30,6 +30,12 @@ type Table struct {
 // Has reports whether the file sets the key. It does not make it known.
 func (t *Table) Has(key string) bool { return t.entries[key] != nil }
 
+// IsString reports whether the file sets the key to a string. It does not make it known.
+func (t *Table) IsString(key string) bool { return t.Has(key) && t.entries[key].kind == kindString }
+
+// Path is that of the file the table is in.
+func (t *Table) Path() string { return t.file.path }
+
 // Keys are the keys the file sets in this table, in the order of their lines.
 func (t *Table) Keys() []string {
 	keys := slices.Sorted(maps.Keys(t.entries))

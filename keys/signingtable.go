@@ -1,0 +1,451 @@
+package keys
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"dkimd/internal/dkim"
+	"dkimd/internal/domain"
+	"dkimd/internal/fault"
+	"dkimd/internal/message"
+	"dkimd/internal/safetext"
+)
+
+// anySender stands in tables for the domain of the sender, or for its name.
+const anySender = "%"
+
+// signingTable is a source: OpenDKIM's SigningTable with the KeyTable that it names keys of.
+type signingTable struct {
+	lines    patterns[*signingLine]
+	multiple bool // all lines that match sign
+	keys     map[string]*tableKey
+}
+
+// signingLine is what a line of the signing table says of the addresses of its pattern.
+type signingLine struct {
+	pattern string
+	key     string  // in the key table; anySender: it is named after the sender's domain
+	domain  *Domain // that signs; nil where it depends on the sender
+	variant variant // its options, where the line has some
+}
+
+// tableKey is an entry of the key table.
+type tableKey struct {
+	name   string
+	named  bool    // a line of the signing table names it
+	domain *Domain // nil where d= is the sender's
+	// Where d= is the sender's, one key signs for all of them, or each has a file of its own.
+	shared *Key
+	own    map[domain.Name]*Domain
+}
+
+// lookup is who signs for a sender by the table.
+func (t *signingTable) lookup(sender message.Address) []*Domain {
+	var found []*Domain
+	t.lines.find(sender, func(l *signingLine) bool {
+		d := t.resolve(l, sender.Domain).current()
+		if d.signs && !slices.Contains(found, d) {
+			found = append(found, d)
+		}
+		return t.multiple || len(found) == 0
+	})
+	return found
+}
+
+// resolve is the domain that signs by a line.
+func (t *signingTable) resolve(l *signingLine, sender domain.Name) *Domain {
+	if l.domain != nil {
+		return l.variant.of(l.domain.current())
+	}
+	name := l.key
+	if name == anySender {
+		name = string(sender)
+	}
+	k := t.keys[name]
+	if k == nil {
+		return unusable(sender, "no key "+safetext.Quote(name)+" in the key table")
+	}
+	d := k.of(sender)
+	if identity := strings.ReplaceAll(l.variant.identity, anySender, string(sender)); identity != "" {
+		d = d.with(Options{Identity: within(identity, d.Name)})
+	}
+	return d
+}
+
+// of is the domain that signs with a key for a sender.
+func (k *tableKey) of(sender domain.Name) *Domain {
+	switch {
+	case k.domain != nil:
+		return k.domain.current()
+	case k.shared != nil:
+		key := *k.shared
+		key.Domain = sender
+		return &Domain{Name: sender, Path: key.Path, Keys: []*Key{&key}, Transient: true, signs: true, reading: alreadyRead()}
+	}
+	if d := k.own[sender]; d != nil {
+		return d.current()
+	}
+	return unusable(sender, "no file of "+string(sender)+" for key "+safetext.Quote(k.name)+" of the key table")
+}
+
+// unusable is a domain that should sign and cannot.
+func unusable(name domain.Name, why string) *Domain {
+	return &Domain{Name: name, Transient: true, signs: true, reading: alreadyRead(), faults: fault.Faults{{Got: why, Want: "a key to sign with"}}}
+}
+
+// within is an identity that may stand beside d=; OpenDKIM leaves others out, too.
+func within(identity string, sdid domain.Name) string {
+	local, host, ok := cutLast(identity)
+	name, err := domain.Parse(host)
+	if !ok || err != nil || !name.Within(sdid) {
+		return ""
+	}
+	return local + "@" + string(name)
+}
+
+// variant is a domain with other options, made once for the domain as it is.
+type variant struct {
+	identity  string
+	selectors []string
+	made      atomic.Pointer[variantOf]
+}
+
+type variantOf struct{ base, domain *Domain }
+
+func (v *variant) of(base *Domain) *Domain {
+	if v.identity == "" && v.selectors == nil {
+		return base
+	}
+	if made := v.made.Load(); made != nil && made.base == base {
+		return made.domain
+	}
+	o := base.Options
+	if v.identity != "" {
+		o.Identity = v.identity
+	}
+	d := base.with(o)
+	d.Transient = base.Transient
+	if v.selectors != nil {
+		d.Keys = slices.DeleteFunc(slices.Clone(base.Keys), func(k *Key) bool { return !slices.Contains(v.selectors, k.Selector) })
+	}
+	v.made.Store(&variantOf{base, d})
+	return d
+}
+
+// with is the domain with other options, for a message.
+func (d *Domain) with(o Options) *Domain {
+	return &Domain{Name: d.Name, Path: d.Path, Keys: d.Keys, Options: o, Transient: true, signs: d.signs, faults: d.faults, reading: d.reading}
+}
+
+// openTables reads the tables.
+func (s *Store) openTables(c Config) {
+	if c.KeyTable == "" || c.SigningTable == "" {
+		return
+	}
+	keyTable, keyErr := ParseTable(c.KeyTable)
+	signing, signErr := ParseTable(c.SigningTable)
+	if keyErr != nil || signErr != nil {
+		return // internal/config says so
+	}
+	o := &tableOpener{store: s, table: &signingTable{
+		multiple: c.MultipleSignatures, keys: map[string]*tableKey{},
+		lines: patterns[*signingLine]{ordered: signing.globs, every: signing.globs && c.MultipleSignatures},
+	}}
+	o.readKeys(keyTable, c)
+	o.readLines(signing)
+	o.reportUnnamed(keyTable)
+	s.sources = append(s.sources, o.table)
+}
+
+// tableOpener reads both tables.
+type tableOpener struct {
+	store    *Store
+	table    *signingTable
+	ordered  []*tableKey // the keys as they stand in the key table
+	previous map[string]*content
+}
+
+// read is the entries of a table; what is wrong with the whole table is a fault of the store.
+func (o *tableOpener) read(t Table) ([]tableEntry, fingerprint) {
+	entries, seen, wrong := t.load()
+	if wrong != nil {
+		o.store.unlist(wrong)
+	} else if t.Path != "" && seen.mode&0o022 != 0 {
+		// Who can write it can take keys away, but not bring any: the owner of each is checked.
+		o.store.fault(&fault.Fault{
+			Path: t.Path, Got: "mode " + octal(seen.mode) + ", with which others than its owner can write it",
+			Want: "a file only its owner can write", Hint: "chmod go-w " + quote(t.Path),
+		})
+	}
+	return entries, seen
+}
+
+// readKeys reads the key table.
+func (o *tableOpener) readKeys(t Table, c Config) {
+	entries, seen := o.read(t)
+	if previous := o.store.reader.previous.Load(); previous != nil {
+		o.previous = previous.contents
+	}
+	o.store.contents = make(map[string]*content, len(entries))
+	e := keyEntryReader{opener: o, table: t, seen: seen, permissions: newPermissions(seen, c)}
+	for _, entry := range entries {
+		if o.table.keys[entry.key] != nil {
+			o.store.overlooked = append(o.store.overlooked, *t.at(entry.line, fault.Fault{Got: "a second entry for " + safetext.Quote(entry.key), Want: "one entry a name", Hint: "the first one counts"}))
+			continue
+		}
+		k := &tableKey{name: entry.key}
+		if wrong := e.read(k, entry); wrong != nil {
+			k.domain = newTableDomain(domain.Name(entry.key), t.Path, "key "+entry.key)
+			k.domain.faults = fault.Faults{*t.at(entry.line, *wrong)}
+		}
+		o.table.keys[entry.key] = k
+		o.ordered = append(o.ordered, k)
+	}
+}
+
+// readLines reads the signing table, and hands to the store the domains of the keys that are in use.
+func (o *tableOpener) readLines(t Table) {
+	entries, _ := o.read(t)
+	keyOf := exactKey
+	if t.globs {
+		keyOf = globKey
+	}
+	missing := map[string]*Domain{}
+	var wrong, dead fault.Faults
+	warn := func(e tableEntry, f fault.Fault) { dead = append(dead, *t.at(e.line, f)) }
+	for _, e := range entries {
+		if e.fault != nil {
+			wrong = append(wrong, *t.at(e.line, *e.fault))
+			continue
+		}
+		pattern, never := keyOf(e.key)
+		if never {
+			warn(e, fault.Fault{Got: "the pattern " + safetext.Quote(e.key) + ", which no address matches", Want: wantPattern(t), Hint: patternHint(t)})
+			continue
+		}
+		if pattern == "*" {
+			warn(e, fault.Fault{Got: "the pattern " + safetext.Quote(e.key) + ": mail of every sender is signed", Want: "the domains that the keys are for"})
+		}
+		name, identity, _ := strings.Cut(e.value, ":")
+		l := &signingLine{pattern: pattern, key: name, variant: variant{identity: identity}}
+		o.table.lines.add(pattern, l)
+		k := o.table.keys[name]
+		switch {
+		case name == "":
+			l.domain = newTableDomain(domain.Name(e.key), t.Path, "line "+pattern)
+			l.domain.faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "a pattern without the name of a key", Want: "PATTERN NAME"})}
+			o.store.domains = append(o.store.domains, l.domain)
+		case name == anySender:
+			for _, k := range o.ordered {
+				o.use(k)
+			}
+		case k == nil:
+			if missing[name] == nil {
+				missing[name] = newTableDomain(domain.Name(name), t.Path, "key "+name)
+				missing[name].faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "no key " + safetext.Quote(name) + " in the key table", Want: "the name of a key in it"})}
+				o.store.domains = append(o.store.domains, missing[name])
+			}
+			l.domain = missing[name]
+		default:
+			o.use(k)
+			if l.fix(k); identity != "" && l.domain != nil && l.variant.identity == "" {
+				warn(e, fault.Fault{Got: "the identity " + safetext.Quote(identity) + ", which is left out", Want: "an address or @domain within d=" + string(k.domain.Name)})
+			}
+		}
+	}
+	o.store.faults = append(o.store.faults, t.few(wrong)...)
+	o.store.overlooked = append(o.store.overlooked, t.few(dead)...)
+}
+
+// reportUnnamed are the faults of entries that no line of the signing table names.
+func (o *tableOpener) reportUnnamed(t Table) {
+	var wrong fault.Faults
+	for _, k := range o.ordered {
+		if !k.named && k.domain != nil {
+			wrong = append(wrong, k.domain.faults...)
+		}
+	}
+	o.store.faults = append(o.store.faults, t.few(wrong)...)
+}
+
+// fix settles who signs by a line, where that does not depend on the sender.
+func (l *signingLine) fix(k *tableKey) {
+	if k.domain == nil || strings.Contains(l.variant.identity, anySender) {
+		return
+	}
+	l.domain = k.domain
+	if l.variant.identity != "" {
+		l.variant.identity = within(l.variant.identity, k.domain.Name)
+	}
+}
+
+func wantPattern(t Table) string {
+	if t.globs {
+		return "user@example.com, *@example.com or *@*.example.com"
+	}
+	return "user@example.com, example.com, .example.com or *"
+}
+
+func patternHint(t Table) string {
+	if t.globs {
+		return "patterns of a refile are held against whole addresses"
+	}
+	return "name the table refile:" + t.Path + " where its lines are patterns"
+}
+
+// use hands the domains of a key to the store.
+func (o *tableOpener) use(k *tableKey) {
+	if k.named {
+		return
+	}
+	k.named = true
+	switch {
+	case k.domain != nil:
+		o.store.domains = append(o.store.domains, k.domain)
+	case k.shared != nil:
+		d := newTableDomain(anySender, k.shared.Path, "key "+k.name)
+		d.Keys = []*Key{k.shared}
+		o.store.domains = append(o.store.domains, d)
+	}
+	for _, d := range k.own {
+		o.store.domains = append(o.store.domains, d)
+	}
+}
+
+// keyEntryReader reads the entries of a key table.
+type keyEntryReader struct {
+	opener      *tableOpener
+	table       Table
+	seen        fingerprint
+	permissions *permissions
+}
+
+const wantKeyEntry = "NAME DOMAIN:SELECTOR:KEY"
+
+// read reads one entry.
+func (r *keyEntryReader) read(k *tableKey, e tableEntry) *fault.Fault {
+	if e.fault != nil {
+		return e.fault
+	}
+	parts := strings.SplitN(e.value, ":", 3)
+	if len(parts) < 3 || parts[2] == "" {
+		return &fault.Fault{Got: "an entry without domain, selector and key", Want: wantKeyEntry}
+	}
+	name, below := domain.Name(anySender), domain.Name("")
+	var err error
+	if parts[0] != anySender {
+		if name, err = dkim.ParseSDID(parts[0]); err != nil {
+			return &fault.Fault{Got: "the domain " + safetext.Quote(parts[0]) + ": " + err.Error(), Want: wantKeyEntry}
+		}
+		below = name
+	}
+	selector, err := dkim.ParseSelector(parts[1], below, dkim.AsPublished)
+	if err != nil {
+		return &fault.Fault{Got: "the selector " + safetext.Quote(parts[1]) + ": " + err.Error(), Want: wantKeyEntry}
+	}
+	key := &Key{Domain: name, Selector: selector}
+	path, isFile := r.path(parts[2])
+	switch {
+	case !isFile:
+		if wrong := r.inline(key, parts[2], e.line); wrong != nil {
+			return wrong
+		}
+	case name == anySender && strings.Contains(path, anySender):
+		return r.ownFiles(k, selector, path)
+	default:
+		key.Path = strings.ReplaceAll(path, anySender, string(name))
+		r.file(key)
+	}
+	if name == anySender {
+		k.shared = key
+		return nil
+	}
+	k.domain = newTableDomain(name, key.Path, "key "+k.name)
+	k.domain.Keys = []*Key{key}
+	return nil
+}
+
+// path is where the key of an entry is, if it is a file: relative to the table.
+func (r *keyEntryReader) path(data string) (string, bool) {
+	switch {
+	case strings.HasPrefix(data, "/"):
+		return filepath.Clean(data), true
+	case strings.HasPrefix(data, "./"), strings.HasPrefix(data, "../"):
+		return filepath.Join(filepath.Dir(r.table.Path), data), true
+	}
+	return "", false
+}
+
+// file gives a key the content of its file, which it may have in common with others.
+func (r *keyEntryReader) file(key *Key) {
+	contents := r.opener.store.contents
+	if c := contents[key.Path]; c != nil {
+		key.content = c
+		return
+	}
+	if c := r.opener.previous[key.Path]; c != nil {
+		if now, err := stat(key.Path); err == nil && c.fits(now) {
+			key.content = c
+		}
+	}
+	if key.content == nil {
+		key.content = newContent(key, fingerprint{}, r.opener.store.reader)
+		key.permissions = r.permissions
+	}
+	contents[key.Path] = key.content
+}
+
+// inline gives a key the content that stands in the table itself. The table is a key file then.
+func (r *keyEntryReader) inline(key *Key, data string, line int) *fault.Fault {
+	if r.table.Path == "" {
+		return &fault.Fault{Got: "a private key in dkimd.toml", Want: "the path of a key file", Hint: "move it into a file: others can read dkimd.toml"}
+	}
+	if wrong := r.permissions.checkMode(r.table.Path, r.seen); wrong != nil {
+		wrong.Got += " in it"
+		return wrong
+	}
+	key.Path, key.Line = r.table.Path, line
+	store := r.opener.store
+	if key.content = store.contents[data]; key.content == nil {
+		if key.content = r.opener.previous[data]; key.content == nil {
+			key.content = newContent(key, fingerprint{}, store.reader)
+			key.inline = func() []byte { return []byte(oneLinePEM.Replace(data)) }
+		}
+		store.contents[data] = key.content
+	}
+	return nil
+}
+
+// oneLinePEM breaks PEM into lines that a table has on one.
+//
+//nolint:gochecknoglobals // made once
+var oneLinePEM = strings.NewReplacer(`\n`, "\n", "KEY-----", "KEY-----\n", "-----END", "\n-----END")
+
+// ownFiles finds the keys of an entry that has one for each sender's domain.
+func (r *keyEntryReader) ownFiles(k *tableKey, selector, path string) *fault.Fault {
+	l := &layout{base: "/", selector: selector, permissions: r.permissions}
+	l.take(strings.ReplaceAll(path, anySender, DomainPlace))
+	k.own = map[domain.Name]*Domain{}
+	err := l.list(func(p *place) {
+		name, err := dkim.ParseSDID(p.written)
+		if err != nil || k.own[name] != nil {
+			return
+		}
+		_ = p.files(func(selector, path string) {
+			if _, err := os.Lstat(path); err != nil {
+				return
+			}
+			key := &Key{Domain: name, Selector: selector, Path: path}
+			r.file(key)
+			k.own[name] = newTableDomain(name, path, "key "+k.name+" "+string(name))
+			k.own[name].Keys = []*Key{key}
+		})
+	})
+	if err != nil {
+		return &fault.Fault{Got: reason(err) + ": " + l.base, Want: "the directory of the keys"}
+	}
+	return nil
+}
