@@ -16,6 +16,8 @@ import (
 
 	"dkimd/internal/fault"
 	"dkimd/internal/importer"
+	"dkimd/internal/importer/proof"
+	"dkimd/internal/terminal"
 
 	"github.com/spf13/cobra"
 )
@@ -30,6 +32,7 @@ type importOptions struct {
 	importer.Options
 	program, file string
 	to, user      string
+	prove         bool
 }
 
 func importCommand(std stdio) *cobra.Command {
@@ -45,10 +48,12 @@ close, or the same. What it writes has passed dkimd check. It changes nothing of
 what it reads, and overwrites nothing.
 
 PROGRAM is opendkim: FILE is its opendkim.conf, by default the one in /etc, with
-the files it names and the command line in /etc/default/opendkim.
+the files it names and the command line in /etc/default/opendkim. With --prove
+both programs run on sockets of their own and sign the same messages: every
+pattern of the tables, below and beside it, from inside, outside and logged in.
 
-Exit status: 0 all is the same or close, 1 something was not carried over,
-2 nothing was written, fix something first.`,
+Exit status: 0 all is the same or close, 1 something was not carried over or
+the proof found a difference, 2 nothing was written, fix something first.`,
 		Args:              arguments("program", "[file]"),
 		ValidArgsFunction: places(oneOf(slices.Sorted(maps.Keys(programs()))...), files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,6 +68,7 @@ Exit status: 0 all is the same or close, 1 something was not carried over,
 	c.Flags().StringVar(&o.Root, "root", "", "read the configuration of the system below this `directory`")
 	c.Flags().BoolVar(&o.Copy, "copy", false, "copy every key, also those dkimd can use where they are")
 	c.Flags().StringVar(&o.user, "user", "", "the `user` that dkimd runs as (default "+packagedUser+")")
+	c.Flags().BoolVar(&o.prove, "prove", false, "run both signers on the same messages and compare")
 	for _, name := range []string{"to", "root"} {
 		completeFlag(c, name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	}
@@ -78,6 +84,8 @@ type imported struct {
 	// Gained are clients whose mail is signed and was not, Lost the other way round.
 	Gained []importer.Host `json:"gained"`
 	Lost   []importer.Host `json:"lost"`
+	// Proof is what --prove found.
+	Proof *proof.Result `json:"proof,omitempty"`
 	found
 }
 
@@ -91,6 +99,11 @@ func (a *imported) do(ctx context.Context, o *importOptions) error {
 	case o.to == "":
 		return userError{errors.New("--to is missing"), "name the directory for dkimd.toml, such as /etc/dkimd"}
 	}
+	to, err := filepath.Abs(o.to)
+	if err != nil {
+		return err
+	}
+	a.To, o.to = to, to
 	if err := a.chooseUser(o); err != nil {
 		return err
 	}
@@ -105,10 +118,28 @@ func (a *imported) do(ctx context.Context, o *importOptions) error {
 		return userError{err, ""}
 	}
 	a.Written = written
-	if !plan.Complete() {
+	if o.prove {
+		result, err := proof.Run(ctx, plan, o.to, ownCommand)
+		if err != nil {
+			a.fault(fmt.Errorf("prove: %w", err))
+			return errQuiet
+		}
+		a.Proof = &result
+	}
+	if !plan.Complete() || a.Proof != nil && len(a.Proof.Differences) > 0 {
 		return errQuiet
 	}
 	return nil
+}
+
+// ownCommand is a command of this program.
+func ownCommand(ctx context.Context, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, "/proc/self/exe", args...) //nolint:gosec // this program
+	if self, err := os.Executable(); err == nil {
+		c.Path = self
+	}
+	c.Args[0] = "dkimd" // a test program acts by that name
+	return c
 }
 
 // chooseUser says whom dkimd runs as: who keys and tables must be readable for.
@@ -131,17 +162,11 @@ func (a *imported) chooseUser(o *importOptions) error {
 
 // checkResult runs dkimd check on what was made, in a process of its own, since check gives up the rights of root.
 func (a *imported) checkResult(ctx context.Context, config string, o *importOptions) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	args := []string{"check", "--json", "--config", config}
 	if os.Geteuid() == 0 {
 		args = append(args, "--user", o.User.Name)
 	}
-	c := exec.CommandContext(ctx, self, args...) //nolint:gosec // this program itself
-	c.Args[0] = "dkimd"                          // a test program acts by that name
-	output, failed := c.Output()
+	output, failed := ownCommand(ctx, args...).Output()
 	var answer struct {
 		Faults, Warnings []fault.Finding
 	}
@@ -165,6 +190,26 @@ func (a *imported) checkResult(ctx context.Context, config string, o *importOpti
 	return nil
 }
 
+// printProof is the table of the differences.
+func (a *imported) printProof(b *strings.Builder) {
+	if a.Proof == nil {
+		return
+	}
+	fmt.Fprintf(b, "proof: %s of %s\n", terminal.Plural(len(a.Proof.Differences), "difference"), terminal.Plural(a.Proof.Probes, "message"))
+	for _, d := range a.Proof.Differences {
+		fmt.Fprintf(b, "  %s: %s\n", d.Probe, strings.Join(d.What, ", "))
+		for _, side := range []struct {
+			name string
+			proof.Outcome
+		}{{a.Source, d.Old}, {"dkimd", d.New}} {
+			fmt.Fprintf(b, "    %s: %s, %s\n", side.name, side.Verdict, terminal.Plural(len(side.Signatures), "signature"))
+			for _, s := range side.Signatures {
+				fmt.Fprintf(b, "      %s\n", s)
+			}
+		}
+	}
+}
+
 func (a *imported) print(std stdio) error {
 	var b strings.Builder
 	var last importer.Verdict
@@ -186,6 +231,7 @@ func (a *imported) print(std stdio) error {
 			fmt.Fprintf(&b, "  %s:%d: %s: %s\n", h.Path, h.Line, h.Entry, h.Text)
 		}
 	}
+	a.printProof(&b)
 	if len(a.Written) > 0 {
 		fmt.Fprintf(&b, "written: %s\n", strings.Join(a.Written, " "))
 	} else {

@@ -107,7 +107,7 @@ func (o *opendkim) writeRules() {
 		return
 	}
 	var b strings.Builder
-	b.WriteString("# Made by dkimd import opendkim from On-* of " + o.plan.Old.Config + ".\nmode = \"enforce\"\n")
+	b.WriteString("# Made by dkimd import opendkim from On-* of " + o.plan.From + ".\nmode = \"enforce\"\n")
 	for _, r := range o.rules {
 		fmt.Fprintf(&b, "\n[[rule]]\nname = %q\nresult = [%q]\naligned = \"any\"\naction = %q\n", r.name, r.result, r.action)
 	}

@@ -28,6 +28,7 @@ func (o *opendkim) defaults() {
 			networks = []string{}
 		}
 		c.set("sign", "networks", networks, openDKIMDefault)
+		o.plan.Clients = append(o.plan.Clients, "127.0.0.1")
 	}
 	if !o.signs() {
 		c.set("sign", "authenticated", false, "Mode does not sign")
@@ -218,14 +219,25 @@ func (o *opendkim) noteHeaders(s setting) {
 // noteOversigned tells of fields that dkimd oversigns only where they occur.
 func (o *opendkim) noteOversigned(s setting, words string, d dataset) {
 	if s.name == "OversignHeaders" {
-		var only []string
+		var only, unsigned []string
+		signed, _ := o.fieldNames("signheaders", defaultSigned())
 		for _, name := range d.keys() {
 			if onlyWhereThere(name) {
 				only = append(only, name)
 			}
+			if !strings.EqualFold(name, "From") && !covers(signed, name) {
+				unsigned = append(unsigned, name)
+			}
+		}
+		if len(unsigned) > 0 {
+			words += "; " + strings.Join(unsigned, ", ") + " signed too: OpenDKIM's signatures of a message that has the field do not verify"
 		}
 		if len(only) > 0 {
 			o.near(s, words+"; "+strings.Join(only, ", ")+" only where the message has the field: mailing lists and mail servers add it")
+			return
+		}
+		if len(unsigned) > 0 {
+			o.near(s, words)
 			return
 		}
 	}

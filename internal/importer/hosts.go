@@ -18,6 +18,7 @@ func (o *opendkim) hosts(s setting) (all []string, d dataset, err error) {
 		return nil, d, err
 	}
 	for _, e := range d.entries {
+		o.plan.Clients = append(o.plan.Clients, e.key)
 		written, not := strings.CutPrefix(e.key, "!")
 		sign := ""
 		if not {
@@ -58,11 +59,14 @@ func hostEntry(s string, patterns bool) (entries []string, wrong string) {
 		}
 		return []string{bare}, ""
 	}
-	if strings.Contains(s, "*") {
-		if !patterns {
-			return nil, "fits no client, since a * counts in a refile only"
-		}
+	switch {
+	case strings.HasPrefix(s, "*") && patterns:
+		// OpenDKIM asks for "!mail.example.com" first, which *.example.com has too: an exclusion.
+		return nil, "fits no client, since OpenDKIM takes a * in front for an exclusion"
+	case strings.Contains(s, "*") && patterns:
 		return hostPattern(s)
+	case strings.Contains(s, "*"):
+		return nil, "fits no client, since a * counts in a refile only"
 	}
 	name, err := domain.ParseHost(strings.TrimPrefix(s, "."))
 	if err != nil || string(name) != strings.TrimPrefix(s, ".") {
@@ -73,14 +77,6 @@ func hostEntry(s string, patterns bool) (entries []string, wrong string) {
 
 // hostPattern is a pattern with * that dkimd can say otherwise.
 func hostPattern(s string) (entries []string, wrong string) {
-	if s == "*" {
-		return []string{"0.0.0.0/0", "::/0"}, ""
-	}
-	if name, ok := strings.CutPrefix(s, "*."); ok && !strings.Contains(name, "*") {
-		if _, err := domain.ParseHost(name); err == nil {
-			return []string{"." + name}, ""
-		}
-	}
 	if octets := strings.Split(s, "."); octets[len(octets)-1] == "*" && len(octets) <= 4 {
 		fixed := octets[:len(octets)-1]
 		text := strings.Join(fixed, ".") + strings.Repeat(".0", 4-len(fixed)) + "/" + strconv.Itoa(8*len(fixed))

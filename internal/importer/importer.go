@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dkimd/internal/safetext"
+	"dkimd/keys"
 )
 
 // Verdict is how well a setting is carried over.
@@ -57,20 +58,20 @@ type Plan struct {
 	Notes   []Note   // sorted by verdict, then as they stand in the files
 	Gained  []Host   // whose mail is signed and was not
 	Lost    []Host   // the other way round
+	From    string   // the configuration
 	Senders []Sender // whose mail was signed, for a proof
-	Old     Old      // how to run the old signer, for a proof
+	Clients []string // entries of lists of clients, for a proof
+	// OldConfig writes a copy of the old configuration to a directory, for a proof: the signer serves a unix socket and
+	// touches nothing else. It returns the path of the configuration. Nil: no proof is known.
+	OldConfig func(dir, socket string) (string, error)
+	// Records are the records of all keys; the names are for keys that sign for every domain.
+	Records func(names []string) ([]keys.Record, error)
 
 	config      toml
 	files       []file
 	tables      []func(dir string) []file // that name paths in the directory
 	keys        []keyCopy
 	directories []string
-}
-
-// Old is what a proof needs to know of the old signer.
-type Old struct {
-	Config string // path of its configuration
-	Root   string // below which its files are
 }
 
 func (p *Plan) note(v Verdict, at Place, setting, value, text string) {

@@ -48,7 +48,7 @@ func OpenDKIM(path string, options Options) (*Plan, error) {
 	}
 	o := &opendkim{
 		Options: options, root: root(options.Root), set: map[string]setting{}, base: "/",
-		plan: &Plan{Source: "opendkim", Old: Old{Config: root(options.Root).path(path), Root: options.Root}}, directives: map[string]directive{},
+		plan: &Plan{Source: "opendkim", From: root(options.Root).path(path)}, directives: map[string]directive{},
 	}
 	for _, d := range directives() {
 		o.directives[strings.ToLower(d.name)] = d
@@ -72,6 +72,7 @@ func OpenDKIM(path string, options Options) (*Plan, error) {
 	if err := o.carryAll(); err != nil {
 		return nil, err
 	}
+	o.plan.OldConfig, o.plan.Records = o.writeOld, o.keyRecords
 	o.plan.sort()
 	return o.plan, nil
 }
@@ -240,6 +241,14 @@ func (o *opendkim) options(at Place, args []string) {
 			o.plan.note(NotCarried, at, "command line", option, "opendkim(8) does not have it: see what was meant")
 		}
 	}
+}
+
+// absolute is a path that may be relative to BaseDirectory.
+func (o *opendkim) absolute(path string) string {
+	if strings.HasPrefix(path, "/") {
+		return path
+	}
+	return filepath.Join(o.base, path)
 }
 
 // truth is the value of a boolean setting, which is off where it is not set.

@@ -52,7 +52,7 @@ func (o *opendkim) readSigning() error {
 	s.notes = map[string]verdictText{}
 	s.multiple = o.truth("MultipleSignatures")
 	if s.multiple {
-		s.notes["MultipleSignatures"] = verdictText{Same, "multiple_signatures = true"}
+		s.notes["MultipleSignatures"] = verdictText{Close, "multiple_signatures = true: every line that fits signs; of three or more OpenDKIM 2.11 takes the first and the last"}
 	} else {
 		s.notes["MultipleSignatures"] = verdictText{Same, "off, as in dkimd"}
 	}
@@ -269,10 +269,7 @@ func (o *opendkim) readSingle() error {
 func (o *opendkim) readSingleDomain(e entry, selector, file setting) {
 	s := &o.signing
 	at := "example.org"
-	path := file.value
-	if !strings.HasPrefix(path, "/") {
-		path = filepath.Join(o.base, path)
-	}
+	path := o.absolute(file.value)
 	if !strings.Contains(e.key, "*") {
 		at = e.key
 	}

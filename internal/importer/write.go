@@ -122,7 +122,7 @@ func (w *writer) texts(p *Plan, dir string) error {
 }
 
 func (p *Plan) head() string {
-	return "# Made by dkimd import " + p.Source + " from " + p.Old.Config + ".\n" +
+	return "# Made by dkimd import " + p.Source + " from " + p.From + ".\n" +
 		"# What is not here has its default: dkimd config --defaults prints all keys and what they mean.\n\n"
 }
 
