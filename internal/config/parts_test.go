@@ -31,13 +31,13 @@ func parts(t *testing.T, files map[string]string) (dir string, c *config.Config,
 func TestPartsAreRead(t *testing.T) {
 	t.Parallel()
 	dir, c, faults := parts(t, map[string]string{
-		"dkimd.toml":              "hostname = \"mx.example\"\n[sign]\nauthenticated = false\n",
+		"dkimd.toml":              "hostname = \"mx.example\"\n[sign]\nauthenticated = false\n[dns]\n# timeout = \"5s\"\n",
 		"dkimd.toml.d/10.toml":    "[dns]\ntimeout = \"1s\"\n",
 		"dkimd.toml.d/20.toml":    "[metrics]\nlisten = \"inet:127.0.0.1:9\"\n[log]\nformat = \"text\"\n",
 		"dkimd.toml.d/.hidden":    "[verify]\nmax_signatures = 7\n",
 		"dkimd.toml.d/30.conf":    "[verify]\nmax_signatures = 7\n",
 		"dkimd.toml.d/README":     "Words.\n",
-		"dkimd.toml.d/empty.toml": "",
+		"dkimd.toml.d/empty.toml": "[sign]\n",
 	})
 	if faults != nil || c.Hostname != "mx.example" || c.Sign.Authenticated || c.DNS.Timeout != time.Second || c.Log.Format != "text" ||
 		len(c.Metrics.Listen) != 1 || c.Verify.MaxSignatures != 10 {
@@ -63,7 +63,7 @@ func TestPartsAreRead(t *testing.T) {
 func TestFaultsOfParts(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ main, part, want string }{
-		"a table twice":      {"[dns]\n", "[log]\n[dns]\nattempts = 1\n", `dkimd.toml.d/a.toml:2: dns: got a table that DIR/dkimd.toml has too; want each table in one file (hint: move all its keys to one of them)`},
+		"a table twice":      {"[dns]\ntimeout = \"1s\"\n", "[log]\n[dns]\nattempts = 1\n", `dkimd.toml.d/a.toml:2: dns: got a table that DIR/dkimd.toml has too; want each table in one file (hint: move all its keys to one of them)`},
 		"a key of no table":  {"", "hostname = \"mx.example\"\n", `dkimd.toml.d/a.toml:1: hostname: got a key above the first [table]; want it in DIR/dkimd.toml (hint: further files hold whole tables)`},
 		"a value":            {"", "[dns]\n\nattempts = 0\n", `dkimd.toml.d/a.toml:3: dns.attempts: got 0; want a whole number from 1 to 10`},
 		"an unknown key":     {"", "[dns]\nattempt = 1\n", `dkimd.toml.d/a.toml:2: dns.attempt: got an unknown key; want a known one (hint: did you mean attempts?)`},

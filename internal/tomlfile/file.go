@@ -150,7 +150,8 @@ func (f *File) all() []*File {
 }
 
 // Include takes the tables of another file into f, as if they stood there; faults in them name the file they
-// stand in. A table is in one file only, and other keys are in f.
+// stand in. The keys of a table are in one file only, and other keys are in f. A table without keys, as in an
+// annotated file with all of them commented out, is as good as none.
 func (f *File) Include(part *File) {
 	f.parts = append(f.parts, part)
 	for _, key := range slices.Sorted(maps.Keys(part.root.entries)) {
@@ -158,12 +159,12 @@ func (f *File) Include(part *File) {
 		switch {
 		case v.table == nil:
 			part.Add(fault.Fault{Line: v.line, Key: key, Got: "a key above the first [table]", Want: "it in " + f.path, Hint: "further files hold whole tables"})
-		case before != nil && before.table != nil:
+		case before != nil && before.table != nil && len(before.table.entries) > 0 && len(v.table.entries) > 0:
 			part.Add(fault.Fault{
 				Line: v.line, Key: key, Got: "a table that " + before.table.file.path + " has too", Want: "each table in one file",
 				Hint: "move all its keys to one of them",
 			})
-		case before == nil:
+		case before == nil || before.table != nil && len(before.table.entries) == 0:
 			f.root.entries[key] = v
 		}
 	}
