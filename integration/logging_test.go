@@ -53,7 +53,7 @@ result = ["none"]
 END-OF-FILE
 `, harness.Binary(t)))
 
-	follow(t, root, readGuide(t, loggingGuide, "rsyslog: into a file"))
+	follow(t, root, harness.ReadGuide(t, loggingGuide, "rsyslog: into a file"))
 	startRsyslogd := `rsyslogd -i /run/rsyslogd.pid
 until test -S /run/dkimd.log; do sleep 0.1; done
 `
@@ -94,11 +94,11 @@ dkimd probe unix:/run/dkimd.sock /tmp/message || true
 
 	// To another host, which is away at first.
 	run("kill $(cat /run/rsyslogd.pid)\nwhile test -e /run/rsyslogd.pid; do sleep 0.1; done\n")
-	follow(t, root, readGuide(t, loggingGuide, "rsyslog: to another host"))
+	follow(t, root, harness.ReadGuide(t, loggingGuide, "rsyslog: to another host"))
 	run(startRsyslogd)
 	show("<bob@theirs.example>")
-	other := readGuide(t, loggingGuide, "The other host")
-	other[0].path = "/etc/other.d/10-dkimd-hosts.conf"
+	other := harness.ReadGuide(t, loggingGuide, "The other host")
+	other[0].Path = "/etc/other.d/10-dkimd-hosts.conf"
 	follow(t, root, other)
 	run(`mkdir -p /var/spool/other
 sed -e 's|/etc/rsyslog.d|/etc/other.d|' -e 's|/var/spool/rsyslog|/var/spool/other|' /etc/rsyslog.conf >/etc/other.conf
@@ -158,7 +158,7 @@ func TestCollectorsReadWhatRecordsHave(t *testing.T) {
 			Labels map[string]string
 		}
 	}
-	if err := toml.Unmarshal([]byte(readGuide(t, loggingGuide, "Vector")[0].text), &vector); err != nil {
+	if err := toml.Unmarshal([]byte(harness.ReadGuide(t, loggingGuide, "Vector")[0].Text), &vector); err != nil {
 		t.Fatal(err)
 	}
 	if source := vector.Sources["dkimd"]; source.MaxLineBytes <= longestRecord(t) {
@@ -179,7 +179,7 @@ func TestCollectorsReadWhatRecordsHave(t *testing.T) {
 
 	script := "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))"
 	parse := exec.CommandContext(t.Context(), "/usr/bin/python3", "-c", script)
-	parse.Stdin = strings.NewReader(readGuide(t, loggingGuide, "Promtail and Alloy")[0].text)
+	parse.Stdin = strings.NewReader(harness.ReadGuide(t, loggingGuide, "Promtail and Alloy")[0].Text)
 	out, err := parse.Output()
 	if err != nil {
 		harness.SkipOrFail(t, fmt.Sprintf("python3 with yaml: %v", err))

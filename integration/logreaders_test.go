@@ -230,11 +230,11 @@ ln -s '%s' /usr/share/dkimd
 rm -rf /var/log/dkimd && mkdir /var/log/dkimd
 rm -f /etc/fail2ban/jail.d/defaults-debian.conf # there is no sshd here
 `, harness.Binary(t), harness.Repository("packaging")))
-	follow(t, root, readGuide(t, loggingGuide, "fail2ban"))
+	follow(t, root, harness.ReadGuide(t, loggingGuide, "fail2ban"))
 	if out := run("fail2ban-client -d\n"); !strings.Contains(out, "['add', 'dkimd', 'systemd']") || !strings.Contains(out, "DKIMD_VERDICT=reject") {
 		t.Errorf("fail2ban's commands are:\n%s", out)
 	}
-	follow(t, root, readGuide(t, loggingGuide, "logwatch"))
+	follow(t, root, harness.ReadGuide(t, loggingGuide, "logwatch"))
 	write := func(name string, lines []string) {
 		if err := os.WriteFile(root.Path(t, name), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 			t.Fatal(err)

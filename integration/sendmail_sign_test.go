@@ -189,20 +189,6 @@ func TestSendmailRewritesNothingThatWasSigned(t *testing.T) {
 	}
 }
 
-// The README's lines for sendmail.mc are the guide's, which every test here uses.
-func TestReadmeHasTheLinesForSendmail(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile(harness.Repository("README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range []string{harness.GuideLine(t, "INPUT_MAIL_FILTER(", "S=inet:"), harness.GuideLine(t, "define(`confMUST_QUOTE_CHARS'", "")} {
-		if !strings.Contains(string(readme), "\n"+line+"\n") {
-			t.Errorf("README.md has no line %s", line)
-		}
-	}
-}
-
 // The guide's lines do what it says in the sendmail.mc that Debian installs.
 func TestGuideFitsDebiansSendmailMC(t *testing.T) {
 	t.Parallel()

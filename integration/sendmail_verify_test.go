@@ -207,9 +207,9 @@ func TestSendmailMissingFromMeetsTheDefaultRules(t *testing.T) {
 		t.Errorf("Sendmail wrote From %q; docs/sendmail.md warns of the sender's address", got)
 	}
 	// The guide's rule.
-	steps := readGuide(t, "docs/sendmail.md", "What Sendmail changes after dkimd")
+	steps := harness.ReadGuide(t, "docs/sendmail.md", "What Sendmail changes after dkimd")
 	rule := steps[len(steps)-1]
-	w.Write(t, "rules/"+filepath.Base(rule.path), rule.text)
+	w.Write(t, "rules/"+filepath.Base(rule.Path), rule.Text)
 	w.Reload(t, "reloaded")
 	if got := w.Dial(t, harness.SendmailOutside).Send("carol@theirs.example", "nofrom@elsewhere.test", m.Bytes()); got.String() != "550 5.7.1 This message has no From" {
 		t.Errorf("with the guide's rule: Sendmail answers %q", got)

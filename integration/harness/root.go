@@ -31,7 +31,6 @@ type FreshRoot struct {
 	output  *Transcript // what the steps print on stdout
 	steps   *os.File    // names of scripts to run
 	done    int         // how many steps have been run
-	clients []*Session
 	DNS     *dnstest.Server
 }
 
@@ -153,14 +152,6 @@ func (f *FreshRoot) Read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// HangUp ends the connections of every client.
-func (f *FreshRoot) HangUp() {
-	for _, s := range f.clients {
-		s.HangUp()
-	}
-	f.clients = nil
-}
-
 // Dial connects from an address of the fresh root to its Postfix.
 func (f *FreshRoot) Dial(t *testing.T, from, to string) *Session {
 	t.Helper()
@@ -171,7 +162,6 @@ func (f *FreshRoot) Dial(t *testing.T, from, to string) *Session {
 		return err
 	})
 	s := NewSession(t, conn)
-	f.clients = append(f.clients, s)
 	t.Cleanup(s.HangUp)
 	if greeting, err := s.Read(); err != nil || greeting.Code != 220 {
 		t.Fatalf("greeting %v: %v", greeting, err)

@@ -28,7 +28,8 @@ const bootLimit = 2 * time.Minute
 // system is a Debian with systemd that runs.
 type system struct {
 	process *harness.Process
-	pid     int // of its systemd, as we see it
+	pid     int    // of its systemd, as we see it
+	smtp    string // where its mail server is to be reached
 	DNS     *dnstest.Server
 }
 
@@ -52,9 +53,15 @@ func boot(t *testing.T, release, prepare string) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &system{process: p}
+	s := &system{process: p, smtp: harness.RootAddress}
 	t.Cleanup(func() { s.halt(t) })
 	s.await(t)
+	t.Cleanup(func() {
+		if t.Failed() && !s.process.Ended() {
+			out, _ := s.run("journalctl -b --no-pager | grep -v ' systemd\\[' | tail -n 60")
+			t.Logf("the journal:\n%s", out)
+		}
+	})
 	harness.InNetwork(t, p.Cmd.Process.Pid, func() error {
 		s.DNS, err = dnstest.Start("127.0.0.1:53")
 		return err
