@@ -38,7 +38,7 @@ func (u User) reads(path string) bool {
 	if u.UID == 0 {
 		return true
 	}
-	for want := uint32(4); ; want = 1 {
+	for want := os.FileMode(4); ; want = 1 {
 		info, err := os.Stat(path)
 		if err != nil || !u.may(info, want) {
 			return false
@@ -51,7 +51,7 @@ func (u User) reads(path string) bool {
 }
 
 // may reports whether the user has a right, 4 to read and 1 to enter.
-func (u User) may(info os.FileInfo, right uint32) bool {
+func (u User) may(info os.FileInfo, right os.FileMode) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return false
@@ -62,7 +62,7 @@ func (u User) may(info os.FileInfo, right uint32) bool {
 	case int(stat.Gid) == u.GID:
 		right <<= 3
 	}
-	return stat.Mode&right != 0
+	return info.Mode().Perm()&right != 0
 }
 
 // uses reports whether dkimd takes a key where it is: docs/keys.md, Who may read and write what.
