@@ -51,7 +51,8 @@ type Signed struct {
 type Signature struct{ Domain, Selector, Algorithm string }
 
 // Begin decides who signs a message whose header is complete. The Signing is nil
-// if nobody does, and the Reason then says why. The header is not needed any more after that.
+// if nobody does, and the Reason then says why; otherwise it has no code, and a text only where it is not From
+// that says who signs. The header is not needed any more after that.
 //
 // Begin, Write and Finish are RFC 6376 section 5, in its order. What of section 5.3 is not
 // done is what the warnings are about; 5.6, where the fields go, is the front door's.
@@ -64,7 +65,7 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 	if reason.Code != "" {
 		return nil, reason
 	}
-	main, reason := s.primary(env, author)
+	main, reason := s.primary(env, h, author)
 	if reason.Code != "" {
 		return nil, reason
 	}
@@ -92,7 +93,7 @@ func (s *Signer) Begin(_ context.Context, env *message.Envelope, h *message.Head
 			w.bodies[p.bodyCanon] = dkim.NewBodyHash(p.bodyCanon, -1)
 		}
 	}
-	return w, Reason{}
+	return w, reason
 }
 
 // signatories are the domains that sign a message: those that sign for the one in whose name it is sent,
@@ -168,24 +169,6 @@ func named(from message.Originator) string {
 		list = append(list, "and others")
 	}
 	return "; it has " + strings.Join(list, ", ")
-}
-
-// primary are the domains that sign for the author, or for want of them the
-// fallback. The reason is that this login must not use them.
-func (s *Signer) primary(env *message.Envelope, author message.Address) ([]*keys.Domain, Reason) {
-	found := s.config.Keys(author)
-	if len(found) == 0 && s.config.FallbackDomain != "" {
-		found = s.config.Keys(message.Address{Domain: s.config.FallbackDomain})
-	}
-	if s.config.UserMatch != MatchDomain || !env.Authenticated() || message.DomainOf(env.AuthUser) == author.Domain {
-		return found, Reason{}
-	}
-	lists := func(d *keys.Domain) bool { return slices.Contains(d.Options.Users, env.AuthUser) }
-	if env.AuthUser != "" && slices.ContainsFunc(found, lists) {
-		return found, Reason{}
-	}
-	return nil, Reason{UserMismatch, "the login " + safetext.Quote(env.AuthUser) + " may not send as " + safetext.Domain(string(author.Domain)) +
-		": its domain is another, and no list of users has it"}
 }
 
 // selects reports whether any of the domains signs a field.

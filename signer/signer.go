@@ -45,6 +45,9 @@ type Config struct {
 	Oversign []string
 	// Expiry is x= minus t= (RFC 6376 section 3.5), in whole seconds. 0: no x=.
 	Expiry time.Duration
+	// IdentityFrom says who signs: the first of these that has a domain with keys. A message of which From does not
+	// name one author is not signed, whatever they say. Nil: From.
+	IdentityFrom []Identity
 	// FallbackDomain signs what no other directory signs for. Empty: nothing.
 	FallbackDomain domain.Name
 	// AlsoDomains sign every message, too.
@@ -98,6 +101,9 @@ func New(c Config) (*Signer, error) {
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if c.IdentityFrom == nil {
+		s.config.IdentityFrom = []Identity{ByFrom}
 	}
 	if c.Headers == nil {
 		c.Headers = DefaultHeaders()

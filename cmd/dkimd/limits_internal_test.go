@@ -160,6 +160,7 @@ func settingLimits() map[string][]limit {
 		},
 		"sign.not_recipients":   {ok("[]"), ok(`["joe@b.example", "*.b.example"]`), bad(`""`), bad(`"@"`), bad(`"a..b"`)},
 		"sign.user_match":       words("any", "domain"),
+		"sign.identity_from":    append(wordLists("from", "sender", "list-id", "envelope", "auth"), bad(`["from", "from"]`)),
 		"sign.canonicalization": words("simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"),
 		"sign.headers":          fieldNames(),
 		"sign.oversign": {

@@ -73,6 +73,7 @@ daemon_names = ["MSA"]
 tls_clients = ["relay.example|Our CA"]
 not_recipients = ["list.example", "@*.list.example"]
 user_match = "domain"
+identity_from = ["from", "list-id"]
 canonicalization = "simple/relaxed"
 headers = ["from", "X-*"]
 oversign = ["From", "X-Mine"]
@@ -131,7 +132,7 @@ listen = "unix:/run/dkimd/other.sock"
 				Path: got.Path, Line: got.Sign.Map[0].Line,
 			}},
 			Layouts: []string{dir + "/{domain}.pem"}, Selector: "s1", AllowMode: 0o660,
-			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, NotRecipients: []string{"list.example", "@*.list.example"}, UserMatch: signer.MatchDomain, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
+			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, NotRecipients: []string{"list.example", "@*.list.example"}, UserMatch: signer.MatchDomain, IdentityFrom: []signer.Identity{signer.ByFrom, signer.ByListID}, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,
 		},

@@ -11,6 +11,7 @@ import (
 	"dkimd/internal/tomlfile"
 	"dkimd/keys"
 	"dkimd/policy"
+	"dkimd/signer"
 )
 
 // readHostname reads a host's name; empty is allowed.
@@ -39,6 +40,30 @@ func readHostnames(t *tomlfile.Table, key string, def []string) []string {
 		}
 	}
 	return names
+}
+
+// readIdentities reads what says who signs, each once.
+func readIdentities(t *tomlfile.Table, key string, def []signer.Identity) []signer.Identity {
+	var words []string
+	for _, identity := range signer.Identities() {
+		words = append(words, string(identity))
+	}
+	t.EnumList(key, nil, words...) // its faults
+	list := []signer.Identity{}
+	written := t.Strings(key, words)
+	for i, word := range written {
+		if slices.Contains(written[:i], word) {
+			t.FaultItem(key, i, "each word once", "remove one of the two")
+		}
+		list = append(list, signer.Identity(word))
+	}
+	switch {
+	case !t.Has(key):
+		return slices.Clone(def)
+	case len(list) == 0:
+		t.Fault(key, "at least one of "+strings.Join(words, ", "), "")
+	}
+	return list
 }
 
 // readRecipients reads the patterns of recipients, as rules have them.

@@ -148,6 +148,7 @@ type Sign struct {
 	TLSClients         []string // NAME or NAME|ISSUER of certificates
 	NotRecipients      []string // patterns, as policy.NewRecipients reads them
 	UserMatch          signer.UserMatch
+	IdentityFrom       []signer.Identity
 	Canonicalization   Canonicalization // of every signature
 	Headers            []string
 	Oversign           []string // all of them in Headers
@@ -163,6 +164,13 @@ const docTLSClients = "Mail of clients with these TLS certificates is ours, wher
 
 func (s *Sign) keys() []key {
 	return slices.Concat(s.sources(), s.whose(), []key{
+		{
+			"identity_from", list(&s.IdentityFrom, readIdentities, signer.ByFrom),
+			"What says who signs: the first of from, sender (the Sender field), list-id (its namespace: lists.example.org for " +
+				"`<announce.lists.example.org>`), envelope (MAIL FROM) and auth (the login) whose domain has a key. user_match asks of " +
+				"that domain. For DMARC only from helps. Mail without exactly one From field is not signed. Exim tells neither MAIL FROM " +
+				"nor login when it signs.",
+		},
 		{
 			"canonicalization", choice(&s.Canonicalization,
 				means("relaxed/relaxed", Canonicalization{dkim.Relaxed, dkim.Relaxed}),

@@ -163,7 +163,8 @@ func (s *Setup) wire(previous *Setup, o Observers) (*pipeline.Pipeline, error) {
 		Keys: s.Keys.Lookup, HeaderCanon: c.Sign.Canonicalization.Header, BodyCanon: c.Sign.Canonicalization.Body,
 		Headers: c.Sign.Headers, Oversign: c.Sign.Oversign, Expiry: c.Sign.Expiry,
 		FallbackDomain: c.Sign.FallbackDomain, AlsoDomains: c.Sign.AlsoDomains, UserMatch: c.Sign.UserMatch,
-		Logger: log,
+		IdentityFrom: c.Sign.IdentityFrom,
+		Logger:       log,
 	})
 	verify, verifyErr := NewVerifier(c, s.Resolver, log)
 	if err := errors.Join(signErr, verifyErr); err != nil {

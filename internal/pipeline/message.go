@@ -123,9 +123,12 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 			m.reason = signer.Reason{Code: reasonRecipients, Text: "all recipients are in sign.not_recipients"}
 			return
 		}
-		var unsigned signer.Reason
-		if m.signing, unsigned = m.p.Signer.Begin(ctx, m.env, &m.header, m.from); m.signing == nil {
-			m.reason = unsigned
+		var reason signer.Reason
+		switch m.signing, reason = m.p.Signer.Begin(ctx, m.env, &m.header, m.from); {
+		case m.signing == nil:
+			m.reason = reason
+		case reason.Text != "":
+			m.reason.Text += "; " + reason.Text
 		}
 		return
 	case leaving, skipped:

@@ -11,6 +11,7 @@ import (
 	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 	"dkimd/policy"
+	"dkimd/signer"
 )
 
 const (
@@ -124,6 +125,22 @@ func TestNotRecipients(t *testing.T) {
 	msg.EndOfHeader(t.Context())
 	if out := msg.Finish(t.Context()); len(out.Add) == 0 {
 		t.Error("not signed, though a recipient is not known")
+	}
+}
+
+// Where it is not From that says who signs, the record tells what does.
+func TestIdentityIsRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sign.IdentityFrom = []signer.Identity{signer.ByFrom, signer.BySender}
+	p := w.pipeline()
+	m := from(inside).with("Sender: joe@example.org")
+	if _, e := w.run(p, m); strings.Contains(e.Reason, "signed as") || len(e.Signed) != 2 {
+		t.Error(text(e))
+	}
+	m.head[1] = "From: ann@example.com"
+	if _, e := w.run(p, m); e.ReasonCode != "network" || !strings.HasSuffix(e.Reason, "is in sign.networks; signed as example.org by Sender: From has no key") || len(e.Signed) != 2 {
+		t.Error(text(e))
 	}
 }
 
