@@ -21,6 +21,9 @@ type lineSink struct {
 
 // openFile opens a file to append to it.
 func openFile(path string) (sink, error) {
+	if err := ownLink(path); err != nil {
+		return nil, fmt.Errorf("log.output: %w", err)
+	}
 	// Administrators of a group, and log shippers, read the log: 0640.
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640) //nolint:gosec // see above; O_NONBLOCK: a pipe without a reader is an error instead of a wait
 	if err != nil {
@@ -29,8 +32,23 @@ func openFile(path string) (sink, error) {
 	return &lineSink{w: f, file: f, torn: endsTorn(path)}, nil
 }
 
+var errForeignLink = errors.New("is a symbolic link of another user; want a file, or a link of root's or dkimd's")
+
+// ownLink refuses a path that is another user's link: he would choose the file that grows.
+func ownLink(path string) error {
+	var info unix.Stat_t
+	err := unix.Lstat(path, &info)
+	if err != nil || info.Mode&unix.S_IFMT != unix.S_IFLNK || info.Uid == 0 || int(info.Uid) == os.Geteuid() {
+		return nil // what else is wrong with it, opening it says
+	}
+	return &fs.PathError{Op: "open", Path: path, Err: errForeignLink}
+}
+
 // reachFile says why this process could not append to a file, or make it, with a *fs.PathError. It does neither.
 func reachFile(path string) error {
+	if err := ownLink(path); err != nil {
+		return err
+	}
 	err := unix.Access(path, unix.W_OK)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK)

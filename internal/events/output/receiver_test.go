@@ -253,3 +253,34 @@ func TestReach(t *testing.T) {
 		t.Error("Reach made a file")
 	}
 }
+
+// Another user's link may lead to a file that only dkimd can write.
+func TestLinksOfOthersAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Symlink(dir+"/file", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, output.Config{Outputs: []string{dir + "/link"}})
+	l.Write(numbered(1))
+	if err := l.Close(); err != nil {
+		t.Errorf("a link of ours: %v", err)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a link of another user")
+	}
+	before, err := os.ReadFile(dir + "/file")
+	if err != nil || len(before) == 0 {
+		t.Fatalf("a link of ours leads nowhere: %v", err)
+	}
+	if err := os.Lchown(dir+"/link", 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	const want = "is a symbolic link of another user"
+	if _, err := output.Open(output.Config{Outputs: []string{dir + "/link"}}); err == nil || !strings.Contains(err.Error(), dir+"/link: "+want) {
+		t.Errorf("opened: %v", err)
+	}
+	if err := output.Reach(dir + "/link"); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("check: %v", err)
+	}
+}
