@@ -128,7 +128,9 @@ func readKeyMode(t *tomlfile.Table, key string, def os.FileMode) os.FileMode {
 
 // maps are the tables [[sign.map]].
 func maps(at *[]keys.Mapping) value {
-	return field[[]keys.Mapping]{at, nil, "list of tables", readMaps, func(list []keys.Mapping) any { return list }}
+	return field[[]keys.Mapping]{at, nil, "list of tables", readMaps, func(list []keys.Mapping) any {
+		return append([]keys.Mapping{}, list...) // in JSON it is []
+	}}
 }
 
 func readMaps(t *tomlfile.Table, key string, _ []keys.Mapping) []keys.Mapping {
