@@ -24,7 +24,9 @@ import (
 
 // programs are what can be imported from, and how its configuration is read.
 func programs() map[string]func(file string, o importer.Options) (*importer.Plan, error) {
-	return map[string]func(string, importer.Options) (*importer.Plan, error){"opendkim": importer.OpenDKIM}
+	return map[string]func(string, importer.Options) (*importer.Plan, error){
+		"opendkim": importer.OpenDKIM, "rspamd": importer.Rspamd, "exim": importer.Exim, "amavis": importer.Amavis,
+	}
 }
 
 // importOptions are the flags of the command.
@@ -40,17 +42,25 @@ func importCommand(std stdio) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "import PROGRAM [FILE]",
-		Short: "Make a configuration of that of OpenDKIM",
+		Short: "Make a configuration of that of OpenDKIM, rspamd, Exim or amavis",
 		Long: `Import reads the configuration of another signer and writes one for dkimd that
 signs the same mail: dkimd.toml, rules, and copies of the keys that dkimd cannot
 use where they are. It prints what became of each setting: not carried over,
 close, or the same. What it writes has passed dkimd check. It changes nothing of
 what it reads, and overwrites nothing.
 
-PROGRAM is opendkim: FILE is its opendkim.conf, by default the one in /etc, with
-the files it names and the command line in /etc/default/opendkim. With --prove
-both programs run on sockets of their own and sign the same messages: every
-pattern of the tables, below and beside it, from inside, outside and logged in.
+PROGRAM and FILE are
+  opendkim  opendkim.conf, with the files it names and, where it is the one in
+            /etc, the command line in /etc/default/opendkim
+  rspamd    the directory of its configuration, by default /etc/rspamd, or one
+            dkim_signing.conf
+  exim      what exim -bP config prints, or a configuration; without FILE, exim
+            is asked
+  amavis    amavisd.conf, or a directory of such files: the dkim_key in it
+
+With --prove opendkim or rspamd, which must be installed, and dkimd run on
+sockets of their own and sign the same messages: every pattern of the tables,
+below and beside it, from inside, outside and logged in.
 
 Exit status: 0 all is the same or close, 1 something was not carried over or
 the proof found a difference, 2 nothing was written, fix something first.`,

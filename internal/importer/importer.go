@@ -62,8 +62,8 @@ type Plan struct {
 	Senders []Sender // whose mail was signed, for a proof
 	Clients []string // entries of lists of clients, for a proof
 	// OldConfig writes a copy of the old configuration to a directory, for a proof: the signer serves a unix socket and
-	// touches nothing else. It returns the path of the configuration. Nil: no proof is known.
-	OldConfig func(dir, socket string) (string, error)
+	// touches nothing else. It returns the arguments of the program. Nil: no proof is known.
+	OldConfig func(dir, socket string) (args []string, err error)
 	// Records are the records of all keys; the names are for keys that sign for every domain.
 	Records func(names []string) ([]keys.Record, error)
 

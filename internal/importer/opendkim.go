@@ -30,6 +30,7 @@ type opendkim struct {
 	directives map[string]directive
 	signing    signing
 	rules      []rule
+	proven     []*tableKey // keys in no table, for a proof
 }
 
 // maxInclude is how deep OpenDKIM follows Include.

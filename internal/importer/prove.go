@@ -39,7 +39,7 @@ const untouched = " Socket PidFile UserID UMask Background AutoRestart AutoResta
 
 // writeOld writes opendkim.conf for a proof. Lines that were left out of the tables are left out here too: OpenDKIM
 // would not sign with them either, or not start.
-func (o *opendkim) writeOld(dir, socket string) (string, error) {
+func (o *opendkim) writeOld(dir, socket string) ([]string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Socket local:%s\nBackground no\nRequireSafeKeys no\nNameservers 127.0.0.1\n", socket)
 	var tables []file
@@ -73,10 +73,10 @@ func (o *opendkim) writeOld(dir, socket string) (string, error) {
 	path := filepath.Join(dir, "opendkim.conf")
 	for _, f := range append(tables, file{"opendkim.conf", []byte(b.String())}) {
 		if err := os.WriteFile(filepath.Join(dir, f.path), f.content, 0o600); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
-	return path, nil
+	return []string{"-f", "-x", path}, nil
 }
 
 // inRoot is a value with the path in it where the system has it.
@@ -117,7 +117,7 @@ func (s *signing) signingTableText() []byte {
 // keyRecords are the records of the keys, for every name where one is for all domains.
 func (o *opendkim) keyRecords(names []string) ([]keys.Record, error) {
 	var all []keys.Record
-	for _, k := range o.signing.keys {
+	for _, k := range slices.Concat(o.signing.keys, o.proven) {
 		of := []string{k.domain}
 		if k.domain == "%" {
 			of = names

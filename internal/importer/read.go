@@ -17,6 +17,9 @@ import (
 // maxFile is the size of the largest file that is read: a table of a million lines has less.
 const maxFile = 64 << 20
 
+// noSuchFile is what the fault of an absent file says.
+const noSuchFile = "no such file"
+
 // root is where the files of the old configuration are: a directory whose paths begin there, or "/".
 type root string
 
@@ -38,7 +41,7 @@ func (r root) read(named string, by Place) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		wrong.Got = "no such file"
+		wrong.Got = noSuchFile
 		return nil, wrong
 	case err != nil:
 		wrong.Got = err.Error()

@@ -36,7 +36,7 @@ func (o *opendkim) writeSigning() {
 		o.writeTables()
 	}
 	if s.multiple {
-		c.set("sign", "multiple_signatures", true, why(o.set["multiplesignatures"]))
+		c.set("sign", "multiple_signatures", true, "")
 	}
 }
 

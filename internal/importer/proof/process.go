@@ -13,8 +13,8 @@ import (
 	"dkimd/internal/milter/client"
 )
 
-// startTimeout is how long a signer may take until it serves its socket.
-const startTimeout = 20 * time.Second
+// startTimeout is how long a signer may take until it serves its socket: rspamd compiles patterns before.
+const startTimeout = 2 * time.Minute
 
 // Process is a signer that runs as a milter on a socket of its own.
 type Process struct {

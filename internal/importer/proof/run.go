@@ -71,7 +71,7 @@ func Run(ctx context.Context, p *importer.Plan, written string, command func(ctx
 // startOld starts the old signer.
 func startOld(ctx context.Context, p *importer.Plan, dir string) (*Process, error) {
 	socket := filepath.Join(dir, "old.sock")
-	config, err := p.OldConfig(dir, socket)
+	args, err := p.OldConfig(dir, socket)
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +79,12 @@ func startOld(ctx context.Context, p *importer.Plan, dir string) (*Process, erro
 	if err != nil {
 		return nil, err
 	}
-	return Start(ctx, exec.CommandContext(ctx, program, "-f", "-x", config), socket) //nolint:gosec // a program of the system
+	return Start(ctx, exec.CommandContext(ctx, program, args...), socket) //nolint:gosec // a program of the system
 }
 
 // find finds a program of the system, which the PATH of a user may not have.
 func find(name string) (string, error) {
-	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", "/sbin"} {
+	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/usr/local/sbin", "/sbin"} {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return path, nil
 		}

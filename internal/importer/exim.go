@@ -1,0 +1,448 @@
+package importer
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dkimd/internal/fault"
+)
+
+// exim is a configuration of Exim being read.
+type exim struct {
+	Options
+	root   root
+	plan   *Plan
+	tables *opendkim          // writes keys and tables
+	main   map[string]setting // options above the first "begin"
+	acls   map[string][]line  // the lines of each ACL
+	used   map[string]bool
+}
+
+// eximTransport are the dkim_ options of a transport.
+type eximTransport struct {
+	name string
+	set  map[string]setting
+	all  []setting
+}
+
+// Exim reads the dkim_ options of the transports and acl_smtp_dkim: of a file with a configuration or with what exim -bP config or
+// exim -bP transports prints; without one it asks exim.
+func Exim(path string, options Options) (*Plan, error) {
+	e := &exim{Options: options, root: root(options.Root), main: map[string]setting{}, acls: map[string][]line{}, used: map[string]bool{}}
+	e.plan = &Plan{Source: "exim", From: path}
+	e.tables = &opendkim{Options: options, root: e.root, plan: e.plan, base: "/"}
+	var data []byte
+	var err error
+	if path == "" {
+		e.plan.From = "exim -bP config"
+		data, err = askExim()
+	} else {
+		data, err = e.root.read(path, Place{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	transports := e.read(eximLines(e.plan.From, data))
+	e.listen()
+	e.whose()
+	e.sign(transports)
+	e.verifyOptions()
+	e.acl()
+	e.plan.sort()
+	return e.plan, nil
+}
+
+// askExim is the configuration of the Exim of this host, with macros resolved.
+func askExim() ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, name := range []string{"/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return exec.CommandContext(ctx, program, "-bP", "config").Output() //nolint:gosec // one of these
+		}
+	}
+	return nil, fault.Fault{Got: "no exim on this host", Want: "exim, or the output of exim -bP config in a file", Hint: "dkimd import exim FILE"}
+}
+
+// eximLines are the logical lines of a configuration: continued with \, without comments and what is between a false .ifdef
+// and its end, with macros filled in.
+func eximLines(path string, data []byte) []line {
+	var all []line
+	macros := map[string]string{}
+	var skipped []bool
+	n, begun, held := 0, 0, ""
+	for text := range strings.Lines(string(data)) {
+		n++
+		text = strings.TrimRight(text, "\r\n \t")
+		trimmed := strings.TrimLeft(text, " \t")
+		if held == "" && (trimmed == "" || trimmed[0] == '#') || held != "" && strings.HasPrefix(trimmed, "#") {
+			continue
+		}
+		if held == "" {
+			begun = n
+			held = text
+		} else {
+			held += trimmed
+		}
+		if before, more := strings.CutSuffix(held, `\`); more {
+			held = before
+			continue
+		}
+		text, held = held, ""
+		words := strings.Fields(text)
+		switch {
+		case words[0] == ".ifdef" || words[0] == ".ifndef":
+			_, defined := macros[strings.Join(words[1:], " ")]
+			skipped = append(skipped, defined != (words[0] == ".ifdef"))
+			continue
+		case words[0] == ".else" && len(skipped) > 0:
+			skipped[len(skipped)-1] = !skipped[len(skipped)-1]
+			continue
+		case words[0] == ".endif" && len(skipped) > 0:
+			skipped = skipped[:len(skipped)-1]
+			continue
+		case slices.Contains(skipped, true):
+			continue
+		}
+		name, value, assigned := strings.Cut(text, "=")
+		name = strings.TrimSpace(name)
+		if assigned && name != "" && strings.ToUpper(name) == name && !strings.ContainsAny(name, " .") {
+			macros[strings.TrimSuffix(name, "=")] = strings.TrimSpace(strings.TrimPrefix(value, "="))
+			continue
+		}
+		all = append(all, line{Place{path, begun}, fillIn(text, macros)})
+	}
+	return all
+}
+
+// fillIn replaces macros, the longest first.
+func fillIn(text string, macros map[string]string) string {
+	names := make([]string, 0, len(macros))
+	for name := range macros {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) })
+	for range 4 { // macros have macros
+		before := text
+		for _, name := range names {
+			text = strings.ReplaceAll(text, name, macros[name])
+		}
+		if text == before {
+			break
+		}
+	}
+	return text
+}
+
+// read sorts the lines into main options, ACLs and transports.
+func (e *exim) read(lines []line) []*eximTransport {
+	var transports []*eximTransport
+	section, acl := "", ""
+	for _, l := range lines {
+		text := strings.TrimSpace(l.text)
+		first, rest, _ := strings.Cut(text, " ")
+		option, value, assigned := strings.Cut(text, "=")
+		option, value = strings.TrimSpace(option), strings.Trim(strings.TrimSpace(value), `"`)
+		name, isName := strings.CutSuffix(text, ":")
+		switch {
+		case first == "begin":
+			section = strings.TrimSpace(rest)
+		case strings.HasSuffix(text, " transport:"): // exim -bP transports
+			section = "transports"
+			transports = append(transports, &eximTransport{name: strings.TrimSuffix(text, " transport:"), set: map[string]setting{}})
+		case section == "transports" && isName && !strings.ContainsAny(name, " ="):
+			transports = append(transports, &eximTransport{name: name, set: map[string]setting{}})
+		case section == "transports" && len(transports) > 0:
+			if assigned && strings.HasPrefix(option, "dkim_") && value != "" {
+				t := transports[len(transports)-1]
+				t.set[option] = setting{l.Place, option, value}
+				t.all = append(t.all, t.set[option])
+			}
+		case section == "acl" && isName && !strings.ContainsAny(name, " ="):
+			acl = name
+		case section == "acl":
+			e.acls[acl] = append(e.acls[acl], l)
+		case section == "" && assigned:
+			option = strings.TrimPrefix(option, "hostlist ")
+			e.main[strings.TrimSpace(option)] = setting{l.Place, option, value}
+		}
+	}
+	return slices.DeleteFunc(transports, func(t *eximTransport) bool { return len(t.all) == 0 })
+}
+
+// listen gives dkimd a door for Exim.
+func (e *exim) listen() {
+	c := &e.plan.config
+	c.set("milter", "listen", []string{}, "Exim has no milters")
+	listen := "inet:127.0.0.1:11335"
+	if exists("/run/dkimd") {
+		listen = "unix:/run/dkimd/exim.sock"
+	}
+	c.set("exim", "listen", []string{listen}, "docs/exim.md says what Exim needs")
+}
+
+// whose says whose mail is ours: relay_from_hosts, since Exim signs all that leaves.
+func (e *exim) whose() {
+	networks := []string{"127.0.0.0/8", "::1"}
+	if s, set := e.main["relay_from_hosts"]; set {
+		list := strings.ReplaceAll(s.value, "::::", "::")
+		separator := ":"
+		if after, other := strings.CutPrefix(list, "<"); other && after != "" {
+			separator, list = after[:1], after[1:]
+		} else {
+			list = strings.ReplaceAll(s.value, "::", "\x00")
+		}
+		for item := range strings.SplitSeq(list, separator) {
+			item = strings.ReplaceAll(strings.TrimSpace(item), "\x00", ":")
+			prefix, err := netip.ParsePrefix(item)
+			addr, noAddr := netip.ParseAddr(item)
+			switch {
+			case item == "":
+			case err == nil:
+				networks = append(networks, prefix.Masked().String())
+			case noAddr == nil:
+				networks = append(networks, addr.String())
+			case item == "localhost":
+			default:
+				e.plan.note(NotCarried, s.Place, "relay_from_hosts", item, "name its address in [sign] networks")
+			}
+		}
+		e.plan.note(Same, s.Place, "relay_from_hosts", s.value, "[sign] networks")
+	}
+	slices.Sort(networks)
+	e.plan.config.set("sign", "networks", slices.Compact(networks), "relay_from_hosts")
+	e.plan.Lost = append(e.plan.Lost, Host{Place{e.plan.From, 0}, "all others", "Exim signs whatever leaves through the transport; dkimd only mail of its own clients and logins, not what is forwarded"})
+}
+
+// sign makes keys and options of the transports; options are those of the first.
+func (e *exim) sign(transports []*eximTransport) {
+	e.tables.signing = signing{patterns: true, own: true, notes: map[string]verdictText{}}
+	for i, t := range transports {
+		for _, s := range t.all {
+			at := t.name + " " + s.name
+			if i > 0 && transports[0].set[s.name].value == s.value {
+				e.plan.note(Same, s.Place, at, s.value, "as in "+transports[0].name)
+				continue
+			}
+			if i > 0 {
+				e.plan.note(NotCarried, s.Place, at, s.value, "it differs from "+transports[0].name+"; dkimd signs in one way, whatever the transport")
+				continue
+			}
+			e.option(t, s, at)
+		}
+	}
+	e.tables.writeSigning()
+	if len(transports) == 0 {
+		e.plan.note(Close, Place{e.plan.From, 0}, "dkim_domain", "", "no transport signs, and so does dkimd")
+		return
+	}
+	c, t := &e.plan.config, transports[0]
+	if _, set := t.set["dkim_canon"]; !set {
+		c.set("sign", "canonicalization", "relaxed/relaxed", "as Exim does by default")
+	}
+	if _, set := t.set["dkim_strict"]; !set {
+		c.set("sign", "on_error", "unsigned", "as Exim does without dkim_strict")
+	}
+	if _, set := t.set["dkim_sign_headers"]; !set {
+		e.headers(eximHeaders)
+	}
+}
+
+// eximHeaders are those that Exim signs by default (RFC 4871 section 5.5).
+const eximHeaders = "From:Sender:Reply-To:Subject:Date:Message-ID:To:Cc:MIME-Version:Content-Type:Content-Transfer-Encoding:Content-ID:" +
+	"Content-Description:Resent-Date:Resent-From:Resent-Sender:Resent-To:Resent-Cc:Resent-Message-ID:In-Reply-To:References:List-Id:" +
+	"List-Help:List-Unsubscribe:List-Subscribe:List-Post:List-Owner:List-Archive"
+
+func (e *exim) headers(list string) {
+	var headers, oversign []string
+	for name := range strings.SplitSeq(strings.ReplaceAll(list, "_DKIM_SIGN_HEADERS", eximHeaders), ":") {
+		name = strings.TrimSpace(name)
+		bare := strings.TrimLeft(name, "+=")
+		if bare == "" || covers(headers, bare) {
+			continue
+		}
+		headers = append(headers, bare)
+		if strings.HasPrefix(name, "+") {
+			oversign = append(oversign, bare)
+		}
+	}
+	if !covers(headers, "From") {
+		headers = append(headers, "From")
+	}
+	if oversign == nil {
+		oversign = []string{}
+	}
+	e.plan.config.set("sign", "headers", headers, "")
+	e.plan.config.set("sign", "oversign", oversign, "")
+}
+
+// option gives an option of the transport its verdict.
+func (e *exim) option(t *eximTransport, s setting, at string) {
+	c := &e.plan.config
+	say := func(v Verdict, words string) { e.plan.note(v, s.Place, at, s.value, words) }
+	switch s.name {
+	case "dkim_domain":
+		e.domain(t, s, at)
+	case "dkim_selector", "dkim_private_key", "dkim_identity":
+		say(Same, "with dkim_domain")
+	case "dkim_canon":
+		if s.value != "relaxed" && s.value != "simple" {
+			say(NotCarried, "want relaxed or simple")
+			return
+		}
+		c.set("sign", "canonicalization", s.value+"/"+s.value, "")
+		say(Same, "[sign] canonicalization")
+	case "dkim_sign_headers":
+		if strings.Contains(s.value, "$") {
+			e.headers(eximHeaders)
+			say(NotCarried, "an expansion: write the names into [sign] headers")
+			return
+		}
+		e.headers(s.value)
+		say(Close, "[sign] headers and oversign; names without + or = also cover the absence of the field in Exim")
+	case "dkim_strict":
+		strict := s.value == "1" || strings.EqualFold(s.value, "true") || strings.EqualFold(s.value, "yes")
+		c.set("sign", "on_error", map[bool]string{true: "tempfail", false: "unsigned"}[strict], "")
+		say(Same, "[sign] on_error")
+	case "dkim_hash":
+		if s.value == "sha256" {
+			say(Same, "dkimd signs with sha256")
+		} else {
+			say(Close, "dkimd signs with sha256 alone, as RFC 8301 asks")
+		}
+	case "dkim_timestamps":
+		if seconds, err := strconv.Atoi(s.value); err == nil && seconds > 0 {
+			c.set("sign", "expiry", s.value+"s", "")
+			say(Same, "[sign] expiry")
+		} else {
+			say(Close, "signatures have t= always")
+		}
+	default:
+		say(NotCarried, "dkimd does not know it: see what was meant")
+	}
+}
+
+// eximFrom are ways to write the domain of From, and of MAIL FROM.
+var eximFrom = []string{ //nolint:gochecknoglobals // a constant list
+	"${domain:$h_from:}", "${domain:$rh_from:}", "${domain:$header_from:}", "${domain:${address:$h_from:}}", "${domain:${address:$header_from:}}",
+	"${sg{${domain:$h_from:}}{^www\\.}{}}", "$sender_address_domain", "${sender_address_domain}", "${domain:$return_path}", "${domain:$sender_address}",
+}
+
+// bare takes ${lc: } and ${if exists{ }{ }{ }} off an expansion.
+func bare(expansion string) string {
+	expansion = strings.TrimSpace(expansion)
+	if inner, ok := strings.CutPrefix(expansion, "${lc:"); ok && strings.HasSuffix(inner, "}") {
+		return bare(strings.TrimSuffix(inner, "}"))
+	}
+	if rest, ok := strings.CutPrefix(expansion, "${if exists{"); ok {
+		return bare(balanced(rest))
+	}
+	return expansion
+}
+
+// balanced is a text up to the } that closes it.
+func balanced(s string) string {
+	depth := 0
+	for i, c := range s {
+		switch {
+		case c == '{':
+			depth++
+		case c == '}' && depth == 0:
+			return s[:i]
+		case c == '}':
+			depth--
+		}
+	}
+	return ""
+}
+
+// domain makes keys of dkim_domain, dkim_selector and dkim_private_key.
+func (e *exim) domain(t *eximTransport, s setting, at string) {
+	name := bare(s.value)
+	selector, path := t.set["dkim_selector"], t.set["dkim_private_key"]
+	file := bare(path.value)
+	for _, variable := range []string{"${lc:$dkim_domain}", "${lc:${dkim_domain}}", "${dkim_domain}", "$dkim_domain"} {
+		file = strings.ReplaceAll(file, variable, "{domain}")
+	}
+	for _, of := range eximFrom {
+		file = strings.ReplaceAll(strings.ReplaceAll(file, "${lc:"+of+"}", "{domain}"), of, "{domain}")
+	}
+	file = strings.ReplaceAll(strings.ReplaceAll(file, "${dkim_selector}", selector.value), "$dkim_selector", selector.value)
+	switch {
+	case selector.value == "" || strings.Contains(selector.value, "$"):
+		e.plan.note(NotCarried, s.Place, at, s.value, "the selector is an expansion: name the keys in [sign] key_table. Until then nothing is signed")
+	case !strings.HasPrefix(file, "/") || strings.Contains(file, "$"):
+		e.plan.note(NotCarried, s.Place, at, s.value, "the key is an expansion: name the keys in [sign] key_table. Until then nothing is signed")
+	case slices.Contains(eximFrom, name):
+		e.bySender(s, at, name, selector.value, file)
+	case strings.Contains(name, "$"):
+		e.plan.note(NotCarried, s.Place, at, s.value, "an expansion: name senders and keys in [sign] signing_table. Until then nothing is signed")
+	default:
+		e.fixed(t, s, at, name, selector.value, file)
+	}
+}
+
+// bySender signs with the sender's domain.
+func (e *exim) bySender(s setting, at, name, selector, file string) {
+	words := "the domain of From"
+	if strings.Contains(name, "sender_address") || strings.Contains(name, "return_path") {
+		words = "the domain of MAIL FROM: [sign] identity_from"
+		e.plan.config.set("sign", "identity_from", []string{"envelope"}, "dkim_domain")
+	}
+	if !strings.Contains(file, "{domain}") {
+		key, wrong := e.tables.tableKey(entry{s.Place, "all", "%:" + selector + ":" + file})
+		if wrong != "" {
+			e.plan.note(NotCarried, s.Place, at, s.value, wrong+"; nothing is signed")
+			return
+		}
+		e.tables.signing.keys = append(e.tables.signing.keys, key)
+		e.tables.signing.rows = append(e.tables.signing.rows, tableRow{s.Place, "*", "all", ""})
+		e.plan.note(Same, s.Place, at, s.value, words+", with one key for all")
+		return
+	}
+	layout := e.root.path(file)
+	before, after, _ := strings.Cut(layout, "{domain}")
+	files, _ := filepath.Glob(before + "*" + strings.ReplaceAll(after, "{domain}", "*"))
+	usable := !e.Copy && len(files) > 0
+	for _, f := range files {
+		usable = usable && e.User.uses(f)
+	}
+	if usable {
+		e.plan.config.set("sign", "layout", []string{layout}, "dkim_private_key")
+		e.plan.config.set("sign", "selector", selector, "")
+		e.plan.note(Same, s.Place, at, s.value, words+"; [sign] layout")
+		return
+	}
+	for _, f := range files {
+		name, _, _ := strings.Cut(strings.TrimPrefix(f, before), after)
+		e.plan.keys = append(e.plan.keys, keyCopy{from: f, to: filepath.Join(treeOfKeys, strings.ToLower(name), selector+".pem")})
+	}
+	e.plan.note(Close, s.Place, at, s.value, fmt.Sprintf("%s; %d keys were copied to the tree of keys: new ones belong there", words, len(files)))
+}
+
+// fixed signs everything with one domain, or with several.
+func (e *exim) fixed(t *eximTransport, s setting, at, names, selector, file string) {
+	for name := range strings.SplitSeq(names, ":") {
+		name = strings.TrimSpace(name)
+		key, wrong := e.tables.tableKey(entry{s.Place, name, name + ":" + selector + ":" + strings.ReplaceAll(file, "{domain}", name)})
+		if wrong != "" {
+			e.plan.note(NotCarried, s.Place, at, name, wrong+"; it does not sign")
+			continue
+		}
+		identity := ""
+		if i, set := t.set["dkim_identity"]; set && !strings.Contains(i.value, "$") {
+			identity = i.value
+		}
+		e.tables.signing.keys = append(e.tables.signing.keys, key)
+		e.tables.signing.rows = append(e.tables.signing.rows, tableRow{s.Place, "*", name, identity})
+	}
+	e.tables.signing.multiple = len(e.tables.signing.keys) > 1
+	e.plan.note(Same, s.Place, at, s.value, "signs mail of every sender: signing_table")
+}

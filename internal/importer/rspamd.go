@@ -1,0 +1,566 @@
+package importer
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dkimd/internal/domain"
+	"dkimd/internal/fault"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// DefaultRspamd is where rspamd has its configuration.
+const DefaultRspamd = "/etc/rspamd"
+
+// rspamd is a configuration of rspamd being read.
+type rspamd struct {
+	Options
+	root     root
+	plan     *Plan
+	dir      string // as the system names it
+	settings *ucl   // of dkim_signing
+	used     map[string]bool
+	tables   *opendkim // writes keys and tables: they are of the same form
+}
+
+// Rspamd reads the signing of rspamd: dkim_signing.conf in modules.d, local.d and override.d of a directory, or one file.
+func Rspamd(path string, options Options) (*Plan, error) {
+	if path == "" {
+		path = DefaultRspamd
+	}
+	r := &rspamd{Options: options, root: root(options.Root), dir: path, used: map[string]bool{}, settings: &ucl{kind: uclObject}}
+	r.plan = &Plan{Source: "rspamd", From: r.root.path(path)}
+	r.tables = &opendkim{Options: options, root: r.root, plan: r.plan, base: "/"}
+	if err := r.read(path); err != nil {
+		return nil, err
+	}
+	if err := r.carry(); err != nil {
+		return nil, err
+	}
+	r.plan.OldConfig, r.plan.Records = r.writeOld, r.tables.keyRecords
+	r.plan.sort()
+	return r.plan, nil
+}
+
+// read reads the file, or those of the directory.
+func (r *rspamd) read(path string) error {
+	info, err := os.Stat(r.root.path(path))
+	if err != nil {
+		return fault.Fault{Path: r.root.path(path), Got: "no such file or directory", Want: "rspamd's directory of configurations, or its dkim_signing.conf"}
+	}
+	if !info.IsDir() {
+		r.dir = filepath.Dir(path)
+		return r.file(path)
+	}
+	found := false
+	for _, sub := range []string{"modules.d", "local.d", "override.d"} {
+		err := r.file(filepath.Join(path, sub, "dkim_signing.conf"))
+		if f, ok := errors.AsType[fault.Fault](err); ok && f.Got == noSuchFile {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+	}
+	if !found {
+		return fault.Fault{Path: r.root.path(path), Got: "no dkim_signing.conf in modules.d, local.d or override.d", Want: "rspamd's directory of configurations"}
+	}
+	return nil
+}
+
+// file takes in one file: the keys of dkim_signing, in a section of that name or alone.
+func (r *rspamd) file(path string) error {
+	data, err := r.root.read(path, Place{})
+	if err != nil {
+		return err
+	}
+	variables := map[string]string{
+		"LOCAL_CONFDIR": r.dir, "CONFDIR": r.dir, "DBDIR": "/var/lib/rspamd", "RUNDIR": "/run/rspamd", "RULESDIR": "/usr/share/rspamd/rules",
+	}
+	top, err := parseUCL(r.root.path(path), data, variables, func(*uclReader, *ucl, string, string) error { return nil }) // read takes in what is included
+	if err != nil {
+		return err
+	}
+	if section := top.get("dkim_signing"); section != nil && section.kind == uclObject {
+		top = section
+	}
+	r.settings.merge(top)
+	return nil
+}
+
+func (r *rspamd) note(v Verdict, u *ucl, name, words string) {
+	r.used[name] = true
+	value := u.text
+	switch u.kind {
+	case uclList:
+		value = "[ ]"
+	case uclObject:
+		value = "{ }"
+	case uclText:
+	}
+	r.plan.note(v, u.Place, name, value, words)
+}
+
+// truth is a boolean with its default.
+func (r *rspamd) truth(name string, def bool) bool {
+	u := r.settings.get(name)
+	if u == nil {
+		return def
+	}
+	return slices.Contains([]string{"true", "yes", "on", "1"}, strings.ToLower(u.text))
+}
+
+func (r *rspamd) text(name, def string) string {
+	if u := r.settings.get(name); u != nil && u.kind == uclText && u.text != "" {
+		return u.text
+	}
+	return def
+}
+
+// carry makes dkimd's configuration.
+func (r *rspamd) carry() error {
+	c := &r.plan.config
+	c.set("milter", "listen", []string{besideOpenDKIM}, "")
+	c.set("verify", "enabled", false, "rspamd goes on verifying")
+	c.set("sign", "canonicalization", "relaxed/relaxed", "as rspamd does")
+	r.headers()
+	if err := r.whose(); err != nil {
+		return err
+	}
+	if err := r.who(); err != nil {
+		return err
+	}
+	r.rest()
+	return nil
+}
+
+// headers are those that rspamd signs by default: (o) oversigned, (x) oversigned where they occur.
+func (r *rspamd) headers() {
+	const def = "(o)from:(x)sender:(o)reply-to:(o)subject:(x)date:(x)message-id:(o)to:(o)cc:(x)mime-version:(x)content-type:" +
+		"(x)content-transfer-encoding:resent-to:resent-cc:resent-from:resent-sender:resent-message-id:(x)in-reply-to:(x)references:list-id:" +
+		"list-help:list-owner:list-unsubscribe:list-unsubscribe-post:list-subscribe:list-post:(x)openpgp:(x)autocrypt"
+	written := r.text("sign_headers", def)
+	var headers, oversign, odd []string
+	for field := range strings.SplitSeq(written, ":") {
+		field = strings.TrimSpace(field)
+		name, always := strings.CutPrefix(field, "(o)")
+		name, present := strings.CutPrefix(name, "(x)")
+		if name == "" || strings.EqualFold(name, "dkim-signature") {
+			continue
+		}
+		headers = append(headers, name)
+		switch {
+		case always && onlyWhereThere(name), present && !onlyWhereThere(name):
+			odd = append(odd, name)
+			if always {
+				oversign = append(oversign, name)
+			}
+		case always || present:
+			oversign = append(oversign, name)
+		}
+	}
+	r.plan.config.set("sign", "headers", headers, "")
+	r.plan.config.set("sign", "oversign", oversign, "")
+	if u := r.settings.get("sign_headers"); u != nil {
+		words := "[sign] headers and oversign"
+		if len(odd) > 0 {
+			r.note(Close, u, "sign_headers", words+"; whether "+strings.Join(odd, ", ")+" is oversigned where it is absent differs")
+			return
+		}
+		r.note(Same, u, "sign_headers", words)
+	}
+}
+
+// whose says whose mail is ours.
+func (r *rspamd) whose() error {
+	c := &r.plan.config
+	networks := []string{}
+	if r.truth("sign_local", true) {
+		networks = append(networks, "127.0.0.0/8", "::1", "fe80::/10", "fec0::/10")
+		networks = append(networks, r.localAddresses()...)
+	}
+	if u := r.settings.get("sign_networks"); u != nil {
+		lines, err := r.lookup(u)
+		if err != nil {
+			return err
+		}
+		for _, e := range lines {
+			prefix, err := netip.ParsePrefix(e.key)
+			if addr, noAddr := netip.ParseAddr(e.key); noAddr == nil {
+				networks = append(networks, addr.String())
+			} else if err == nil {
+				networks = append(networks, prefix.Masked().String())
+			} else {
+				r.plan.note(NotCarried, e.Place, "sign_networks", e.key, "no address and no network; left out")
+			}
+		}
+		r.note(Same, u, "sign_networks", "[sign] networks")
+	}
+	slices.Sort(networks)
+	networks = slices.Compact(networks)
+	r.plan.Clients = append(r.plan.Clients, networks...)
+	c.set("sign", "networks", networks, "sign_local with local_addrs, and sign_networks")
+	c.set("sign", "authenticated", r.truth("sign_authenticated", true), "")
+	c.set("sign", "daemon_names", []string{}, "as rspamd does")
+	for _, name := range []string{"sign_local", "sign_authenticated"} {
+		if u := r.settings.get(name); u != nil {
+			r.note(Same, u, name, "[sign] networks and authenticated")
+		}
+	}
+	return nil
+}
+
+// localAddresses are local_addrs of options.inc.
+func (r *rspamd) localAddresses() []string {
+	local := []string{"192.168.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "fd00::/8", "169.254.0.0/16"}
+	for _, name := range []string{"options.inc", "local.d/options.inc", "override.d/options.inc"} {
+		path := filepath.Join(r.dir, name)
+		data, err := r.root.read(path, Place{})
+		if err != nil {
+			continue
+		}
+		options, err := parseUCL(r.root.path(path), data, nil, func(*uclReader, *ucl, string, string) error { return nil })
+		if err != nil {
+			continue
+		}
+		if u := options.get("local_addrs"); u != nil {
+			local = nil
+			for _, item := range slices.Concat(u.list, []*ucl{u}) {
+				if prefix, err := netip.ParsePrefix(item.text); err == nil {
+					local = append(local, prefix.Masked().String())
+				} else if addr, err := netip.ParseAddr(item.text); err == nil {
+					local = append(local, addr.String())
+				}
+			}
+		}
+	}
+	return local
+}
+
+// lookup are the entries of a map: a file, or a list in the configuration itself.
+func (r *rspamd) lookup(u *ucl) ([]entry, error) {
+	if u.kind == uclList {
+		var all []entry
+		for _, item := range u.list {
+			key, value, _ := strings.Cut(strings.TrimSpace(item.text), " ")
+			all = append(all, entry{item.Place, key, strings.TrimSpace(value)})
+		}
+		return all, nil
+	}
+	path := strings.TrimPrefix(strings.TrimPrefix(u.text, "file://"), "fallback+file://")
+	for _, prefix := range []string{"regexp;", "glob;", "plain;", "radix;"} {
+		path = strings.TrimPrefix(path, prefix)
+	}
+	if !strings.HasPrefix(path, "/") {
+		if _, err := netip.ParsePrefix(path); err == nil {
+			return []entry{{u.Place, path, ""}}, nil
+		}
+		return nil, fault.Fault{Path: u.Path, Line: u.Line, Got: path, Want: "a map in a file of this host", Hint: "fetch the map into a file, and name that"}
+	}
+	d, err := r.root.dataset(setting{u.Place, "map", "file:" + path}, "/")
+	return d.entries, err
+}
+
+// who says which key signs.
+func (r *rspamd) who() error {
+	if r.truth("use_redis", false) || r.truth("use_vault", false) {
+		for _, name := range []string{"use_redis", "use_vault"} {
+			if u := r.settings.get(name); u != nil && r.truth(name, false) {
+				r.note(NotCarried, u, name, "dkimd reads keys from files: write them into "+treeOfKeys+"/DOMAIN/SELECTOR.pem. Until then nothing is signed")
+			}
+		}
+		r.tables.writeSigning()
+		return nil
+	}
+	if r.settings.get("signing_table") != nil && r.settings.get("key_table") != nil {
+		return r.openDKIMTables()
+	}
+	if !r.truth("allow_username_mismatch", false) {
+		r.plan.config.set("sign", "user_match", "domain", "allow_username_mismatch = false")
+	}
+	return r.domains()
+}
+
+// openDKIMTables are signing_table and key_table.
+func (r *rspamd) openDKIMTables() error {
+	o := r.tables
+	o.signing = signing{patterns: true, own: true, notes: map[string]verdictText{}}
+	keyLines, err := r.lookup(r.settings.get("key_table"))
+	if err != nil {
+		return err
+	}
+	for _, e := range keyLines {
+		if strings.Count(e.value, ":") == 1 { // DOMAIN:KEY
+			name, path, _ := strings.Cut(e.value, ":")
+			e.value = name + ":" + r.text("selector", "dkim") + ":" + path
+		}
+		key, wrong := o.tableKey(e)
+		if wrong != "" {
+			r.plan.note(NotCarried, e.Place, "key_table", e.key, wrong+"; the line was left out")
+			continue
+		}
+		o.signing.keys = append(o.signing.keys, key)
+	}
+	rows, err := r.lookup(r.settings.get("signing_table"))
+	if err != nil {
+		return err
+	}
+	for _, e := range rows {
+		o.readRow(e)
+	}
+	o.writeSigning()
+	r.note(Same, r.settings.get("key_table"), "key_table", "key_table")
+	r.note(Close, r.settings.get("signing_table"), "signing_table", "signing_table; dkimd compares whole addresses and in any case, rspamd as they are written and also where more stands before")
+	for _, name := range []string{"use_esld", "selector", "path", "try_fallback", "use_domain", "allow_username_mismatch", "allow_hdrfrom_mismatch"} {
+		if u := r.settings.get(name); u != nil {
+			r.note(Same, u, name, "without effect beside signing_table")
+		}
+	}
+	return nil
+}
+
+// domains are the keys of domain { }, of maps and of the path for all.
+func (r *rspamd) domains() error {
+	o := r.tables
+	o.signing = signing{patterns: true, own: true, multiple: true, notes: map[string]verdictText{}}
+	paths, selectors := map[string]entry{}, map[string]entry{}
+	var names []string
+	for _, m := range []struct {
+		name string
+		into map[string]entry
+	}{{"path_map", paths}, {"selector_map", selectors}} {
+		u := r.settings.get(m.name)
+		if u == nil {
+			continue
+		}
+		lines, err := r.lookup(u)
+		if err != nil {
+			return err
+		}
+		for _, e := range lines {
+			m.into[strings.ToLower(e.key)] = e
+			names = append(names, strings.ToLower(e.key))
+		}
+		r.note(Same, u, m.name, "key_table and signing_table")
+	}
+	sections := r.settings.get("domain")
+	if sections != nil {
+		r.used["domain"] = true
+		for _, k := range sections.object {
+			names = append(names, strings.ToLower(k.name))
+		}
+		r.note(Same, sections, "domain", "key_table and signing_table")
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		for _, key := range r.keysOf(name, sections.get(name), paths[name], selectors[name]) {
+			r.addKey(name, key)
+		}
+	}
+	o.writeSigning()
+	r.fallback()
+	return nil
+}
+
+// rspamdKey is a selector and the path of its key; empty: those for all.
+type rspamdKey struct {
+	Place
+	selector, path string
+}
+
+// keysOf are the keys of one domain.
+func (r *rspamd) keysOf(name string, section *ucl, path, selector entry) []rspamdKey {
+	var all []rspamdKey
+	text := func(u *ucl) string {
+		if u == nil {
+			return ""
+		}
+		return u.text
+	}
+	if section != nil {
+		if section.get("selector") != nil || section.get("path") != nil {
+			all = append(all, rspamdKey{section.Place, text(section.get("selector")), text(section.get("path"))})
+		}
+		if list := section.get("selectors"); list != nil {
+			for _, s := range slices.Concat(list.list, []*ucl{list}) {
+				if s.kind == uclObject {
+					all = append(all, rspamdKey{s.Place, text(s.get("selector")), text(s.get("path"))})
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		at := path.Place
+		if at.Path == "" {
+			at = selector.Place
+		}
+		all = append(all, rspamdKey{at, "", ""})
+	}
+	for i := range all {
+		k := &all[i]
+		if k.selector == "" {
+			if k.selector = selector.value; k.selector == "" {
+				k.selector = r.text("selector", "dkim")
+			}
+		}
+		if k.path == "" {
+			if k.path = path.value; k.path == "" {
+				k.path = r.text("path", defaultKeyPath)
+			}
+		}
+		k.path = strings.NewReplacer("${domain}", name, "$domain", name, "${selector}", k.selector, "$selector", k.selector).Replace(k.path)
+	}
+	return all
+}
+
+// defaultKeyPath is rspamd's own.
+const defaultKeyPath = "/var/lib/rspamd/dkim/$domain.$selector.key"
+
+// addKey makes table lines for a key.
+func (r *rspamd) addKey(name string, k rspamdKey) {
+	o := r.tables
+	e := entry{k.Place, name + "/" + k.selector, name + ":" + k.selector + ":" + k.path}
+	key, wrong := o.tableKey(e)
+	if wrong != "" {
+		r.plan.note(NotCarried, k.Place, "domain", name, wrong+"; its mail is not signed with it")
+		return
+	}
+	o.signing.keys = append(o.signing.keys, key)
+	o.signing.rows = append(o.signing.rows, tableRow{k.Place, "*@" + name, key.name, ""})
+	if r.truth("use_esld", true) {
+		o.signing.rows = append(o.signing.rows, tableRow{k.Place, "*@*." + name, key.name, ""})
+	}
+}
+
+// fallback is the path for every domain that has no key of its own.
+func (r *rspamd) fallback() {
+	path, selector := r.text("path", defaultKeyPath), r.text("selector", "dkim")
+	layout := strings.NewReplacer("${domain}", "{domain}", "$domain", "{domain}", "${selector}", selector, "$selector", selector).Replace(path)
+	words := "[sign] layout"
+	switch {
+	case !r.truth("try_fallback", true):
+		words = "without effect: try_fallback is off"
+	case !strings.Contains(layout, "{domain}"):
+		r.oneKey(layout, selector)
+		words = "key_table and signing_table: one key for every domain"
+	default:
+		r.layout(layout, selector)
+	}
+	for _, name := range []string{"path", "selector", "try_fallback"} {
+		if u := r.settings.get(name); u != nil {
+			r.note(Same, u, name, words)
+		}
+	}
+}
+
+// layout has dkimd look for keys where rspamd does.
+func (r *rspamd) layout(layout, selector string) {
+	c := &r.plan.config
+	layout = r.root.path(layout)
+	before, after, _ := strings.Cut(layout, "{domain}")
+	files, _ := filepath.Glob(before + "*" + strings.ReplaceAll(after, "{domain}", "*"))
+	if _, err := os.Stat(filepath.Dir(before + "x")); err != nil {
+		return // no keys there
+	}
+	usable := true
+	for _, file := range files {
+		usable = usable && r.User.uses(file)
+	}
+	if usable && !r.Copy {
+		c.set("sign", "layout", []string{layout}, "path")
+		c.set("sign", "selector", selector, "")
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(strings.TrimPrefix(file, before), after)
+		parsed, err := domain.Parse(name)
+		if err != nil {
+			continue
+		}
+		at := Place{file, 0}
+		esld := r.truth("use_esld", true)
+		if esld && parsed.Organizational() != parsed {
+			r.plan.note(Close, at, "use_esld", name, "rspamd signs mail of this domain with the key of "+string(parsed.Organizational())+", dkimd with its own")
+		}
+		r.plan.Senders = append(r.plan.Senders, Sender{Domain: string(parsed)})
+		r.tables.proven = append(r.tables.proven, &tableKey{domain: string(parsed), selector: selector, path: file})
+		if usable && !r.Copy {
+			if esld {
+				r.plan.files = append(r.plan.files, subdomainsToml(treeOfKeys, string(parsed)))
+			}
+			continue
+		}
+		r.plan.keys = append(r.plan.keys, keyCopy{from: file, to: filepath.Join(treeOfKeys, string(parsed), selector+".pem")})
+		r.plan.note(Close, at, "path", file, "copied: "+r.User.Name+" cannot use it where it is, or --copy")
+		if esld {
+			r.plan.files = append(r.plan.files, subdomainsToml(treeOfKeys, string(parsed)))
+		}
+	}
+}
+
+// subdomainsToml is the domain.toml of a domain that signs for those below it.
+func subdomainsToml(tree, name string) file {
+	return file{filepath.Join(tree, name, "domain.toml"), []byte("subdomains = true # use_esld\n")}
+}
+
+// oneKey signs for every domain with its own name.
+func (r *rspamd) oneKey(path, selector string) {
+	o := r.tables
+	key, wrong := o.tableKey(entry{Place{r.plan.From, 0}, "all", "%:" + selector + ":" + path})
+	if wrong != "" {
+		r.plan.note(NotCarried, Place{r.plan.From, 0}, "path", path, wrong)
+		return
+	}
+	o.signing = signing{keys: []*tableKey{key}, rows: []tableRow{{key.Place, "*", "all", ""}}, patterns: true, own: true}
+	r.tables.writeSigning()
+}
+
+// rest gives every other setting its verdict.
+func (r *rspamd) rest() {
+	known := map[string]verdictText{
+		"enabled": {Same, "[sign]"}, "symbol": {Same, "the record of each message says who signed"},
+		"allow_envfrom_empty": {Same, "dkimd signs mail without MAIL FROM"}, "allow_hdrfrom_multiple": {Close, "dkimd signs no mail with several From fields"},
+		"use_esld": {Same, "subdomains"}, "check_pubkey": {Close, "dkimd key check and a daily look at DNS warn, and never withhold a signature"},
+		"allow_pubkey_mismatch": {Close, "see check_pubkey"}, "key_prefix": {Same, "without effect: no Redis"},
+		"allow_username_mismatch":              {Same, "[sign] user_match"},
+		"allow_hdrfrom_mismatch_local":         {Close, "see allow_hdrfrom_mismatch"},
+		"allow_hdrfrom_mismatch_sign_networks": {Close, "see allow_hdrfrom_mismatch"},
+		"sign_inbound":                         {NotCarried, "dkimd signs mail of its own clients only"},
+		"sign_condition":                       {NotCarried, "dkimd runs no Lua"}, "use_domain_custom": {NotCarried, "dkimd runs no Lua"},
+		"skip_spam_sign":   {NotCarried, "dkimd signs what is handed to it: have the mail server refuse spam before"},
+		"use_http_headers": {NotCarried, "dkimd takes no keys from requests"}, "sign_on_reject": {NotCarried, "see use_http_headers"},
+		"use_milter_headers": {Same, "dkimd is a milter"},
+	}
+	for _, k := range r.settings.object {
+		if r.used[k.name] {
+			continue
+		}
+		v, ok := known[k.name]
+		switch {
+		case k.name == "use_domain" && k.value.text == "header":
+			v = verdictText{Same, "the domain of From signs"}
+		case k.name == "use_domain" && (k.value.text == "envelope" || k.value.text == "auth"):
+			r.plan.config.set("sign", "identity_from", []string{k.value.text}, "use_domain")
+			v = verdictText{Same, "[sign] identity_from"}
+		case strings.HasPrefix(k.name, "use_domain"):
+			v = verdictText{NotCarried, "the domain of From signs; [sign] identity_from finds it elsewhere"}
+		case k.name == "allow_hdrfrom_mismatch" && r.truth(k.name, false):
+			v = verdictText{Same, "the domain of MAIL FROM does not matter"}
+		case k.name == "allow_hdrfrom_mismatch":
+			v = verdictText{Close, "dkimd signs also where the domain of MAIL FROM is another one"}
+		case k.name == "use_redis" || k.name == "use_vault":
+			v = verdictText{Same, "off, as in dkimd"}
+		case k.name == "enabled" && !r.truth("enabled", true):
+			v = verdictText{Close, "rspamd does not sign; dkimd will"}
+		case !ok:
+			v = verdictText{NotCarried, "dkimd does not know it: see what was meant"}
+		}
+		r.note(v.verdict, k.value, k.name, v.text)
+	}
+}

@@ -1,0 +1,182 @@
+package importer_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"dkimd/internal/importer"
+)
+
+type reader func(string, importer.Options) (*importer.Plan, error)
+
+// importCase is a configuration and what it becomes.
+type importCase struct {
+	files  map[string]string
+	want   map[string]string // by file: parts of it, separated by |
+	close  string            // parts of the notes
+	missed string
+}
+
+func (c importCase) run(t *testing.T, read reader, path string) {
+	t.Helper()
+	s := newSystem(t, c.files)
+	pem, _ := key(t)
+	for _, name := range []string{"k/one", "k/example.com.dkim.key", "k/example.net.dkim.key"} {
+		s.write(name, pem)
+	}
+	p, err := read(path, importer.Options{Root: s.root, User: importer.User{Name: "root", UID: os.Geteuid(), GID: os.Getegid()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := s.written(p)
+	for name, want := range c.want {
+		for part := range strings.SplitSeq(want, "|") {
+			if !strings.Contains(files[name], part) {
+				t.Errorf("%s: want %q in\n%s", name, part, files[name])
+			}
+		}
+	}
+	for v, want := range map[importer.Verdict]string{importer.Close: c.close, importer.NotCarried: c.missed} {
+		got := strings.ReplaceAll(notes(p, v), s.root, "ROOT")
+		for part := range strings.SplitSeq(want, "|") {
+			if !strings.Contains(got, part) {
+				t.Errorf("%s: want %q in\n%s", v, part, got)
+			}
+		}
+	}
+	if got := notes(p, importer.NotCarried); c.missed == "" && got != "" {
+		t.Errorf("not carried: %s", got)
+	}
+}
+
+func TestRspamd(t *testing.T) {
+	t.Parallel()
+	const modules, local = "etc/rspamd/modules.d/dkim_signing.conf", "etc/rspamd/local.d/dkim_signing.conf"
+	tests := map[string]importCase{
+		"the package alone": {
+			map[string]string{modules: "dkim_signing {\n  use_esld = true; # yes\n  .include(try=true) \"$LOCAL_CONFDIR/local.d/dkim_signing.conf\"\n}\n"},
+			map[string]string{"dkimd.toml": "enabled = false|canonicalization = \"relaxed/relaxed\"|user_match = \"domain\"|\"192.168.0.0/16\""},
+			"", "",
+		},
+		"a path for all domains": {
+			map[string]string{modules: "dkim_signing { path = \"/x/$domain.key\"; selector = \"x\"; }", local: "path = \"/k/$domain.$selector.key\"\nselector = \"dkim\""},
+			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]|selector = \"dkim\"", "keys/example.com/domain.toml": "subdomains = true"},
+			"", "",
+		},
+		"no organizational domains": {
+			map[string]string{local: "path: /k/$domain.$selector.key; use_esld: false; sign_local = false; allow_username_mismatch = true;"},
+			map[string]string{"dkimd.toml": "layout|networks = []", "keys/example.com/domain.toml": ""},
+			"", "",
+		},
+		"domains": {
+			map[string]string{local: "domain {\n  example.org { path = \"/k/one\"; selector = \"s\"; }\n  \"example.net\" { selectors [ { path: '/k/one'; selector: a }, { path: \"/k/one\", selector: \"b\" } ] }\n}\ntry_fallback = false;"},
+			map[string]string{
+				"KeyTable":     "example.org/s example.org:s:ROOT/k/one\n|example.net/a example.net:a:|example.net/b example.net:b:",
+				"SigningTable": "*@example.org example.org/s\n*@*.example.org example.org/s\n", "dkimd.toml": "multiple_signatures = true",
+			},
+			"", "",
+		},
+		"maps": {
+			map[string]string{local: "path_map = \"/m/paths\"; selector_map = \"file:///m/selectors\"; use_esld = no;", "m/paths": "example.org /k/one\nexample.net /absent\n", "m/selectors": "example.org zz\n"},
+			map[string]string{"KeyTable": "example.org/zz example.org:zz:ROOT/k/one\n"},
+			"", "domain: the key ROOT",
+		},
+		"tables": {
+			map[string]string{local: "signing_table = [\"*@example.org one\", \"*@*.example.net %\"];\nkey_table = \"/m/keys\"; selector = \"d\";", "m/keys": "one example.org:/k/one\ntwo example.net:s:/k/one\n"},
+			map[string]string{"KeyTable": "one example.org:d:ROOT/k/one\ntwo example.net:s:ROOT/k/one\n", "SigningTable": "*@example.org one\n*@*.example.net %\n"},
+			"", "",
+		},
+		"networks and what is missing": {
+			map[string]string{local: "sign_networks = [192.0.2.0/24, \"198.51.100.7\", \"x\"]; use_redis = true; sign_condition =<<EOD\nreturn function() end\nEOD\nuse_domain = \"recipient\"; sign_headers = \"(o)from:(x)subject:to\";\nfoo = bar;", "etc/rspamd/options.inc": "local_addrs = [10.0.0.0/8];"},
+			map[string]string{"dkimd.toml": "\"192.0.2.0/24\"|\"198.51.100.7\"|\"10.0.0.0/8\"|headers = [\"from\", \"subject\", \"to\"]|oversign = [\"from\"]"},
+			"sign_headers: [sign] headers and oversign; whether subject", "use_redis|sign_condition|use_domain|foo: dkimd does not know it|sign_networks: no address",
+		},
+		"overridden": {
+			map[string]string{local: "sign_authenticated = true;", "etc/rspamd/override.d/dkim_signing.conf": "sign_authenticated = false;"},
+			map[string]string{"dkimd.toml": "authenticated = false"},
+			"", "",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, importer.Rspamd, "")
+		})
+	}
+	for text, want := range map[string]string{
+		"path = \"/k": "dkim_signing.conf:1: got a quote that does not end", "domain {\n": "want a } for the { of line 1", "a [ b": "want a ] for the [ of line 1",
+		".if x\n": "got \".if\"; want keys", "\n{% if %}": "dkim_signing.conf:2: got a template", "\xff = 1": "got bytes that are not UTF-8", "path_map = \"https://x/y\";": "want a map in a file of this host",
+		"a = <<EOD\n": "got << without an end",
+	} {
+		s := newSystem(t, map[string]string{local: text})
+		if _, err := importer.Rspamd("", importer.Options{Root: s.root}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v; want %s", text, err, want)
+		}
+	}
+}
+
+func TestExim(t *testing.T) {
+	t.Parallel()
+	const conf = "exim.conf"
+	transport := func(options string) map[string]string {
+		return map[string]string{conf: "hostlist relay_from_hosts = 127.0.0.1 : ::::1 : 192.0.2.0/24 : <bad\nacl_smtp_dkim = acl_dkim\nbegin acl\nacl_dkim:\n  deny sender_domains = gmail.com\n" +
+			"    dkim_signers = gmail.com\n    dkim_status = none:invalid:fail\n    message = no DKIM\n  defer condition = x\n  accept\nbegin transports\nlocal:\n  driver = pipe\nremote_smtp:\n  driver = smtp\n" + options}
+	}
+	tests := map[string]importCase{
+		"one domain": {
+			transport("  dkim_domain = example.org\n  dkim_selector = s\n  dkim_private_key = /k/one\n  dkim_canon = simple\n  dkim_strict = true\n  dkim_timestamps = 3600\n"),
+			map[string]string{
+				"dkimd.toml": "listen = []|\"192.0.2.0/24\"|canonicalization = \"simple/simple\"|on_error = \"tempfail\"|expiry = \"3600s\"",
+				"KeyTable":   "example.org example.org:s:ROOT/k/one\n", "SigningTable": "* example.org\n",
+				"rules/gmail.com.toml": "sender     = \"envelope\"|result  = [\"none\", \"invalid\", \"fail\"]\nsigners = [\"gmail.com\"]\naction  = \"reject\"\nreply   = \"550 5.7.20 no DKIM\"",
+			},
+			"acl_smtp_dkim: rules/", "acl_smtp_dkim: write a rule|relay_from_hosts",
+		},
+		"the sender's domain": {
+			transport("  dkim_domain = ${lc:${domain:$h_from:}}\n  dkim_selector = dkim\n  dkim_private_key = ${if exists{/k/${dkim_domain}.$dkim_selector.key}\\\n     {/k/${dkim_domain}.$dkim_selector.key}{0}}\n  dkim_sign_headers = +From:=Subject:To\n"),
+			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]|selector = \"dkim\"|on_error = \"unsigned\"|headers = [\"From\", \"Subject\", \"To\"]|oversign = [\"From\"]"},
+			"", "acl_smtp_dkim|relay_from_hosts",
+		},
+		"the envelope's domain, one key": {
+			transport("  dkim_domain = $sender_address_domain\n  dkim_selector = s\n  dkim_private_key = /k/one\n"),
+			map[string]string{"KeyTable": "all %:s:ROOT/k/one\n", "SigningTable": "* all\n"},
+			"", "acl_smtp_dkim",
+		},
+		"a lookup": {
+			transport("  dkim_domain = ${lookup{$sender_address_domain}lsearch{/x}}\n  dkim_selector = s\n  dkim_private_key = /k/one\n  dkim_foo = 1\n"),
+			nil, "", "remote_smtp dkim_domain: an expansion|remote_smtp dkim_foo|acl_smtp_dkim",
+		},
+		"macros": {
+			map[string]string{conf: "DKIM_DOMAIN = example.org\n.ifdef DKIM_OTHER\nbegin acl\n.endif\nbegin transports\nt:\n.ifdef DKIM_DOMAIN\n  dkim_domain = DKIM_DOMAIN\n.else\n  dkim_domain = no\n.endif\n  dkim_selector = s\n  dkim_private_key = /k/one\n"},
+			map[string]string{"KeyTable": "example.org example.org:s:"},
+			"", "",
+		},
+		"exim -bP transports": {
+			map[string]string{conf: "remote_smtp transport:\ndriver = smtp\ndkim_domain = example.org\ndkim_selector = s\ndkim_private_key = /k/one\ndkim_strict =\n\nother transport:\ndkim_domain = example.net\n"},
+			map[string]string{"KeyTable": "example.org example.org:s:"},
+			"", "other dkim_domain: it differs from remote_smtp",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, importer.Exim, "/exim.conf")
+		})
+	}
+}
+
+func TestAmavis(t *testing.T) {
+	t.Parallel()
+	importCase{
+		map[string]string{
+			"etc/amavis/conf.d/50-user": "use strict;\n$enable_dkim_signing = 1;\ndkim_key('example.org', \"s\", '/k/one'); # a key\n# dkim_key('no.example','s','/k/one');\n" +
+				"dkim_key('example.net','s','/absent');\n@mynetworks = qw( 127.0.0.0/8 [::1] 192.0.2.0/24\n  198.51.100.1 );\n@dkim_signature_options_bysender_maps = (\n { '.' => { ttl => 21*24*3600 } } );\n",
+		},
+		map[string]string{
+			"KeyTable": "example.org/s example.org:s:ROOT/k/one\n", "SigningTable": "*@example.org example.org/s\n*@*.example.org example.org/s\n",
+			"dkimd.toml": "enabled = false|\"192.0.2.0/24\"|\"198.51.100.1\"|canonicalization = \"relaxed/simple\"",
+		},
+		"dkim_key: key_table", "dkim_key: the key ROOT|@dkim_signature_options_bysender_maps",
+	}.run(t, importer.Amavis, "")
+}

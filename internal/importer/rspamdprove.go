@@ -1,0 +1,67 @@
+package importer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// writeOld writes a configuration of rspamd for a proof: one process that only signs.
+func (r *rspamd) writeOld(dir, socket string) ([]string, error) {
+	if r.root != "" && r.root != "/" {
+		return nil, errors.New("rspamd is proved on its own system, not below --root")
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "options { pidfile = %q; filters = \"dkim\"; control_socket = %q; url_tld = \"/usr/share/rspamd/effective_tld_names.dat\";\n",
+		filepath.Join(dir, "rspamd.pid"), filepath.Join(dir, "control")+" mode=0600")
+	fmt.Fprintf(&b, "  dns { nameserver = [\"127.0.0.1:1\"]; timeout = 0.1s; retransmits = 1; }\n  local_addrs = [%s];\n}\n", quoted(r.localAddresses()))
+	fmt.Fprintf(&b, "logging { type = \"file\"; filename = %q; level = \"warning\"; }\n", filepath.Join(dir, "rspamd.log"))
+	fmt.Fprintf(&b, "worker \"rspamd_proxy\" { bind_socket = %q; milter = yes; timeout = 60s; count = 1; upstream \"local\" { default = yes; self_scan = yes; } }\n",
+		socket+" mode=0600")
+	if u := r.settings.get("sign_headers"); u != nil {
+		fmt.Fprintf(&b, "dkim { sign_headers = %q; }\n", u.text)
+	}
+	b.WriteString("modules { path = \"/usr/share/rspamd/plugins/dkim_signing.lua\"; }\ndkim_signing ")
+	emit(&b, r.settings)
+	path := filepath.Join(dir, "rspamd.conf")
+	return []string{"-f", "-i", "-c", path}, os.WriteFile(path, []byte(b.String()), 0o600)
+}
+
+func quoted(list []string) string {
+	all := make([]string, len(list))
+	for i, s := range list {
+		all[i] = strconv.Quote(s)
+	}
+	return strings.Join(all, ", ")
+}
+
+// emit writes a value as UCL.
+func emit(b *strings.Builder, u *ucl) {
+	switch u.kind {
+	case uclObject:
+		b.WriteString("{\n")
+		for _, k := range u.object {
+			b.WriteString(strconv.Quote(k.name) + " = ")
+			emit(b, k.value)
+			b.WriteString(";\n")
+		}
+		b.WriteString("}")
+	case uclList:
+		b.WriteString("[")
+		for _, item := range u.list {
+			emit(b, item)
+			b.WriteString(", ")
+		}
+		b.WriteString("]")
+	case uclText:
+		if _, err := strconv.ParseFloat(u.text, 64); err == nil || slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(u.text)) {
+			b.WriteString(u.text)
+			return
+		}
+		b.WriteString(strconv.Quote(u.text))
+	}
+}
