@@ -17,7 +17,7 @@ import (
 // built is where two versions of the package for Debian are, and a tarball, of the sources as they are.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "dkimd-packages-")
-	for version, what := range map[string][]string{"1.0.0": {"deb", "tar"}, "1.0.1": {"deb"}} {
+	for version, what := range map[string][]string{"1.0.0": {"deb", "tar"}, "1.0.1": {"deb", "deb-static"}} {
 		if err != nil {
 			break
 		}
