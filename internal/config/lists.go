@@ -13,7 +13,7 @@ import (
 const maxListEntries = 1000
 
 const docLists = "Lists that rules share: in `clients`, `not_clients`, `recipients`, `any_recipient`, `signers` and `not_signers` of a rule, " +
-	"and in `sign.networks` and `verify.trusted`, `\"@NAME\"` stands for all that the list NAME holds. A list holds networks, or " +
+	"and in `sign.networks`, `sign.not_recipients`, `verify.trusted` and `verify.leave_alone`, `\"@NAME\"` stands for all that the list NAME holds. A list holds networks, or " +
 	"domains and addresses, 1000 at most, and no other list. A reload takes changes."
 
 // readLists reads [lists]. What is in a list is checked here, so that a mistake in it is one of dkimd.toml; whether it
