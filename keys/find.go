@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
@@ -84,4 +86,46 @@ func locate(directory string, sdid domain.Name) (string, error) {
 		}
 	}
 	return path, nil
+}
+
+// Sharing are the domains whose keys are in one directory with those of a domain: links lead from one to the other.
+// The first is the owner: the one that is no link, or the first by name.
+func Sharing(directory string, d *Domain) ([]domain.Name, error) {
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return nil, err
+	}
+	own, err := os.Stat(d.Path)
+	if err != nil {
+		return nil, err
+	}
+	all, owner := []domain.Name{d.Name}, d.Name
+	for _, e := range entries {
+		name, err := dkim.ParseSDID(e.Name())
+		path := filepath.Join(directory, e.Name())
+		isLink := e.Type() == fs.ModeSymlink
+		if err != nil || fault.Leftover(e.Name()) || !isLink && !e.IsDir() {
+			continue
+		}
+		// Few directories of a large tree are links: only where one side is one can both be the same.
+		if path != d.Path && (isLink || isSymlink(d.Path)) {
+			if other, err := os.Stat(path); err == nil && os.SameFile(own, other) {
+				all = append(all, name)
+				if !isLink {
+					owner = name
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	if owner == d.Name && isSymlink(d.Path) {
+		owner = all[0]
+	}
+	all = slices.DeleteFunc(all, func(n domain.Name) bool { return n == owner })
+	return append([]domain.Name{owner}, all...), nil
+}
+
+func isSymlink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().Type() == fs.ModeSymlink
 }

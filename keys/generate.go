@@ -151,7 +151,7 @@ func (g *Generated) make(dir string) error {
 	if err := makeDirectory(dir); err != nil {
 		return err
 	}
-	return writeKey(g.Path, content)
+	return writeFile(g.Path, content, keyMode)
 }
 
 // makeDirectory makes a directory and those above it that are absent, as durable as the key will be.
@@ -196,8 +196,11 @@ func inherit(f *os.File, directory string) (fingerprint, error) {
 	return p, f.Chown(int(p.uid), int(p.gid))
 }
 
-// writeKey writes a new file and makes sure that it is on disk.
-func writeKey(path string, content []byte) (err error) {
+// keyMode is that of a private key, of which the daemon's group may read it, too: see writeFile.
+const keyMode fs.FileMode = 0o600
+
+// writeFile writes a new file and makes sure that it is on disk.
+func writeFile(path string, content []byte, mode fs.FileMode) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the directory
 	if err != nil {
 		return err
@@ -215,11 +218,11 @@ func writeKey(path string, content []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() == 0 && p.uid == 0 && p.gid != 0 {
-		// The daemon reads by its group. Only now: until here it was root's group.
-		if err := f.Chmod(0o640); err != nil {
-			return err
-		}
+	if mode == keyMode && os.Geteuid() == 0 && p.uid == 0 && p.gid != 0 {
+		mode = 0o640 // The daemon reads by its group. Only now: until here it was root's group.
+	}
+	if err := f.Chmod(mode); err != nil { // whatever the umask
+		return err
 	}
 	if err := f.Sync(); err != nil {
 		return err

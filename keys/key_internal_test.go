@@ -230,10 +230,10 @@ func TestLoadWaitsOnlyAsLongAsItsContext(t *testing.T) {
 func TestKeysAreWrittenOnce(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "s1.pem.new")
-	if err := writeKey(path, []byte("first")); err != nil {
+	if err := writeFile(path, []byte("first"), keyMode); err != nil {
 		t.Fatal(err)
 	}
-	err := writeKey(path, []byte("second"))
+	err := writeFile(path, []byte("second"), keyMode)
 	content, readErr := os.ReadFile(path)
 	if !errors.Is(err, fs.ErrExist) || readErr != nil || string(content) != "first" {
 		t.Errorf("%v: %s %v", err, content, readErr)

@@ -41,6 +41,9 @@ type Options struct {
 	Oversign  []string // names of fields to oversign, in the same way
 	Selectors []string // which keys sign; nil: all
 	Users     []string // logins that may send as this domain; nil: not set
+
+	RotateEvery     *time.Duration // how old a key gets; 0: never replaced; nil: not set
+	RotateSelectors []string       // of new keys; nil: not set
 }
 
 // AdjustNames is a list of field names as Options have it, seen from the list that holds without it.
@@ -87,6 +90,10 @@ func readOptions(d *Domain, path string, data []byte) (o Options, faults fault.F
 	o.Headers = headers(root)
 	o.Oversign = oversign(root)
 	o.Users = users(root)
+	if every := root.Duration("rotate_every", 0, 0, MaxRotation); root.Has("rotate_every") {
+		o.RotateEvery = &every
+	}
+	o.RotateSelectors = RotateSelectors(root, "rotate_selectors", nil)
 	o.Selectors = ReadSelectors(root, d.Name)
 	faults = file.Faults()
 	if len(faults) > 0 {
@@ -257,6 +264,26 @@ func ReadSelectors(root *tomlfile.Table, sdid domain.Name) []string {
 			root.FaultItem("selectors", i, "a selector", err.Error())
 		}
 		names[i] = name
+	}
+	return names
+}
+
+// MaxRotation is the longest time between two rotations that can be configured.
+const MaxRotation = 3650 * 24 * time.Hour
+
+// RotateSelectors reads the selectors of new keys: one with {date} in it, or names that are used in turn.
+func RotateSelectors(t *tomlfile.Table, key string, def []string) []string {
+	names := t.Strings(key, def)
+	for i, name := range names {
+		selector := strings.Replace(name, "{date}", "20060102", 1)
+		if _, err := dkim.ParseSelector(selector, "example.org", dkim.AsPublished); err != nil || selector+stateSuffix == optionsFile {
+			t.FaultItem(key, i, "a selector, or the beginning of selectors with {date}", "")
+		} else if dated := selector != name; dated != (len(names) == 1) {
+			t.FaultItem(key, i, "one selector with {date} in it, or two or more names that are used in turn", `such as "s{date}", or ["s1", "s2"]`)
+		}
+	}
+	if t.Has(key) && len(names) == 0 {
+		t.Fault(key, "at least one selector", `such as "s{date}"`)
 	}
 	return names
 }

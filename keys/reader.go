@@ -126,7 +126,7 @@ func (r *reader) readDirectory(d *Domain, dir *directory) {
 			if k := r.readKey(d, dir, file, selector); k != nil {
 				d.Keys = append(d.Keys, k)
 			}
-		case besideKey.MatchString(file):
+		case besideKey.MatchString(file), strings.HasSuffix(file, stateSuffix) && file != optionsFile && isState(filepath.Join(d.Path, file)):
 		default:
 			if p, err := dir.stat(file); err != nil || !p.directory() {
 				foreign = append(foreign, file)

@@ -1,0 +1,402 @@
+package rotate_test
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dkimd/internal/publish"
+	"dkimd/internal/rotate"
+	"dkimd/keys"
+)
+
+// step steps until all keys are at rest or most of the time is over, and looks at the world after each step.
+func (w *world) step(e *rotate.Engine, most time.Duration) rotate.Report {
+	w.t.Helper()
+	for end := w.now.Up + most; ; {
+		r, err := e.Step(w.t.Context(), org)
+		if err != nil {
+			w.t.Fatalf("step: %v", err)
+		}
+		w.look()
+		if r.After == 0 || w.now.Up >= end {
+			return r
+		}
+		w.pass(min(r.After, end-w.now.Up))
+	}
+}
+
+func (w *world) begin(e *rotate.Engine) {
+	w.t.Helper()
+	if err := e.Begin(w.t.Context(), org, ""); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestWholeLife(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	w.look()
+	e := w.engine(nil)
+	w.begin(e)
+	const next = "s20261130-ed25519"
+	w.lags = true
+	w.step(e, 2*time.Hour)
+	if got, want := w.states(), "old active, "+next+" made"; got != want {
+		t.Fatalf("while one server lags: %s; want %s", got, want)
+	}
+	w.lags, w.second = false, maps.Clone(w.primary)
+	w.look()
+	w.step(e, 10*time.Minute)
+	if got, want := w.states(), "old active, "+next+" published"; got != want {
+		t.Fatalf("while caches may remember: %s; want %s", got, want)
+	}
+	w.step(e, time.Hour)
+	if got, want := w.states(), "old retiring, "+next+" active"; got != want {
+		t.Fatalf("after that: %s; want %s", got, want)
+	}
+	w.step(e, keep-2*time.Hour)
+	if got, want := w.states(), "old retiring, "+next+" active"; got != want {
+		t.Fatalf("while mail is under way: %s; want %s", got, want)
+	}
+	w.step(e, 24*time.Hour)
+	if got, want := w.states(), "old destroyed, "+next+" active"; got != want {
+		t.Fatalf("at the end: %s; want %s", got, want)
+	}
+	if got := w.primary["old._domainkey."+org]; got != "v=DKIM1; p=" {
+		t.Errorf("the old record is %q", got)
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.dir, org, "old.pem*")); left != nil {
+		t.Errorf("the old private key is there: %v", left)
+	}
+	if r := w.step(e, time.Hour); len(r.Lines) > 0 || len(r.Moved) > 0 {
+		t.Errorf("it does not rest: %+v", r)
+	}
+}
+
+// Whatever call a run is killed at, the next one goes on, and nothing that must be so is ever not so.
+func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
+	for at := 1; ; at += 1 + at/12 { // the first calls decide; of the others, more and more are left out
+		w := newWorld(t)
+		w.signs("old", keys.Ed25519)
+		w.keep = time.Hour
+		e := w.engine(nil)
+		w.kill = at
+		died := false
+		guard := func(do func()) {
+			defer func() {
+				if p := recover(); p != nil {
+					if _, ok := p.(killed); !ok {
+						panic(p)
+					}
+					died = true
+				}
+			}()
+			do()
+		}
+		guard(func() { w.begin(e) })
+		for range 30 {
+			var r rotate.Report
+			var err error
+			guard(func() { r, err = e.Step(t.Context(), org) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.look()
+			if !strings.Contains(w.states(), "s2026") {
+				guard(func() { w.begin(e) }) // the operator asks again
+			}
+			w.pass(max(r.After, 10*time.Minute))
+		}
+		w.kill = 0
+		if got, want := w.states(), "old destroyed, s20261130-ed25519 active"; got != want {
+			t.Fatalf("killed at call %d: %s; want %s", at, got, want)
+		}
+		if !died {
+			if at < 30 {
+				t.Errorf("only %d calls to be killed at", at)
+			}
+			return
+		}
+	}
+}
+
+// The clock on the wall is no measure: a jump neither shortens a wait nor makes it longer than one more.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	for name, jump := range map[string]time.Duration{"forward": year, "back": -year} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.signs("old", keys.Ed25519)
+			e := w.engine(nil)
+			w.begin(e)
+			w.step(e, 5*time.Minute)
+			w.now.Wall = w.now.Wall.Add(jump)
+			w.step(e, 5*time.Minute)
+			if got := w.states(); !strings.Contains(got, "old active") || !strings.Contains(got, "published") {
+				t.Fatalf("a jump while caches may remember: %s", got)
+			}
+			w.step(e, time.Hour)
+			w.now.Wall = w.now.Wall.Add(jump)
+			w.step(e, keep/2)
+			if got := w.states(); !strings.Contains(got, "old retiring") {
+				t.Fatalf("a jump while mail is under way: %s", got)
+			}
+			w.now.Boot, w.now.Up = "two", time.Minute // of the time before, only what was counted is certain
+			w.now.Wall = w.now.Wall.Add(jump)
+			w.signed, w.wrong = map[string]time.Duration{}, map[string]time.Duration{}
+			w.step(e, keep/2-2*time.Hour)
+			if got := w.states(); !strings.Contains(got, "old retiring") {
+				t.Fatalf("a jump over a boot: %s", got)
+			}
+			w.step(e, 24*time.Hour)
+			if got := w.states(); !strings.Contains(got, "old destroyed") {
+				t.Fatalf("at the end: %s", got)
+			}
+		})
+	}
+}
+
+// What is in the way is told, nothing moves, and the old key goes on signing.
+func TestHeldUp(t *testing.T) {
+	t.Parallel()
+	const name = "s20261130-ed25519._domainkey." + org
+	tests := map[string]struct {
+		change func(w *world)
+		after  time.Duration
+		want   string
+		stuck  bool
+	}{
+		"a server is down":                  {func(w *world) { w.down = true }, time.Hour, "ns2 no answer over UDP", false},
+		"a server is down for days":         {func(w *world) { w.down = true }, 73 * time.Hour, "ns2 no answer over UDP", true},
+		"a server lags":                     {func(w *world) { w.lags = true }, time.Hour, "ns2 has no record at " + name, false},
+		"the update is refused":             {func(w *world) { w.refuse = errors.New("REFUSED") }, time.Hour, "publish in the world: REFUSED", false},
+		"the update is refused for days":    {func(w *world) { w.refuse = errors.New("REFUSED") }, 73 * time.Hour, "publish in the world: REFUSED", true},
+		"another key has the name":          {func(w *world) { w.primary[name], w.second[name] = "v=DKIM1; p=QUJD", "v=DKIM1; p=QUJD" }, 0, "DNS has another record at its name", true},
+		"the update comes too late":         {func(w *world) { w.refuse = publish.ErrTaken }, 0, "there is another record", true},
+		"the daemon does not reload":        {func(w *world) { w.reload = errors.New("refused") }, time.Hour, "signs until dkimd has reloaded: refused", false},
+		"the record is to be made by hand":  {func(w *world) { w.byHand = true }, 0, "waits for somebody to publish " + name + ". 3600 IN TXT", false},
+		"no server knows its neighbour yet": {func(w *world) { w.down, w.lags = true, true }, time.Hour, "ns2 no answer over UDP", false},
+	}
+	for title, test := range tests {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.signs("old", keys.Ed25519)
+			e := w.engine(nil)
+			test.change(w)
+			w.begin(e)
+			r := w.step(e, test.after)
+			i := slices.IndexFunc(r.Lines, func(l rotate.Line) bool { return strings.Contains(l.Text, test.want) })
+			if i < 0 || r.Lines[i].Stuck != test.stuck {
+				t.Errorf("got %+v; want %q, stuck %t", r.Lines, test.want, test.stuck)
+			}
+			if got := w.states(); !strings.HasPrefix(got, "old active") {
+				t.Errorf("states: %s", got)
+			}
+			if _, err := os.Stat(filepath.Join(w.dir, org, "old.pem")); err != nil && test.want[:5] != "signs" {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A wildcard's record is nobody's at the name itself.
+func TestWildcardIsNoRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.wild = "v=spf1 -all"
+	w.signs("old", keys.Ed25519)
+	e := w.engine(nil)
+	w.begin(e)
+	w.step(e, 30*time.Minute)
+	if got := w.states(); !strings.Contains(got, "published") {
+		t.Fatalf("before its time is over: %s", got)
+	}
+	w.step(e, 45*time.Minute) // what the wildcard said is remembered for its TTL
+	if got := w.states(); !strings.HasPrefix(got, "old retiring") {
+		t.Errorf("after it: %s", got)
+	}
+}
+
+// The record goes behind our back: before the key signs its wait begins anew, and then nothing retires.
+func TestRecordGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	e := w.engine(nil)
+	w.begin(e)
+	w.step(e, 10*time.Minute)
+	const name = "s20261130-ed25519._domainkey." + org
+	record := w.primary[name]
+	delete(w.primary, name)
+	delete(w.second, name)
+	w.look()
+	r := w.step(e, 5*time.Minute)
+	if got := w.states(); !strings.Contains(got, "old active") || !strings.Contains(got, " made") {
+		t.Fatalf("%s: %+v", got, r)
+	}
+	w.primary[name], w.second[name] = record, record
+	w.step(e, 10*time.Minute)
+	if got := w.states(); !strings.Contains(got, "old active") || !strings.Contains(got, "published") {
+		t.Fatalf("back again: %s", got)
+	}
+	w.step(e, time.Hour)
+	if got := w.states(); !strings.HasPrefix(got, "old retiring") {
+		t.Errorf("after its time: %s", got)
+	}
+}
+
+// RSA and Ed25519 take turns, and a pair of selectors is used in turn.
+func TestTypesAndPairs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("s1", keys.RSA)
+	w.signs("s1-ed25519", keys.Ed25519)
+	e := w.engine(func(c *rotate.Config) { c.Selectors = []string{"s1", "s2"} })
+	w.begin(e)
+	w.step(e, 10*time.Minute)
+	if got, want := w.states(), "s1 active, s1-ed25519 active, s2 published"; got != want {
+		t.Fatalf("%s; want %s", got, want)
+	}
+	w.step(e, 20*time.Minute)
+	if got, want := w.states(), "s1 retiring, s1-ed25519 active, s2 active, s2-ed25519 published"; got != want {
+		t.Fatalf("%s; want %s", got, want)
+	}
+	if err := e.Begin(t.Context(), org, ""); err != nil {
+		t.Fatal(err) // it is under way
+	}
+	w.step(e, time.Hour)
+	if err := e.Begin(t.Context(), org, ""); !errors.Is(err, rotate.ErrPair) {
+		t.Fatalf("while s1 retires: %v; want ErrPair", err)
+	}
+	w.step(e, keep+24*time.Hour)
+	w.begin(e)
+	w.step(e, 30*time.Minute)
+	if got := w.states(); !strings.HasPrefix(got, "s1 published, ") {
+		t.Fatalf("s1 again, whose revoked record caches may have: %s", got)
+	}
+	w.step(e, 2*time.Hour)
+	if got, want := w.states(), "s1 active, s1-ed25519 active, s2 retiring, s2-ed25519 retiring"; got != want {
+		t.Errorf("%s; want %s", got, want)
+	}
+}
+
+// Where domains share a directory, each has to have the record.
+func TestSharedDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	if err := os.Symlink(org, filepath.Join(w.dir, "alias.example")); err != nil {
+		t.Fatal(err)
+	}
+	e := w.engine(nil)
+	if err := e.Begin(t.Context(), "alias.example", ""); err == nil || !strings.Contains(err.Error(), "rotate that") {
+		t.Errorf("rotating the link: %v", err)
+	}
+	w.begin(e)
+	w.step(e, time.Minute)
+	for _, name := range []string{org, "alias.example"} {
+		if !strings.HasPrefix(w.primary["s20261130-ed25519._domainkey."+name], "v=DKIM1; k=ed25519") {
+			t.Errorf("no record for %s: %v", name, w.changes)
+		}
+	}
+}
+
+// With reveal the private key is public at the end; with withdraw there is no record.
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]rotate.Policy{"reveal": {Reveal: true}, "withdraw": {Withdraw: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.signs("old", keys.Ed25519)
+			policy.Keep, policy.Patience = keep, keep
+			e := w.engine(func(c *rotate.Config) { c.Policy = policy })
+			w.begin(e)
+			w.step(e, keep+48*time.Hour)
+			if got := w.states(); !strings.HasPrefix(got, "old destroyed") {
+				t.Fatalf("states: %s", got)
+			}
+			text, there := w.primary["old._domainkey."+org]
+			if policy.Withdraw && there || policy.Reveal && !strings.HasPrefix(text, "v=DKIM1; p=; n=MC4CAQ") {
+				t.Errorf("the record at the end: %q", text)
+			}
+		})
+	}
+}
+
+// Two at once exclude each other; a state file that is none stops the domain's rotation, not its keys.
+func TestLockedAndBroken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	e := w.engine(nil)
+	d, err := keys.Find(keys.Config{Directory: w.dir}, org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Step(t.Context(), org); !errors.Is(err, keys.ErrLocked) {
+		t.Errorf("a second one: %v", err)
+	}
+	unlock()
+	w.write(org+"/old.toml", "state = \"asleep\"\n")
+	if err := e.Begin(t.Context(), org, ""); err == nil || !strings.Contains(err.Error(), `old.toml:1: state: got "asleep"`) {
+		t.Errorf("a broken state file: %v", err)
+	}
+	w.look()
+	if err := e.Begin(t.Context(), "none.example", ""); !errors.Is(err, keys.ErrNoKeys) {
+		t.Errorf("no directory: %v", err)
+	}
+}
+
+// domain.toml decides which keys sign: a key that would not is not made.
+func TestSelectorsOfTheDomain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	w.write(org+"/domain.toml", "selectors = [\"old\"]\n")
+	e := w.engine(nil)
+	if err := e.Begin(t.Context(), org, ""); err == nil || !strings.Contains(err.Error(), "would not sign") {
+		t.Errorf("got %v", err)
+	}
+	if got := w.states(); got != "old active" {
+		t.Errorf("states: %s", got)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	before := w.states()
+	plan, err := w.engine(nil).Plan(t.Context(), org, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(plan, "\n")
+	for _, want := range []string{
+		"make an ed25519 key with selector s20261130-ed25519", "publish s20261130-ed25519._domainkey.example.org in the zone example.org, in the world",
+		"15 minutes later", "retire old then, revoke its record 2 days later, not before 2026-12-02 13:15 UTC",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in the plan:\n%s", want, text)
+		}
+	}
+	if w.states() != before || len(w.changes) > 0 {
+		t.Error("the plan has changed something")
+	}
+}

@@ -1,0 +1,240 @@
+package rotate_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"dkimd/internal/domain"
+	"dkimd/internal/publish"
+	"dkimd/internal/resolver"
+	"dkimd/internal/resolver/authority"
+	"dkimd/internal/rotate"
+	"dkimd/keys"
+)
+
+const (
+	org      = "example.org"
+	negative = 15 * time.Minute
+	ttl      = time.Hour
+	keep     = 48 * time.Hour
+)
+
+// world is a directory of keys and a zone with two servers, of which the second follows the first. Its clock stands still.
+type world struct {
+	t   *testing.T
+	dir string
+
+	now     keys.Moment
+	primary map[string]string // name -> text
+	second  map[string]string
+	lags    bool // the second does not follow
+	down    bool // the second does not answer
+	refuse  error
+	byHand  bool
+	wild    string // text of a wildcard
+	reload  error
+	kill    int // panic at the n-th call into the world from now; 0: never
+	changes []string
+
+	keep   time.Duration
+	wrong  map[string]time.Duration // uptime at which a server last did not have the record of a key, by selector
+	signed map[string]time.Duration // uptime at which a key last signed
+}
+
+type killed struct{}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	top := t.TempDir()
+	if memory, err := os.MkdirTemp("/dev/shm", "rotate"); err == nil { // states are written to disk often
+		top = memory
+		t.Cleanup(func() { _ = os.RemoveAll(memory) })
+	}
+	w := &world{
+		t: t, dir: filepath.Join(top, "keys"), primary: map[string]string{}, second: map[string]string{},
+		now:  keys.Moment{Wall: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC), Boot: "one", Up: time.Hour},
+		keep: keep, wrong: map[string]time.Duration{}, signed: map[string]time.Duration{},
+	}
+	return w
+}
+
+// signs makes a key that signs and whose record is in DNS.
+func (w *world) signs(selector, kind string) {
+	w.t.Helper()
+	bits := 0
+	if kind == keys.RSA {
+		bits = 1024
+	}
+	g, err := keys.Generate(keys.New{Directory: w.dir, Domain: org, Selector: selector, Type: kind, Bits: bits})
+	if err == nil {
+		_, err = keys.Activate(w.t.Context(), keys.Activation{Directory: w.dir, Domain: org, Selector: selector, Force: true})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.primary[g.Record.Name], w.second[g.Record.Name] = g.Record.Text, g.Record.Text
+}
+
+func (w *world) engine(change func(*rotate.Config)) *rotate.Engine {
+	c := rotate.Config{
+		Keys: keys.Config{Directory: w.dir}, Policy: rotate.Policy{Keep: w.keep, Patience: 72 * time.Hour}, Selectors: []string{"s{date}"},
+		Publisher: func(string) rotate.Publisher { return rotate.Publisher{Method: w, TTL: ttl} },
+		DNS:       w, Resolver: w,
+		Reload: func(context.Context, domain.Name) error { w.point(); return w.reload },
+		Now:    func() keys.Moment { w.point(); return w.now },
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	if change != nil {
+		change(&c)
+	}
+	return &rotate.Engine{Config: c}
+}
+
+// point is where the process may be killed.
+func (w *world) point() {
+	if w.kill > 0 {
+		if w.kill--; w.kill == 0 {
+			panic(killed{})
+		}
+	}
+}
+
+// pass lets time pass.
+func (w *world) pass(d time.Duration) {
+	w.now.Wall, w.now.Up = w.now.Wall.Add(d), w.now.Up+d
+}
+
+func (w *world) Place(_ context.Context, name string) (target, zone string, err error) {
+	w.point()
+	return name, "example.org", nil
+}
+
+func (w *world) Look(_ context.Context, name string, _ []string) authority.View {
+	w.point()
+	v := authority.View{Name: name, Zone: "example.org"}
+	for server, records := range map[string]map[string]string{"ns1": w.primary, "ns2": w.second} {
+		s := authority.Said{Server: server, Name: name, Negative: negative}
+		text, ok := records[name]
+		if !ok && w.wild != "" {
+			text, ok, s.Wildcard = w.wild, true, true
+		}
+		if ok {
+			s.Texts, s.TTL = []string{text}, ttl
+		}
+		if server == "ns2" && w.down {
+			s = authority.Said{Server: server, Name: name, Err: errors.New("no answer over UDP")}
+		}
+		v.Said = append(v.Said, s)
+	}
+	return v
+}
+
+func (w *world) Ask(context.Context, string, string) authority.Said { return authority.Said{} }
+
+// TXT is the resolver's view: it sees the first server.
+func (w *world) TXT(_ context.Context, name string) (resolver.Answer, error) {
+	if text, ok := w.primary[name]; ok {
+		return resolver.Answer{Records: []string{text}, TTL: ttl}, nil
+	}
+	if w.wild != "" {
+		return resolver.Answer{Records: []string{w.wild}, TTL: ttl}, nil
+	}
+	return resolver.Answer{}, resolver.ErrNotExist
+}
+
+func (w *world) String() string { return "in the world" }
+
+// Apply is publish.Method, as strict as a server with prerequisites.
+func (w *world) Apply(_ context.Context, c publish.Change) error {
+	w.point()
+	switch text, there := w.primary[c.Name]; {
+	case w.byHand:
+		return publish.ErrByHand
+	case w.refuse != nil:
+		return w.refuse
+	case there && text == c.New, !there && c.New == "":
+	case there && text != c.Old:
+		return publish.ErrTaken
+	case c.New == "":
+		delete(w.primary, c.Name)
+	default:
+		w.primary[c.Name] = c.New
+	}
+	w.changes = append(w.changes, c.Op()+" "+c.Name)
+	if !w.lags {
+		w.second = maps.Clone(w.primary)
+	}
+	w.point()
+	return nil
+}
+
+// look holds what must be so at any moment: a key signs only where no cache can remember anything but its
+// record, its record stays as long as its mail may be under way, and some key signs always.
+func (w *world) look() {
+	w.t.Helper()
+	d, err := keys.Find(keys.Config{Directory: w.dir}, org)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if len(d.Keys) == 0 {
+		w.t.Errorf("no key signs for %s", org)
+	}
+	held, _ := d.Held()
+	for _, k := range d.Keys {
+		private, err := k.Load(w.t.Context())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		r, _ := keys.NewRecord(k.Domain, k.Selector, private.Signer.Public())
+		if w.primary[r.Name] != r.Text || w.second[r.Name] != r.Text {
+			w.t.Errorf("%s signs and is not in DNS", k)
+		}
+		if last, was := w.wrong[k.Selector]; was && w.now.Up-last < negative {
+			w.t.Errorf("%s signs %v after a server did not have its record", k, w.now.Up-last)
+		}
+		w.signed[k.Selector] = w.now.Up
+	}
+	for _, h := range held {
+		at := h.Selector + "._domainkey." + org
+		for _, records := range []map[string]string{w.primary, w.second} {
+			if text := records[at]; text == "" || text == "v=DKIM1; p=" {
+				w.wrong[h.Selector] = w.now.Up
+				if last, was := w.signed[h.Selector]; was && w.now.Up-last < w.keep {
+					w.t.Errorf("the record of %s went %v after its last signature", h.Selector, w.now.Up-last)
+				}
+			}
+		}
+	}
+}
+
+// states are the keys of a domain with their stages.
+func (w *world) states() string {
+	w.t.Helper()
+	d, err := keys.Find(keys.Config{Directory: w.dir}, org)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	held, faults := d.Held()
+	if faults != nil {
+		w.t.Fatal(faults)
+	}
+	var all []string
+	for _, h := range held {
+		all = append(all, h.Selector+" "+string(h.Life.Stage))
+	}
+	return strings.Join(all, ", ")
+}
+
+func (w *world) write(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
