@@ -202,6 +202,14 @@ func settingLimits() map[string][]limit {
 	}
 }
 
+// selectorNames are the selectors of new keys, of dkimd.toml and of domain.toml.
+func selectorNames() []limit {
+	return []limit{
+		ok(`"s{date}"`), ok(`["s1", "s2"]`), bad(`"s1"`), bad(`["s1", "s{date}"]`), bad("[]"), bad(`"domain"`), bad(`["domain", "s1"]`), bad(`"-{date}"`),
+		ok(`"` + strings.Repeat("s", 55) + `{date}"`), bad(`"` + strings.Repeat("s", 56) + `{date}"`),
+	}
+}
+
 // optionLimits are those of a domain.toml of example.org.
 func optionLimits() map[string][]limit {
 	return map[string][]limit{
@@ -217,6 +225,9 @@ func optionLimits() map[string][]limit {
 		"headers":   append(fieldNames(), ok(`["+X-Other", "-Subject"]`), bad(`["+X-Other", "Subject", "From"]`), bad(`"-From"`), bad(`["+X", "-x"]`), bad(`"+DKIM-Signature"`)),
 		"selectors": {ok(`"s1"`), bad("[]"), bad(`"s2"`), bad(`""`), bad(`"-"`), bad(`"` + strings.Repeat("s", 64) + `"`)},
 		"users":     {ok(`"joe"`), ok("[]"), bad(`""`), bad(`" joe"`), bad(`"a\nb"`)},
+
+		"rotate_every":     {ok(`"0"`), ok(`"3650d"`), bad(`"3651d"`), bad(`"-1s"`), bad("5")},
+		"rotate_selectors": selectorNames(),
 	}
 }
 

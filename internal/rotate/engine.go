@@ -36,8 +36,8 @@ type Publisher struct {
 
 // Config is all that rotation needs.
 type Config struct {
-	Keys keys.Config
-	Policy    Policy
+	Keys   keys.Config
+	Policy Policy
 	// Selectors of new keys: one with {date} in it, or several that are used in turn. A domain.toml may have others.
 	Selectors []string
 	Publisher func(name string) Publisher // of a record's name, at the end of aliases
