@@ -33,8 +33,9 @@ type content struct {
 	permissions *permissions
 	inline      func() []byte // the key as it stands in a table; nil: it is a file
 	snapshot    atomic.Pointer[snapshot]
-	pinned      bool        // it stays in memory: its file is another one
-	used        atomic.Bool // again, since parsed last asked
+	pinned      bool         // it stays in memory: its file is another one
+	used        atomic.Bool  // again, since parsed last asked
+	signed      atomic.Int64 // when it last signed, in seconds; see NoteSigned
 	mu          sync.Mutex
 	flight      *flight // the reading under way; mu guards it
 }

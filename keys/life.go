@@ -341,3 +341,18 @@ func (d *Domain) Reveal(selector string) (string, error) {
 	}
 	return strings.TrimSpace(string(data)), nil
 }
+
+// Stage is where the key is in its life. What the name of its file says comes before the state file: somebody may
+// have renamed it.
+func (h Held) Stage() Stage {
+	early := h.Life.Stage == StageMade || h.Life.Stage == StagePublished
+	switch {
+	case h.Place == Signing:
+		return StageActive
+	case h.Place == Waiting && !early:
+		return StageMade
+	case h.Place == Retired && (early || h.Life.Stage == StageActive):
+		return StageRetiring
+	}
+	return h.Life.Stage
+}

@@ -287,5 +287,6 @@ func (w *Signing) sign(ctx context.Context, t *template, p *signatory, timestamp
 		}
 		return "", "", err
 	}
+	t.key.NoteSigned(time.Unix(timestamp, 0))
 	return algorithm, f.signed(signature), nil
 }

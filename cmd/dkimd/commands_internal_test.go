@@ -30,7 +30,7 @@ const commandsDocument = "../../docs/commands.md"
 // answers are the types of what commands print with --json.
 func answers() map[string]reflect.Type {
 	return map[string]reflect.Type{
-		"check": reflect.TypeFor[checked](), "import": reflect.TypeFor[imported](), "config": reflect.TypeFor[configuration](), "key list": reflect.TypeFor[keyList](),
+		"check": reflect.TypeFor[checked](), "import": reflect.TypeFor[imported](), "config": reflect.TypeFor[configuration](), "key list": reflect.TypeFor[keyList](), "key rotate": reflect.TypeFor[rotated](),
 		"key show": reflect.TypeFor[shownKeys](), "key check": reflect.TypeFor[checkedKeys](), "log": reflect.TypeFor[logAnswer](),
 		"policy explain": reflect.TypeFor[explanation](), "policy test": reflect.TypeFor[testedRules](), "probe": reflect.TypeFor[probeAnswer](),
 		"reload": reflect.TypeFor[control.Reload](), "status": reflect.TypeFor[control.Status](), "version": reflect.TypeFor[versionAnswer](),

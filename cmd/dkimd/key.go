@@ -1,13 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
 	"slices"
 
 	"dkimd/internal/config"
+	"dkimd/internal/control"
 	"dkimd/internal/daemon"
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/resolver"
+	"dkimd/internal/rotate"
 	"dkimd/keys"
 
 	"github.com/spf13/cobra"
@@ -16,8 +23,9 @@ import (
 func keyCommand(std stdio) *cobra.Command {
 	return withCommands(&cobra.Command{
 		Use:   "key",
-		Short: "Make signing keys, list, check and activate them",
-	}, keyGenerateCommand(std), keyListCommand(std), keyShowCommand(std), keyCheckCommand(std), keyActivateCommand(std))
+		Short: "Make signing keys, list, check and rotate them",
+	}, keyGenerateCommand(std), keyListCommand(std), keyShowCommand(std), keyCheckCommand(std), keyRotateCommand(std), keyPublishCommand(std), keyActivateCommand(std),
+		keyRetireCommand(std), keyRevokeCommand(std))
 }
 
 // besidesKeys are the faults without those of single keys.
@@ -31,17 +39,17 @@ func besidesKeys(faults fault.Faults, domains []*keys.Domain) fault.Faults {
 }
 
 // domainsToCheck are one domain, or all, and what is wrong with them.
-func domainsToCheck(directory, domain string) ([]*keys.Domain, fault.Faults, error) {
-	if domain == "" {
+func domainsToCheck(directory, name string) ([]*keys.Domain, fault.Faults, error) {
+	if name == "" {
 		store, _ := keys.Open(keys.Config{Directory: directory})
 		store.Close()
 		domains := store.Domains()
 		return domains, store.Faults(), nil
 	}
-	d, err := keys.Find(keys.Config{Directory: directory}, domain)
+	d, err := keys.Find(keys.Config{Directory: directory}, name)
 	switch {
 	case errors.Is(err, keys.ErrNoKeys):
-		return nil, nil, userError{err, "dkimd key generate " + domain}
+		return nil, nil, userError{err, "dkimd key generate " + name}
 	case err != nil:
 		return nil, nil, userError{err, ""}
 	}
@@ -59,6 +67,60 @@ func withDNS(cmd *cobra.Command) (*config.Config, *resolver.Resolver, error) {
 		return nil, nil, err
 	}
 	return cfg, r, nil
+}
+
+// hand is what commands need that change keys step by step.
+type hand struct {
+	config   *config.Config
+	resolver *resolver.Resolver
+	engine   *rotate.Engine
+	unheard  error // why the daemon did not read the keys anew
+}
+
+func openHand(cmd *cobra.Command) (*hand, error) {
+	cfg, r, err := withDNS(cmd)
+	if err != nil {
+		return nil, err
+	}
+	h := &hand{config: cfg, resolver: r, engine: daemon.Rotation(cfg, r, r.Servers(), slog.New(slog.DiscardHandler))}
+	// A daemon that does not answer does not run, and reads the keys when it starts; or it is told by hand.
+	h.engine.Reload = func(ctx context.Context, _ []domain.Name) error {
+		client, err := controlClient(cmd)
+		if err != nil {
+			h.unheard = err
+			return nil
+		}
+		done, err := client.Reload(ctx, false)
+		if _, unreachable := errors.AsType[fault.Faults](err); unreachable {
+			h.unheard = err
+			return nil
+		}
+		if err == nil && done.Result == control.Refused {
+			err = errors.New("it has refused to: dkimd check")
+		}
+		return err
+	}
+	return h, nil
+}
+
+func (h *hand) close() { _ = h.resolver.Close() }
+
+// tell says that the daemon has to be told.
+func (h *hand) tell(std stdio) {
+	if h.unheard != nil {
+		fmt.Fprintf(std.err, "dkimd: warning: the daemon has not read the keys anew: %v\n", h.unheard)
+	}
+}
+
+// handError is an error of a single step.
+func handError(err error) error {
+	if errors.Is(err, keys.ErrLocked) {
+		return err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return userError{err, "run this as root, or as the owner of the keys"}
+	}
+	return userError{err, ""}
 }
 
 // keyEntry is a key as commands print it in JSON.

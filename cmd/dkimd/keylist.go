@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strconv"
+	"time"
 
 	"dkimd/internal/fault"
 	"dkimd/internal/terminal"
@@ -18,15 +20,16 @@ func keyListCommand(std stdio) *cobra.Command {
 	return jsonFlag(&cobra.Command{
 		Use:   "list [DOMAIN]",
 		Short: "List the keys of all domains, with their type, size and file",
-		Long: `List prints a table of all keys: those that sign, and those that wait to be
-activated. DNS is not asked: dkimd key check does that. A key that domain.toml
-leaves out with selectors does not sign and is not listed.
+		Long: `List prints a table of all keys: those that sign, those that wait to be
+activated, and those that are out of use since a rotation. DNS is not asked:
+dkimd key check does that. A key that domain.toml leaves out with selectors does
+not sign and is not listed.
 
 Exit status: 0 every key can be used, 1 not so, 2 fix something first.`,
 		Args:              arguments("[domain]"),
 		ValidArgsFunction: places(signingDomains),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list := &keyList{Keys: []keyEntry{}, Keyless: []keyless{}}
+			list := &keyList{Keys: []keyEntry{}, Keyless: []keyless{}, Lives: []life{}}
 			return say(std, asJSON, list, list.read(cmd, append(args, "")[0]))
 		},
 	}, &asJSON)
@@ -36,6 +39,7 @@ Exit status: 0 every key can be used, 1 not so, 2 fix something first.`,
 type keyList struct {
 	Keys    []keyEntry `json:"keys"`
 	Keyless []keyless  `json:"keyless"` // domains without a key
+	Lives   []life     `json:"lives"`   // where each key is in its life, also those that are out of use
 	found
 
 	rows [][]string // of the table
@@ -45,6 +49,38 @@ type keyList struct {
 type keyless struct {
 	Domain string `json:"domain"`
 	Path   string `json:"path"`
+}
+
+// life is where a key is in its life.
+type life struct {
+	Domain   string     `json:"domain"`
+	Selector string     `json:"selector"`
+	State    keys.Stage `json:"state"`
+	Since    *time.Time `json:"since,omitempty"`
+	Rotating bool       `json:"rotating"`
+	Signed   *time.Time `json:"last_signed,omitempty"`
+	Trouble  string     `json:"trouble,omitempty"` // what holds it up
+}
+
+// addLives takes in the state files of a domain.
+func (l *keyList) addLives(d *keys.Domain) {
+	held, faults := d.Held()
+	for _, f := range faults {
+		l.warn(f)
+	}
+	for _, h := range held {
+		one := life{Domain: string(d.Name), Selector: h.Selector, State: h.Stage(), Rotating: h.Life.Rotating, Trouble: h.Life.Trouble}
+		if h.Recorded && !h.Life.Since.IsZero() {
+			one.Since = &h.Life.Since
+		}
+		if !h.Life.Signed.IsZero() {
+			one.Signed = &h.Life.Signed
+		}
+		l.Lives = append(l.Lives, one)
+		if h.Place == keys.Retired || h.Place == keys.NoFile {
+			l.rows = append(l.rows, []string{one.Domain, one.Selector, h.Life.Type, "-", string(one.State), cmp.Or(h.Path, "-")})
+		}
+	}
 }
 
 func (l *keyList) read(cmd *cobra.Command, domain string) error {
@@ -66,6 +102,7 @@ func (l *keyList) read(cmd *cobra.Command, domain string) error {
 	}
 	for _, d := range domains {
 		l.add(cmd.Context(), d)
+		l.addLives(d)
 	}
 	switch {
 	case len(l.rows) == 0:

@@ -78,7 +78,7 @@ func (m message) section() string {
 		return "Warnings in records"
 	case in("internal/resolver", "internal/hosts"), strings.HasPrefix(m.where, "internal/daemon/dnswatch.go:"):
 		return "DNS"
-	case in("keys", "internal/rotate", "internal/publish"), m.kind == logLine && in("signer"):
+	case in("keys", "internal/rotate", "internal/publish"), m.kind == logLine && strings.HasPrefix(m.where, "internal/daemon/rotation.go:") && !strings.HasPrefix(m.text, "panic"), m.kind == logLine && in("signer"):
 		return "Keys"
 	case in("internal/milter", "internal/exim", "internal/socket"):
 		return "Front doors"

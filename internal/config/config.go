@@ -25,6 +25,8 @@ type Config struct {
 	Milter   Milter
 	Exim     Exim
 	Sign     Sign
+	Publish  []Publish
+	Rotate   Rotate
 	Verify   Verify
 	DNS      DNS
 	Policy   Policy

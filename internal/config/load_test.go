@@ -46,6 +46,11 @@ func TestEveryKeyIsRead(t *testing.T) {
 	got, faults := load(t, `
 hostname = "MX.Example.org."
 memory = 512
+publish = [
+	{ zone = "Example.org.", method = "rfc2136", server = "192.0.2.1", servers = ["192.0.2.2"], ttl = "5m" },
+	{ method = "command", command = ["/bin/p", "x"] },
+	{ zone = "f.example", method = "zonefile", file = "/f", run = "/bin/r" },
+]
 [milter]
 listen = ["inet:8891@localhost", "inet6:[::1]:8892", "inet:*:1", "unix:/run//dkimd/m.sock", "local:/run/x", "inet:0.0.0.0:2"]
 socket_mode = "600"
@@ -81,6 +86,16 @@ expiry = "2w"
 fallback_domain = "Bücher.example"
 also_domains = ["ESP.example", "_x.example"]
 on_error = "unsigned"
+[rotate]
+every = "90d"
+keep = "7d"
+patience = "1d"
+at_once = 3
+selector = ["s1", "s2"]
+end = "withdraw"
+reveal = true
+new_domains = true
+check_servers = "192.0.2.53"
 [verify]
 enabled = false
 trusted = "198.51.100.7"
@@ -135,6 +150,15 @@ listen = "unix:/run/dkimd/other.sock"
 			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, NotRecipients: []string{"list.example", "@*.list.example"}, UserMatch: signer.MatchDomain, IdentityFrom: []signer.Identity{signer.ByFrom, signer.ByListID}, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,
+		},
+		Publish: []config.Publish{
+			{Zone: "example.org", Method: config.ByUpdate, TTL: 5 * time.Minute, Servers: []string{"192.0.2.2"}, Server: "192.0.2.1", Algorithm: "hmac-sha256"},
+			{Method: config.ByCommand, TTL: time.Hour, Algorithm: "hmac-sha256", Command: []string{"/bin/p", "x"}},
+			{Zone: "f.example", Method: config.ByZoneFile, TTL: time.Hour, Algorithm: "hmac-sha256", File: "/f", Run: []string{"/bin/r"}},
+		},
+		Rotate: config.Rotate{
+			Every: 90 * 24 * time.Hour, Keep: 7 * 24 * time.Hour, Patience: 24 * time.Hour, AtOnce: 3, Selector: []string{"s1", "s2"}, Withdraw: true, Reveal: true,
+			NewDomains: true, CheckServers: []string{"192.0.2.53"},
 		},
 		Verify: config.Verify{
 			Trusted: networks("198.51.100.7/32"), LeaveAlone: networks("198.51.100.8/32"), StripOnlyDKIM: true, StripAlso: []string{"mx2.example.com"}, KeepForged: true, MaxSignatures: 100,

@@ -51,11 +51,12 @@ func (c *Config) tables() []table {
 			"MiB that headers and recipients of all messages under way may hold together, in every connection of every front door. " +
 				"Past them mail is deferred until there is room; the last eighth is for messages that hold less than 64 KiB. The " +
 				"process takes more: see MemoryMax in packaging/systemd.",
-		}}},
+		}, {"publish", publishers(&c.Publish), docPublish}}},
 		{"milter", "The front door for Postfix and Sendmail.", true, c.Milter.keys()},
 		{"exim", "The front door for Exim: see [exim.md](exim.md).", true, c.Exim.keys()},
 		{"sign", "Whose mail is ours, and how it is signed. Options of one domain are in `DIRECTORY/DOMAIN/domain.toml`: " +
 			"see [keys.md](keys.md).", false, c.Sign.keys()},
+		{"rotate", "How keys are replaced by new ones: see [keys.md](keys.md).", false, c.Rotate.keys()},
 		{"verify", "How signatures are verified.", false, c.Verify.keys()},
 		{"dns", "How keys and published policies are looked up.", false, c.DNS.keys()},
 		{"policy", "Where the rules are that judge mail: see [policy.md](policy.md).", false, c.Policy.keys()},

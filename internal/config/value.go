@@ -135,6 +135,8 @@ func toml(v value) string {
 		return quotedList(v)
 	case []keys.Mapping:
 		return mapsTOML(v)
+	case []Publish:
+		return publishTOML(v)
 	default:
 		return fmt.Sprint(v)
 	}

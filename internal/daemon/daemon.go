@@ -174,6 +174,7 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	reloads.Go(func() { d.watchDNS(reloading) })
 	reloads.Go(func() { d.watchHosts(reloading) })
 	reloads.Go(func() { d.watchMemory(reloading) })
+	reloads.Go(func() { d.watchRotation(reloading) })
 	defer reloads.Wait()
 	defer close(d.ending)
 	defer endReloading()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -230,4 +231,56 @@ func servers(f Facts) string {
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// Turn is whether a domain has to be looked after.
+type Turn struct {
+	Moving  bool   // a rotation is under way
+	Waiting bool   // and a new key waits for DNS
+	Due     bool   // a key is old enough
+	First   string // the type of the first key that it is to have; empty: it has one, or is to have none
+}
+
+// Look tells whose turn it is, from files alone: every is how old a key gets, 0 for any age. It changes nothing.
+func (e *Engine) Look(name string, every time.Duration, first bool) (Turn, error) {
+	d, err := keys.Find(e.Keys, name)
+	if err != nil {
+		return Turn{}, err
+	}
+	held, faults := d.Held()
+	if len(faults) > 0 {
+		return Turn{}, faults
+	}
+	var t Turn
+	if own := d.Options.RotateEvery; own != nil {
+		every = *own
+	}
+	now := e.Now().Wall
+	for _, k := range held {
+		if k.Recorded && k.Life.Rotating {
+			t.Moving = true
+			t.Waiting = t.Waiting || k.Life.Stage == keys.StageMade || k.Life.Stage == keys.StagePublished
+		}
+		if k.Place == keys.Signing && every > 0 && due(name, every, k.Life.Since, now) {
+			t.Due = true
+		}
+	}
+	if first && len(held) == 0 && d.Options.SignAs == "" && len(d.Faults()) == 0 {
+		t.First = keys.RSA
+	}
+	return t, nil
+}
+
+// due reports whether a key is to be replaced now. The days of a domain, one in each span of every, follow from its
+// name, so that domains take turns; a key that is younger than half of that is left for the next one.
+func due(name string, every time.Duration, since, now time.Time) bool {
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(name))
+	phase := time.Duration(hash.Sum64() % uint64(every)) //nolint:gosec // every is positive
+	late := time.Duration(now.UnixNano())%every - phase
+	if late < 0 {
+		late += every
+	}
+	// Who was away on the day itself has a tenth of the time to make up for it.
+	return now.Sub(since) >= every/2 && late < every/10
 }

@@ -45,8 +45,8 @@ type Config struct {
 	Resolver  keys.Lookup // that dkimd verifies with
 	// CheckServers are recursive servers that have to see the record, too.
 	CheckServers []string
-	// Reload has the daemon read the keys of a domain. Its error: it goes on with those that it has.
-	Reload func(ctx context.Context, name domain.Name) error
+	// Reload has the daemon read the keys of these domains. Its error: it goes on with those that it has.
+	Reload func(ctx context.Context, names []domain.Name) error
 	// Signed is when a key last signed, as far as this process knows; nil: it does not.
 	Signed func(name domain.Name, selector string) time.Time
 	Now    func() keys.Moment
@@ -277,7 +277,7 @@ func (j *job) do(ctx context.Context, k keys.Held, s *Step, line *Line) (moved b
 		if _, err = keys.Activate(ctx, keys.Activation{Directory: j.Keys.Directory, Domain: string(j.domain.Name), Selector: k.Selector, Force: true}); err != nil {
 			return false, err
 		}
-		if err := j.Reload(ctx, j.domain.Name); err != nil {
+		if err := j.Reload(ctx, j.names); err != nil {
 			return false, fmt.Errorf("it signs once dkimd has reloaded: %w", err)
 		}
 		s.enter(keys.StageActive, j.Now())
@@ -350,7 +350,7 @@ func (j *job) retire(ctx context.Context, k keys.Held, s *Step) error {
 			}
 		}
 	}
-	if err := j.Reload(ctx, j.domain.Name); err != nil {
+	if err := j.Reload(ctx, j.names); err != nil {
 		return fmt.Errorf("%s signs until dkimd has reloaded: %w", s.Life.Replaces[0], err)
 	}
 	for _, old := range replaced {

@@ -87,7 +87,7 @@ func (w *world) engine(change func(*rotate.Config)) *rotate.Engine {
 		Keys: keys.Config{Directory: w.dir}, Policy: rotate.Policy{Keep: w.keep, Patience: 72 * time.Hour}, Selectors: []string{"s{date}"},
 		Publisher: func(string) rotate.Publisher { return rotate.Publisher{Method: w, TTL: ttl} },
 		DNS:       w, Resolver: w,
-		Reload: func(context.Context, domain.Name) error { w.point(); return w.reload },
+		Reload: func(context.Context, []domain.Name) error { w.point(); return w.reload },
 		Now:    func() keys.Moment { w.point(); return w.now },
 		Logger: slog.New(slog.DiscardHandler),
 	}

@@ -1,0 +1,230 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"dkimd/internal/config"
+	"dkimd/internal/control"
+	"dkimd/internal/domain"
+	"dkimd/internal/publish"
+	"dkimd/internal/resolver/authority"
+	"dkimd/internal/rotate"
+	"dkimd/keys"
+)
+
+const (
+	// rotateFirst is when keys are first looked after; mail comes first at a start.
+	rotateFirst = time.Second
+	// rotateScan is how often domains are looked through for keys that are to be rotated, a thousand of them.
+	rotateScan = time.Minute
+	// rotateParallel is how many domains are worked on at once.
+	rotateParallel = 8
+	// stuckEvery is how often it is said that a key is stuck.
+	stuckEvery = 24 * time.Hour
+)
+
+// Rotation makes the engine that rotates the keys of a configuration. The caller sets what tells the daemon, and what it knows.
+func Rotation(c *config.Config, dns keys.Lookup, servers []string, log *slog.Logger) *rotate.Engine {
+	ask := authority.Config{Recursive: servers}
+	for i, s := range servers {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			servers[i] = net.JoinHostPort(s, "53")
+		}
+	}
+	return &rotate.Engine{Config: rotate.Config{
+		Keys:      keys.Config{Directory: c.Sign.Directory, AllowMode: c.Sign.AllowMode},
+		Policy:    rotate.Policy{Keep: c.Rotate.Keep, Patience: c.Rotate.Patience, Withdraw: c.Rotate.Withdraw, Reveal: c.Rotate.Reveal},
+		Selectors: c.Rotate.Selector, CheckServers: c.Rotate.CheckServers,
+		Publisher: func(name string) rotate.Publisher { return publisher(c.Publish, name, ask) },
+		DNS:       ask, Resolver: dns, Now: keys.Now, Logger: log,
+		Reload: func(context.Context, []domain.Name) error { return nil },
+	}}
+}
+
+// publisher is the [[publish]] with the longest zone that holds a name.
+func publisher(all []config.Publish, name string, dns authority.Config) rotate.Publisher {
+	p := config.Publish{Method: config.ByHand, TTL: time.Hour}
+	found := false
+	for _, other := range all {
+		if (other.Zone == "" || domain.Name(name).Within(other.Zone)) && (!found || len(other.Zone) > len(p.Zone)) {
+			p, found = other, true
+		}
+	}
+	r := rotate.Publisher{Method: publish.ByHand{}, Servers: p.Servers, TTL: p.TTL}
+	switch p.Method {
+	case config.ByUpdate:
+		u := &publish.Update{Primary: dns.Primary, Key: p.Key, Algorithm: p.Algorithm, Secret: p.Secret}
+		if u.Server = p.Server; u.Server != "" {
+			if _, _, err := net.SplitHostPort(u.Server); err != nil {
+				u.Server = net.JoinHostPort(u.Server, "53")
+			}
+		}
+		r.Method = u
+	case config.ByCommand:
+		r.Method = publish.Command{Args: p.Command}
+	case config.ByZoneFile:
+		r.Method = publish.ZoneFile{Path: p.File, Args: p.Run}
+	}
+	return r
+}
+
+// rotation is the daemon's part of rotating keys: when each domain's turn is.
+type rotation struct {
+	d      *daemon
+	moving map[domain.Name]time.Time // when to look again at domains whose keys are not at rest
+	told   map[string]time.Time      // when it was said that a key is stuck
+	scan   time.Time                 // when to look through all domains
+	setup  *Setup                    // that was in force then
+}
+
+// watchRotation rotates keys until ctx ends. Mail never waits for it.
+func (d *daemon) watchRotation(ctx context.Context) {
+	r := &rotation{d: d, moving: map[domain.Name]time.Time{}, told: map[string]time.Time{}}
+	for wait := rotateFirst; sleep(ctx, wait); wait = time.Second {
+		r.attend(ctx)
+	}
+}
+
+// attend does what is due.
+func (r *rotation) attend(ctx context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.d.log.Error("panic in rotating keys", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	now := time.Now()
+	s := r.d.current.Load()
+	engine := Rotation(s.Config, currentDNS{r.d}, s.Resolver.Servers(), r.d.log)
+	engine.Reload, engine.Signed = r.renew, func(name domain.Name, selector string) time.Time {
+		return r.d.current.Load().Keys.Signed(name, selector)
+	}
+	if s != r.setup || !now.Before(r.scan) {
+		names := keys.Names(s.Config.Sign.Directory)
+		r.setup, r.scan = s, now.Add(max(rotateScan, rotateScan*time.Duration(len(names)/1000)))
+		r.look(ctx, engine, names)
+	}
+	var due []domain.Name
+	for name, at := range r.moving {
+		if !now.Before(at) {
+			due = append(due, name)
+		}
+	}
+	slices.Sort(due)
+	reports := make([]rotate.Report, len(due))
+	faults := make([]error, len(due))
+	var work errgroup.Group
+	work.SetLimit(rotateParallel)
+	for i, name := range due {
+		work.Go(func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					faults[i] = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+			}()
+			reports[i], faults[i] = engine.Step(ctx, string(name))
+			return nil
+		})
+	}
+	_ = work.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	for i, name := range due {
+		r.settle(name, reports[i], faults[i])
+	}
+}
+
+// look looks through all domains: for rotations that were begun elsewhere or before a restart, and for those that are due.
+func (r *rotation) look(ctx context.Context, e *rotate.Engine, names []domain.Name) {
+	c := r.setup.Config.Rotate
+	waiting := 0
+	for _, name := range names {
+		if ctx.Err() != nil {
+			return
+		}
+		due, err := e.Look(string(name), c.Every, c.NewDomains)
+		switch {
+		case err != nil:
+			continue // the store has told
+		case due.Moving:
+			if _, known := r.moving[name]; !known {
+				r.moving[name] = time.Time{}
+			}
+			if due.Waiting {
+				waiting++
+			}
+		case due.First == "" && !due.Due, waiting >= c.AtOnce:
+		default:
+			if err := e.Begin(ctx, string(name), due.First); err != nil {
+				if r.news(string(name)) {
+					r.d.log.Error("could not begin to rotate keys", "domain", string(name), "error", err.Error())
+				}
+				continue
+			}
+			waiting++
+			r.moving[name] = time.Time{}
+		}
+	}
+}
+
+// settle takes note of what came of a step.
+func (r *rotation) settle(name domain.Name, report rotate.Report, err error) {
+	switch {
+	case errors.Is(err, keys.ErrNoKeys):
+		delete(r.moving, name)
+		return
+	case errors.Is(err, keys.ErrLocked): // a command does it
+		r.moving[name] = time.Now().Add(time.Second)
+		return
+	case err != nil:
+		if r.news(string(name)) {
+			r.d.log.Error("could not rotate keys", "domain", string(name), "error", err.Error(), "hint", "may dkimd's user write in the directory of the keys?")
+		}
+		r.moving[name] = time.Now().Add(time.Minute)
+		return
+	case report.After == 0:
+		delete(r.moving, name)
+	default:
+		r.moving[name] = time.Now().Add(report.After)
+	}
+	for _, l := range report.Lines {
+		if l.Stuck && r.news(string(name)+"/"+l.Selector) {
+			r.d.log.Error("a key is stuck on its way", "domain", string(name), "selector", l.Selector, "state", string(l.Stage), "what", l.Text)
+		}
+	}
+}
+
+// news reports whether something that needs somebody was not told today.
+func (r *rotation) news(what string) bool {
+	if last, told := r.told[what]; told && time.Since(last) < stuckEvery {
+		return false
+	}
+	r.told[what] = time.Now()
+	return true
+}
+
+// renew has the store read the keys of domains anew. A domain that it does not have comes with a reload.
+func (r *rotation) renew(ctx context.Context, names []domain.Name) error {
+	for _, name := range names {
+		err := r.d.current.Load().Keys.Renew(name)
+		if errors.Is(err, keys.ErrNoKeys) {
+			done, failed := controlled{r.d}.Reload(ctx, false)
+			if err = failed; err == nil && done.Result == control.Refused {
+				err = errors.New("the reload was refused")
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

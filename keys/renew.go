@@ -1,0 +1,52 @@
+package keys
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"dkimd/internal/domain"
+)
+
+// Renew reads the directory of one domain again, and has it sign with what is there now. Where that has a new
+// fault the domain stays as it is. ErrNoKeys: the store has no such domain, and only a reload can bring it.
+func (s *Store) Renew(name domain.Name) error {
+	s.rereading.Lock()
+	defer s.rereading.Unlock()
+	first := s.named[name]
+	if first == nil {
+		return fmt.Errorf("%s: %w", name, ErrNoKeys)
+	}
+	before := first.load(s.reader).current()
+	now := before.again().load(s.reader)
+	for _, k := range now.Keys {
+		<-k.read(toKeep).done
+	}
+	if broken := now.newFaults(before); len(broken) > 0 {
+		return broken
+	}
+	before.successor.Store(now)
+	return nil
+}
+
+// Signed is when a key of a domain last signed in this process; also one that has retired since the last reload.
+func (s *Store) Signed(name domain.Name, selector string) (last time.Time) {
+	for d := s.named[name]; d != nil; d = d.successor.Load() {
+		if !d.reading.done.Load() {
+			return last
+		}
+		if i := slices.IndexFunc(d.Keys, func(k *Key) bool { return k.Selector == selector }); i >= 0 {
+			if at := d.Keys[i].signed.Load(); at > 0 && time.Unix(at, 0).After(last) {
+				last = time.Unix(at, 0)
+			}
+		}
+	}
+	return last
+}
+
+// NoteSigned notes that the key has signed, to the second. Many call it at once, and few of them have to write.
+func (k *Key) NoteSigned(now time.Time) {
+	if at := now.Unix(); k.signed.Load() != at {
+		k.signed.Store(at)
+	}
+}
