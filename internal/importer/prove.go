@@ -40,6 +40,11 @@ const untouched = " Socket PidFile UserID UMask Background AutoRestart AutoResta
 // writeOld writes opendkim.conf for a proof. Lines that were left out of the tables are left out here too: OpenDKIM
 // would not sign with them either, or not start.
 func (o *opendkim) writeOld(dir, socket string) ([]string, error) {
+	for _, s := range o.all {
+		if kind, _ := datasetFile(s.value); kind == notRead && o.directives[strings.ToLower(s.name)].kind == set {
+			return nil, fmt.Errorf("%s is in a database, which is not read: nothing can be proved", s.name)
+		}
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Socket local:%s\nBackground no\nRequireSafeKeys no\nNameservers 127.0.0.1\n", socket)
 	var tables []file
@@ -81,7 +86,7 @@ func (o *opendkim) writeOld(dir, socket string) ([]string, error) {
 
 // inRoot is a value with the path in it where the system has it.
 func (o *opendkim) inRoot(s setting) string {
-	if s.name == "KeyFile" {
+	if s.name == "KeyFile" || s.name == "ReplaceRules" || strings.HasSuffix(s.name, "PolicyScript") {
 		return o.root.path(o.absolute(s.value))
 	}
 	if o.directives[strings.ToLower(s.name)].kind != set {
