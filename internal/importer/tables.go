@@ -2,9 +2,13 @@ package importer
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dkimd/internal/domain"
+	"dkimd/keys"
 )
 
 // Where keys and tables are written, below the directory of dkimd.toml.
@@ -45,7 +49,11 @@ func (o *opendkim) copyKeys() {
 	s := &o.signing
 	copies := map[string]string{} // by path
 	for _, k := range s.keys {
-		if k.path != "" && (strings.Contains(k.path, "%") || !o.Copy && o.User.uses(k.path)) {
+		if strings.Contains(k.path, "%") {
+			o.copyEach(k)
+			continue
+		}
+		if k.path != "" && !o.Copy && o.User.uses(k.path) {
 			continue
 		}
 		if k.copied = copies[k.path]; k.copied == "" {
@@ -60,6 +68,44 @@ func (o *opendkim) copyKeys() {
 		}
 		s.own = true
 	}
+}
+
+// copyEach copies the keys of a line whose path has a % for the domain, if dkimd cannot use each where it is.
+func (o *opendkim) copyEach(k *tableKey) {
+	before, after, _ := strings.Cut(k.path, "%")
+	between, _, again := strings.Cut(after, "%")
+	found, _ := filepath.Glob(strings.ReplaceAll(k.path, "%", "*")) // a bad pattern has no matches
+	var copies []keyCopy
+	usable := true
+	to := strings.TrimSuffix(o.unused(k), ".pem")
+	for _, path := range found {
+		name := strings.TrimSuffix(strings.TrimPrefix(path, before), between)
+		if again {
+			name, _, _ = strings.Cut(strings.TrimPrefix(path, before), between)
+		}
+		_, err := domain.Parse(name)
+		if err != nil || strings.ReplaceAll(k.path, "%", name) != path {
+			continue
+		}
+		data, err := os.ReadFile(path) //nolint:gosec // a key of the configuration
+		if err != nil {
+			continue
+		}
+		if _, f := keys.Parse(path, data); f != nil {
+			continue // such as the record beside it
+		}
+		usable = usable && o.User.uses(path)
+		copies = append(copies, keyCopy{from: path, to: filepath.Join(to, name+".pem")})
+	}
+	if usable && !o.Copy || len(copies) == 0 {
+		return
+	}
+	if !o.Copy {
+		o.plan.note(Close, k.Place, "KeyTable", k.path, "copied: "+o.User.Name+" cannot use each where it is, for its owner or its mode. A key that is added later belongs in "+to)
+	}
+	k.copied = filepath.Join(to, "%.pem")
+	o.plan.keys = append(o.plan.keys, copies...)
+	o.signing.own = true
 }
 
 // unused is a name for a copy of a key.
