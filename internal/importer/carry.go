@@ -83,8 +83,10 @@ func (o *opendkim) canonicalization(s setting) {
 
 func (o *opendkim) algorithm(s setting) {
 	switch s.value {
-	case "rsa-sha256", "ed25519-sha256":
+	case "rsa-sha256":
 		o.same(s, "the type of a key says how it signs")
+	case "ed25519-sha256":
+		o.near(s, "the type of a key says how it signs; OpenDKIM's own Ed25519 signatures do not verify elsewhere")
 	default:
 		o.near(s, "dkimd signs with rsa-sha256: receivers take rsa-sha1 for no signature (RFC 8301)")
 	}
@@ -171,6 +173,9 @@ func (o *opendkim) fieldNames(directive string, def []string) (names []string, u
 		names = slices.Clone(def)
 	}
 	add := func(name string) {
+		if strings.Contains(name, `"`) { // is a part of the name for OpenDKIM, and no message has such a field
+			return
+		}
 		if _, _, ok := dkim.ParsePattern(name); ok && !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
 			names = append(names, name)
 		}
@@ -203,7 +208,7 @@ func (o *opendkim) noteHeaders(s setting) {
 			bare := strings.TrimLeft(name, "+-")
 			_, _, ok := dkim.ParsePattern(bare)
 			oversigned := s.name == "OversignHeaders"
-			if name != "*" && name != "." && !strings.HasPrefix(name, "-") && (!ok || s.name != "OmitHeaders" && dkim.Unstable(bare) != "" || oversigned && strings.Contains(bare, "*")) {
+			if name != "*" && name != "." && !strings.HasPrefix(name, "-") && (!ok || strings.Contains(bare, `"`) || s.name != "OmitHeaders" && dkim.Unstable(bare) != "" || oversigned && strings.Contains(bare, "*")) {
 				odd = append(odd, name)
 			}
 		}
@@ -291,20 +296,22 @@ func (o *opendkim) dontSign(s setting) error {
 	var recipients []string
 	for _, e := range d.entries {
 		local, name, isAddress := strings.Cut(e.key, "@")
-		if !isAddress {
-			name = local
-		}
-		if _, err := domain.Parse(strings.TrimPrefix(strings.TrimPrefix(name, "*"), ".")); err != nil || isAddress && local != "*" && strings.Contains(local, "*") {
+		wild := strings.Contains(e.key, "*")
+		_, err := domain.Parse(strings.TrimPrefix(name, "*."))
+		switch {
+		case !isAddress && !wild || wild && d.kind != ofPattern:
+			o.plan.note(Close, e.Place, s.name, e.key, "fits no recipient, since OpenDKIM looks for the whole address; left out")
+			continue
+		case !isAddress || err != nil || local != "*" && strings.Contains(local, "*"):
 			o.plan.note(NotCarried, e.Place, s.name, e.key, "no address or domain that dkimd knows; left out")
 			continue
-		}
-		if !isAddress || local == "*" {
+		case local == "*":
 			local = ""
 		}
 		recipients = append(recipients, local+"@"+name)
 	}
 	o.plan.config.set("sign", "not_recipients", recipients, why(s))
-	o.same(s, "[sign] not_recipients")
+	o.near(s, "[sign] not_recipients: mail of ours is not signed where all its recipients are there, by OpenDKIM where any is")
 	return nil
 }
 

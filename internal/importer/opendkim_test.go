@@ -1,6 +1,7 @@
 package importer_test
 
 import (
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -121,34 +122,43 @@ func TestOpenDKIMSettings(t *testing.T) {
 			"InternalHosts 127.0.0.1,192.168.0.1/24,*.example.com,0::1,192.0.2/24", "networks = [\"127.0.0.1\"]",
 			"InternalHosts: fits no client, since OpenDKIM compares it as text; 192.168.0.0/24 would", "",
 		},
-		"everybody":         {"InternalHosts 0.0.0.0/0", "networks = [\"0.0.0.0/0\"]", "every client on earth", ""},
-		"PeerList":          {"PeerList 192.0.2.0/24", "leave_alone = [\"192.0.2.0/24\"]", "", ""},
-		"MTA and macros":    {"MTA MSA\nMacroList daemon_name|ORIGINATING|X,{auth_type}", "daemon_names = [\"MSA\", \"ORIGINATING\", \"X\"]", "", ""},
-		"other macros":      {"MacroList v|x", "daemon_names = []", "", "MacroList: dkimd asks for a login"},
-		"DontSignMailTo":    {"DontSignMailTo bob@a.example,b.example,*@c.example", "not_recipients = [\"bob@a.example\", \"@b.example\", \"@c.example\"]", "", ""},
-		"SenderHeaders":     {"SenderHeaders Sender,From", "identity_from = [\"sender\", \"from\"]", "SenderHeaders: [sign] identity_from", ""},
-		"AuthservID":        {"AuthservID mx.example.org", "hostname = \"mx.example.org\"", "", ""},
-		"HOSTNAME":          {"AuthservID HOSTNAME", "", "AuthservID: hostname is left empty", ""},
-		"RemoveARFrom":      {"RemoveARFrom mx2.example.org", "strip_also = [\"mx2.example.org\"]", "", ""},
-		"RemoveARFrom of":   {"RemoveARFrom .example.org", "", "", "RemoveARFrom: want the name of a host"},
-		"bounds":            {"MinimumKeyBits 512\nMaximumSignaturesToVerify 3\nDNSTimeout 0", "min_rsa_bits = 1024|max_signatures = 3|timeout = \"30s\"", "MinimumKeyBits: [verify] min_rsa_bits is from", ""},
-		"Nameservers":       {"Nameservers 192.0.2.1,2001:db8::1", "servers = [\"192.0.2.1\", \"2001:db8::1\"]", "", ""},
-		"UMask":             {"UMask 007", "socket_mode = \"0660\"", "", ""},
-		"inet":              {"Socket inet:8891@localhost", "listen = [\"inet:127.0.0.1:8892\"]", "Socket: dkimd listens", ""},
-		"inet6":             {"Socket inet6:8891@[::1]", "listen = [\"inet6:[::1]:8892\"]", "Socket: dkimd listens", ""},
-		"inet everywhere":   {"Socket inet:8891", "listen = [\"inet:0.0.0.0:8892\"]", "Socket: dkimd listens", ""},
-		"OnError":           {"On-SignatureError accept", "on_error = \"unsigned\"", "", ""},
-		"unknown":           {"Foo bar", "", "", "opendkim.conf:1 Foo: opendkim.conf(5) does not have it"},
-		"no value":          {"Syslog", "", "", "Syslog: the value is missing"},
-		"no boolean":        {"Syslog maybe", "", "", "Syslog: want yes or no"},
-		"Latin-1":           {"AuthservID m\xfcller.example", "", "", "AuthservID: want a value in UTF-8"},
-		"patterns of hosts": {"InternalHosts refile:/h", "networks = [\"192.168.0.0/16\"]", "InternalHosts: fits no client, since OpenDKIM takes a * in front", ""},
-		"a database":        {"InternalHosts dsn:mysql://u:p@h/d\nKeyTable ldap://x\nSigningTable db:/x", "networks = [\"127.0.0.1\"]", "", "InternalHosts: dkimd reads no database"},
+		"everybody":                       {"InternalHosts 0.0.0.0/0", "networks = [\"0.0.0.0/0\"]", "every client on earth", ""},
+		"PeerList":                        {"PeerList 192.0.2.0/24", "leave_alone = [\"192.0.2.0/24\"]", "", ""},
+		"MTA and macros":                  {"MTA MSA\nMacroList daemon_name|ORIGINATING|X,{auth_type}", "daemon_names = [\"MSA\", \"ORIGINATING\", \"X\"]", "", ""},
+		"other macros":                    {"MacroList v|x", "daemon_names = []", "", "MacroList: dkimd asks for a login"},
+		"DontSignMailTo":                  {"DontSignMailTo bob@a.example,b.example,*@c.example", "not_recipients = [\"bob@a.example\"]", "by OpenDKIM where any is", ""},
+		"its patterns":                    {"DontSignMailTo refile:/rcpts", "not_recipients = [\"@c.example\", \"@*.d.example\"]", "DontSignMailTo: fits no recipient", ""},
+		"a host that a pattern excludes":  {"InternalHosts refile:/excluded", "networks = [\"127.0.0.1\"]", "excludes www.example.com too", ""},
+		"hosts that a pattern excludes":   {"InternalHosts refile:/part", "networks = [\".example.com\", \"!.mail.example.com\"]", "", ""},
+		"a pattern excludes every client": {"InternalHosts refile:/all", "networks = []", "excludes 10.0.0.0/8 too", ""},
+		"quoted fields":                   {"SignHeaders \"From,Subject,To\"", "headers = [\"From\", \"Subject\"]", "without \"From, To\"", ""},
+		"Ed25519":                         {"SignatureAlgorithm ed25519-sha256", "", "SignatureAlgorithm: the type of a key", ""},
+		"SenderHeaders":                   {"SenderHeaders Sender,From", "identity_from = [\"sender\", \"from\"]", "SenderHeaders: [sign] identity_from", ""},
+		"AuthservID":                      {"AuthservID mx.example.org", "hostname = \"mx.example.org\"", "", ""},
+		"HOSTNAME":                        {"AuthservID HOSTNAME", "", "AuthservID: hostname is left empty", ""},
+		"RemoveARFrom":                    {"RemoveARFrom mx2.example.org", "strip_also = [\"mx2.example.org\"]", "", ""},
+		"RemoveARFrom of":                 {"RemoveARFrom .example.org", "", "", "RemoveARFrom: want the name of a host"},
+		"bounds":                          {"MinimumKeyBits 512\nMaximumSignaturesToVerify 3\nDNSTimeout 0", "min_rsa_bits = 1024|max_signatures = 3|timeout = \"30s\"", "MinimumKeyBits: [verify] min_rsa_bits is from", ""},
+		"Nameservers":                     {"Nameservers 192.0.2.1,2001:db8::1", "servers = [\"192.0.2.1\", \"2001:db8::1\"]", "", ""},
+		"UMask":                           {"UMask 007", "socket_mode = \"0660\"", "", ""},
+		"inet":                            {"Socket inet:8891@localhost", "listen = [\"inet:127.0.0.1:8892\"]", "Socket: dkimd listens", ""},
+		"inet6":                           {"Socket inet6:8891@[::1]", "listen = [\"inet6:[::1]:8892\"]", "Socket: dkimd listens", ""},
+		"inet everywhere":                 {"Socket inet:8891", "listen = [\"inet:0.0.0.0:8892\"]", "Socket: dkimd listens", ""},
+		"OnError":                         {"On-SignatureError accept", "on_error = \"unsigned\"", "", ""},
+		"unknown":                         {"Foo bar", "", "", "opendkim.conf:1 Foo: opendkim.conf(5) does not have it"},
+		"no value":                        {"Syslog", "", "", "Syslog: the value is missing"},
+		"no boolean":                      {"Syslog maybe", "", "", "Syslog: want yes or no"},
+		"Latin-1":                         {"AuthservID m\xfcller.example", "", "", "AuthservID: want a value in UTF-8"},
+		"patterns of hosts":               {"InternalHosts refile:/h", "networks = [\"192.168.0.0/16\"]", "InternalHosts: fits no client, since OpenDKIM takes a * in front", ""},
+		"a database":                      {"InternalHosts dsn:mysql://u:p@h/d\nKeyTable ldap://x\nSigningTable db:/x", "networks = [\"127.0.0.1\"]", "", "InternalHosts: dkimd reads no database"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSystem(t, map[string]string{"etc/opendkim.conf": test.conf, "h": "*.example.com\n192.168.*\n"})
+			s := newSystem(t, map[string]string{
+				"etc/opendkim.conf": test.conf, "h": "*.example.com\n192.168.*\n", "rcpts": "*@c.example\n*@*.d.example\ne.example\n",
+				"excluded": "127.0.0.1\nwww.example.com\n*.example.com\n", "part": ".example.com\n*.mail.example.com\n", "all": "10.0.0.0/8\n*\n",
+			})
 			p := s.plan(false)
 			config := s.written(p)["dkimd.toml"]
 			for want := range strings.SplitSeq(test.want, "|") {
@@ -268,6 +278,65 @@ func maps(m map[string]string) func(func(string) bool) {
 				return
 			}
 		}
+	}
+}
+
+// A % in the path of a key stands for the domain: each key is copied.
+func TestOpenDKIMKeyOfEachDomain(t *testing.T) {
+	t.Parallel()
+	a, _ := key(t)
+	s := newSystem(t, map[string]string{
+		"etc/opendkim.conf": "KeyTable csl:k=%:s1:/k/%/%.private\nSigningTable csl:*=k", "k/a.example/a.example.private": a, "k/b.example/b.example.private": "",
+		"k/c.example/a.example.private": a,
+	})
+	files := s.written(s.plan(true))
+	if got := strings.Join(slices.Sorted(maps(files)), " "); got != "KeyTable SigningTable dkimd.toml table-keys/shared/s1/a.example.pem" {
+		t.Errorf("got %s", got)
+	}
+	if !strings.Contains(files["KeyTable"], "\nk %:s1:DIR/table-keys/shared/s1/%.pem\n") || files["table-keys/shared/s1/a.example.pem"] != a {
+		t.Errorf("got %v", files)
+	}
+	if _, left := s.written(s.plan(false))["table-keys/shared/s1/a.example.pem"]; left {
+		t.Error("a key that can be used was copied")
+	}
+}
+
+// Lines of tables that OpenDKIM does not sign with and dkimd does are told.
+func TestOpenDKIMSignsMore(t *testing.T) {
+	t.Parallel()
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t, map[string]string{
+		"etc/opendkim.conf": "KeyTable csl:k=a.example:s1:/k\nSigningTable refile:/t", "t": "*@a.example k\n*@b.example k:a.example\n*@c.example k:@a.example\n",
+		"k": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+	})
+	want := "opendkim.conf:1 KeyTable: signs with ed25519; OpenDKIM defers mail that it is for, since SignatureAlgorithm is rsa-sha256\n" +
+		"t:2 SigningTable: OpenDKIM does not sign with an identity without @; dkimd does, with @ and the domain"
+	if got := notes(s.plan(false), importer.Close); got != want {
+		t.Errorf("got %s; want %s", got, want)
+	}
+}
+
+// The configuration of a proof has its files below the root, and none where a table was not read.
+func TestOpenDKIMOldConfig(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, map[string]string{"etc/opendkim.conf": "ScreenPolicyScript /s.lua\n"})
+	dir := t.TempDir()
+	if _, err := s.plan(false).OldConfig(dir, "/s"); err != nil {
+		t.Fatal(err)
+	}
+	if conf, err := os.ReadFile(filepath.Join(dir, "opendkim.conf")); err != nil || !strings.Contains(string(conf), "ScreenPolicyScript "+s.root+"/s.lua\n") {
+		t.Errorf("got %s, %v", conf, err)
+	}
+	s.write("etc/opendkim.conf", "KeyTable dsn:mysql://u:secret@h/d\nSigningTable dsn:mysql://u:secret@h/d\n")
+	if _, err := s.plan(false).OldConfig(dir, "/s"); err == nil || err.Error() != "KeyTable is in a database, which is not read: nothing can be proved" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -136,6 +137,9 @@ func (o *opendkim) readRow(e entry) {
 		leftOut("no usable line of the KeyTable is named " + safetext.Quote(row.key))
 		return
 	}
+	if row.identity != "" && !strings.Contains(row.identity, "@") {
+		o.plan.note(Close, e.Place, "SigningTable", strings.TrimSpace(e.key+" "+e.value), "OpenDKIM does not sign with an identity without @; dkimd does, with @ and the domain")
+	}
 	if matchesAll(row.address, s.patterns) {
 		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "signs mail of ours from every domain, also from those of strangers: as it was")
 	} else if !s.patterns && strings.Contains(row.address, "*") && row.address != "*" && !strings.HasSuffix(row.address, "@*") {
@@ -212,13 +216,23 @@ func (o *opendkim) locateKey(key *tableKey, written string) (wrong string) {
 		}
 		return "the key: " + err.Error()
 	}
-	if _, f := keys.Parse(key.path, data); f != nil {
+	private, f := keys.Parse(key.path, data)
+	if f != nil {
 		return "the key " + key.path + ": " + f.Got
 	}
+	o.noteType(key, private.Type)
 	if o.root != "" && o.root != "/" {
 		o.signing.own = true
 	}
 	return ""
+}
+
+// noteType tells of a key of a type that OpenDKIM does not sign with: SignatureAlgorithm is that of all keys.
+func (o *opendkim) noteType(key *tableKey, typ string) {
+	algorithm := o.set["signaturealgorithm"].value
+	if ed25519 := strings.HasPrefix(algorithm, "ed25519"); ed25519 != strings.EqualFold(typ, "Ed25519") {
+		o.plan.note(Close, key.Place, "KeyTable", key.path, "signs with "+typ+"; OpenDKIM defers mail that it is for, since SignatureAlgorithm is "+cmp.Or(algorithm, "rsa-sha256"))
+	}
 }
 
 // inlineKey is a private key that stands in a table, PEM or the base64 of its DER, as PEM. Nil: it is none.
