@@ -25,6 +25,7 @@ type Case struct {
 
 func (c *Case) add(f *file, sender domain.Name, onlyEnvelope bool, m *Message) {
 	added := claim{file: f, sender: sender, envelope: onlyEnvelope}
+	added.author = m.From.Fields == 1 && len(m.From.Claimed) == 1 && m.From.Claimed[0] == sender
 	if len(c.claims) >= maxClaims {
 		if c.excess == nil || f.stops && f.mode == modeEnforce && len(c.excess) == 1 {
 			c.excess = append(c.excess, added)
@@ -74,14 +75,14 @@ func (c *Case) Signers() []domain.Name {
 	return list
 }
 
-// NeedsPublished reports whether a rule asks for the DMARC policy of the From domain.
-func (c *Case) NeedsPublished() bool {
-	for i := range c.claims {
-		if c.claims[i].file.published {
-			return true
-		}
-	}
-	return false
+// NeedsDMARC reports whether a rule asks for what DMARC says, or for signatures that are aligned.
+func (c *Case) NeedsDMARC() bool {
+	return slices.ContainsFunc(c.claims, func(c claim) bool { return c.file.asksDMARC || c.file.aligned })
+}
+
+// NeedsSPF reports whether a rule asks for what SPF says, or for what DMARC does, which hangs on it.
+func (c *Case) NeedsSPF() bool {
+	return slices.ContainsFunc(c.claims, func(c claim) bool { return c.file.asksDMARC || c.file.asksSPF })
 }
 
 // Judge tries the rules on what the verifier found. A nil report is a fault of ours.
@@ -139,6 +140,7 @@ type claim struct {
 	sender       domain.Name // empty: From has no domain
 	organization domain.Name
 	envelope     bool // found only in MAIL FROM
+	author       bool // it is the one author domain of From
 }
 
 // decision is one of the claim's file, accepting so far.

@@ -16,7 +16,7 @@ func compileRule(t *tomlfile.Table, n int) *rule {
 	r.compileAction(t)
 	r.compileMessage(t)
 	r.compileSignatures(t)
-	r.compilePublished(t)
+	r.compileAsked(t)
 	return r
 }
 
@@ -226,29 +226,6 @@ func compileOutcomes(t *tomlfile.Table, key string, action Action) outcomes {
 		}
 	}
 	return set
-}
-
-func (r *rule) compilePublished(t *tomlfile.Table) {
-	for _, word := range t.EnumList("published", nil, "none", "quarantine", "reject") {
-		switch word {
-		case "none":
-			r.published |= policyBit(verifier.PublishedNone)
-		case "quarantine":
-			r.published |= policyBit(verifier.PublishedQuarantine)
-		case "reject":
-			r.published |= policyBit(verifier.PublishedReject)
-		}
-	}
-	refuseEmpty(t, "published")
-	withoutSPF := t.Bool("without_spf", false)
-	switch {
-	case !t.Has("published") && t.Has("without_spf"):
-		t.Fault("without_spf", "published beside it", "remove it")
-	case t.Has("published") && (r.action == Reject || r.action == Discard) && !withoutSPF:
-		// RFC 7489 section 4.2: a pass of SPF in alignment satisfies DMARC too.
-		t.Fault("published", "without_spf = true beside it",
-			"DMARC also passes by SPF, which dkimd does not check: "+r.action.String()+" may hit real mail; quarantine, or write without_spf = true")
-	}
 }
 
 // fact reads a condition that is true, false or not there.

@@ -62,7 +62,7 @@ func TestGuideHasTheCasesOfHosters(t *testing.T) {
 	forged := func(recipients ...string) world {
 		return world{
 			msg:       policy.Message{From: from("a@example.org"), Client: message.NewClient("", "203.0.113.9"), Recipients: recipients},
-			published: verifier.PublishedAbsent,
+			published: "absent",
 		}
 	}
 	service := forged("x@strict.example")

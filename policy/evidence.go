@@ -13,20 +13,19 @@ import (
 type evidence struct {
 	signatures []signature // those that may count
 	unknown    bool        // the key of one of them could not be fetched
-	published  []verifier.Published
-	// retry: what is published could not be fetched and may be, later. Otherwise
-	// nobody can tell: there are several authors, or a limit forbade the lookup.
-	retry    bool
-	multiple bool
-	signed   bool
-	passes   []passing
+	open       bool        // DNS did not say whether one of them is aligned
+	report     *verifier.Report
+	authors    int // domains of From
+	multiple   bool
+	signed     bool
+	passes     []passing
 }
 
 // passing is the domain of a signature that passes, for default replies.
 type passing struct{ domain, organization domain.Name }
 
 func newEvidence(c *Case, report *verifier.Report) *evidence {
-	e := &evidence{signatures: signaturesOf(report.Results), multiple: c.from.Fields > 1}
+	e := &evidence{signatures: signaturesOf(report.Results), report: report, authors: len(c.from.Claimed), multiple: c.from.Fields > 1}
 	e.signed = len(e.signatures) > 0
 	for i := range e.signatures {
 		if s := &e.signatures[i]; s.status == verifier.Pass {
@@ -40,22 +39,8 @@ func newEvidence(c *Case, report *verifier.Report) *evidence {
 	}
 	e.unknown = slices.ContainsFunc(e.signatures, func(s signature) bool { return s.unknown() })
 
-	e.published = []verifier.Published{report.Published}
-	switch report.Published {
-	case verifier.PublishedTempError:
-		e.published, e.retry = everyPolicy(), true
-	case verifier.PublishedUnasked:
-		e.published = everyPolicy()
-		if len(c.from.Claimed) == 0 {
-			e.published = e.published[:1] // no author, so nothing is published for one
-		}
-	case verifier.PublishedAbsent, verifier.PublishedNone, verifier.PublishedQuarantine, verifier.PublishedReject:
-	}
+	e.open = slices.ContainsFunc(e.signatures, func(s signature) bool { return s.open })
 	return e
-}
-
-func everyPolicy() []verifier.Published {
-	return []verifier.Published{verifier.PublishedAbsent, verifier.PublishedNone, verifier.PublishedQuarantine, verifier.PublishedReject}
 }
 
 // ruling is what a file's rules say under one set of assumptions.
@@ -111,16 +96,12 @@ func common(a, b []*rule) []*rule {
 	return both
 }
 
-// judge tries one file's rules on one sender domain.
+// judge tries one file's rules on one sender domain, in each way in which it can be what DNS has left open.
 func (e *evidence) judge(c *claim) Decision {
-	published := e.published
-	if !c.file.published {
-		published = published[:1]
-	}
-	decided := e.underPolicy(c, published[0])
-	for _, p := range published[1:] {
-		next := e.underPolicy(c, p)
-		if e.retry {
+	list, retry := e.possible(c.file)
+	decided := e.given(c, list[0])
+	for _, f := range list[1:] {
+		if next := e.given(c, f); retry {
 			decided = decided.same(next, rulePolicyLookup)
 		} else {
 			decided = decided.stricter(next)
@@ -129,27 +110,46 @@ func (e *evidence) judge(c *claim) Decision {
 	return e.decision(c, decided)
 }
 
-// underPolicy tries the rules given the published policy: three times where a
-// key could not be fetched, as if its signature had passed, failed, and had
-// been one that never can pass.
-func (e *evidence) underPolicy(c *claim, p verifier.Published) ruling {
-	decided := e.try(c, verifier.Pass, p)
-	if e.unknown {
-		for _, assumed := range [...]verifier.Status{verifier.Fail, verifier.PermError} {
-			decided = decided.same(e.try(c, assumed, p), ruleKeyLookup)
-		}
+// given tries the rules given what SPF and DMARC say.
+func (e *evidence) given(c *claim, f facts) ruling {
+	assumptions := e.assumptions(f)
+	decided := e.try(c, assumptions[0])
+	for _, a := range assumptions[1:] {
+		decided = decided.same(e.try(c, a), ruleKeyLookup)
 	}
 	return decided
 }
 
+// assumptions are three where a key could not be fetched, as if its signature had passed, failed, and had
+// been one that never can pass; and both where it is not known whether a signature is aligned.
+func (e *evidence) assumptions(f facts) []assumption {
+	list := []assumption{{keys: verifier.Pass, facts: f}}
+	if e.unknown {
+		list = append(list, assumption{keys: verifier.Fail, facts: f}, assumption{keys: verifier.PermError, facts: f})
+	}
+	if e.open {
+		for _, a := range list {
+			a.aligned = true
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// found is what SPF and DMARC said.
+func (e *evidence) found() facts {
+	return facts{e.report.DMARC.Result, e.report.DMARC.Policy, e.report.DMARC.Testing, e.report.SPF.Result}
+}
+
 // try goes through the rules from the top: the first that holds decides.
-func (e *evidence) try(c *claim, assumed verifier.Status, p verifier.Published) ruling {
+func (e *evidence) try(c *claim, a assumption) ruling {
 	var decided ruling
+	found := e.found()
 	for _, r := range c.rules {
-		if r.published != 0 && r.published&policyBit(p) == 0 {
+		if r.asked != (asked{}) && r.asked.unmet(a.facts, found) != "" {
 			continue
 		}
-		if r.outcomes != 0 && !e.results(r, c, assumed) {
+		if r.outcomes != 0 && !e.results(r, c, a) {
 			continue
 		}
 		if !r.isTag {
@@ -163,11 +163,12 @@ func (e *evidence) try(c *claim, assumed verifier.Status, p verifier.Published) 
 
 // results reports whether the signatures that count have a result that the rule
 // names. That a key could not be fetched is so whatever is assumed of it.
-func (e *evidence) results(r *rule, c *claim, assumed verifier.Status) bool {
-	if r.outcomes&outcome(r.selection.best(e.signatures, c, assumed)) != 0 {
+func (e *evidence) results(r *rule, c *claim, a assumption) bool {
+	if r.outcomes&outcome(r.selection.best(e.signatures, c, a)) != 0 {
 		return true
 	}
-	return r.outcomes&outcome(verifier.TempError) != 0 && r.selection.best(e.signatures, c, verifier.TempError) == verifier.TempError
+	a.keys = verifier.TempError
+	return r.outcomes&outcome(verifier.TempError) != 0 && r.selection.best(e.signatures, c, a) == verifier.TempError
 }
 
 func (e *evidence) decision(c *claim, decided ruling) Decision {
@@ -180,7 +181,7 @@ func (e *evidence) decision(c *claim, decided ruling) Decision {
 	case decided.deferBy == ruleKeyLookup:
 		d.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "a DKIM key needed to judge this message could not be looked up, try again later"}
 	case decided.deferBy == rulePolicyLookup:
-		d.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "the DMARC policy needed to judge this message could not be looked up, try again later"}
+		d.Reply = smtpreply.Reply{Code: 451, Enhanced: "4.7.5", Text: "what DMARC or SPF says of this message could not be looked up, try again later"}
 	case decided.rule != nil:
 		d.Rule = decided.rule.name
 		d.Reply = decided.rule.replyTo(e.circumstances(c))

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dkimd/verifier"
@@ -62,33 +64,21 @@ func (e *evidence) tried(r *rule, c *claim, m *Message) Tried {
 	if t.Why = r.closed(m); t.Why != "" {
 		return t
 	}
-	assumptions := []verifier.Status{verifier.Pass}
-	if e.unknown && r.outcomes != 0 {
-		assumptions = append(assumptions, verifier.Fail, verifier.PermError)
-	}
-	published := e.published
-	if r.published == 0 {
-		published = published[:1]
-	}
+	list, _ := e.possible(c.file)
 	holds, cases := 0, []string{}
-	for _, p := range published {
-		for _, assumed := range assumptions {
-			why := e.fails(r, c, assumed, p)
+	for _, f := range list {
+		for _, a := range e.assumptions(f) {
+			why := e.fails(r, c, a)
 			if why == "" {
 				holds++
 				why = "it holds"
 			}
-			text := why
-			if len(published) > 1 {
-				text = "as if the published policy were " + p.String() + ": " + text
+			if text := e.assumed(a, len(list) > 1) + why; !slices.Contains(cases, text) {
+				cases = append(cases, text)
 			}
-			if len(assumptions) > 1 {
-				text = "as if temperror were " + assumed.String() + ": " + text
-			}
-			cases = append(cases, text)
 		}
 	}
-	if t.Holds = holds == len(cases); !t.Holds {
+	if t.Holds = holds == len(list)*len(e.assumptions(facts{})); !t.Holds {
 		t.Why = strings.Join(cases, "; ")
 	} else if r.from&misleading != 0 && r.from&authorOf(m.From) == 0 {
 		t.Why = "a name in From shows " + string(m.misleading())
@@ -137,28 +127,43 @@ func (r *rule) otherRecipient(m *Message) string {
 	return "not all recipients are known"
 }
 
-// fails says which condition on signatures and published policy does not hold.
-func (e *evidence) fails(r *rule, c *claim, assumed verifier.Status, p verifier.Published) string {
-	if r.published != 0 && r.published&policyBit(p) == 0 {
-		return "published: the policy of From is " + p.String()
+// assumed says what is assumed.
+func (e *evidence) assumed(a assumption, open bool) string {
+	var parts []string
+	if e.unknown {
+		parts = append(parts, "temperror were "+a.keys.String())
 	}
-	if r.outcomes == 0 {
+	if e.open {
+		parts = append(parts, "alignment were "+map[bool]string{true: "relaxed", false: "none"}[a.aligned])
+	}
+	if open {
+		parts = append(parts, "dmarc were "+cmp.Or(a.dmarc.String(), "unknown")+", the published policy "+a.policy()+", spf "+cmp.Or(a.spf.String(), "unknown"))
+	}
+	if parts == nil {
 		return ""
 	}
-	if e.results(r, c, assumed) {
+	return "as if " + strings.Join(parts, ", ") + ": "
+}
+
+// fails says which condition on signatures, SPF and DMARC does not hold.
+func (e *evidence) fails(r *rule, c *claim, a assumption) string {
+	if why := r.asked.unmet(a.facts, e.found()); why != "" {
+		return why
+	}
+	if r.outcomes == 0 || e.results(r, c, a) {
 		return ""
 	}
-	best := r.selection.best(e.signatures, c, assumed)
-	return "result: got " + best.String() + "; want " + r.outcomes.String() + e.counted(r, c)
+	best := r.selection.best(e.signatures, c, a)
+	return "result: got " + best.String() + "; want " + r.outcomes.String() + e.counted(r, c, a)
 }
 
 // counted says which signatures the result comes from.
-func (e *evidence) counted(r *rule, c *claim) string {
+func (e *evidence) counted(r *rule, c *claim, a assumption) string {
 	var counted, left []string
 	for i := range e.signatures {
 		s := &e.signatures[i]
 		text := string(s.domain) + " " + s.status.String()
-		if why := r.selection.leavesOut(s, c); why != "" {
+		if why := r.selection.leavesOut(s, c, a); why != "" {
 			left = append(left, text+" does not count: "+why)
 		} else {
 			counted = append(counted, text+" counts")
@@ -174,11 +179,11 @@ func (e *evidence) counted(r *rule, c *claim) string {
 }
 
 // leavesOut says why a signature does not count; it follows counts.
-func (sel *selection) leavesOut(s *signature, c *claim) string {
+func (sel *selection) leavesOut(s *signature, c *claim, a assumption) string {
 	switch {
-	case sel.counts(s, c):
+	case sel.counts(s, c, a):
 		return ""
-	case sel.aligned != verifier.AlignNone && s.alignment(c) < sel.aligned:
+	case sel.aligned != verifier.AlignNone && s.alignment(c, a) < sel.aligned:
 		return "it is not aligned with " + string(c.sender)
 	case sel.signers != nil && !sel.signers.has(s.domain):
 		return "it is not one of signers"

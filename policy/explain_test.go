@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/dmarc"
 	"dkimd/internal/message"
 	"dkimd/policy"
-	"dkimd/verifier"
 )
 
 const explainedRules = `
@@ -50,7 +50,6 @@ action = "accept"
 name = "published"
 published = "reject"
 not_result = ["pass"]
-without_spf = true
 action = "reject"
 [[rule]]
 name = "aligned"
@@ -159,7 +158,7 @@ func TestSampleFaults(t *testing.T) {
 	}
 	m, report, err := policy.Sample{From: []string{"a@gmail.com"}, Client: "192.0.2.1", Signatures: []string{"gmail.com fail ed25519-sha256 testing"}}.Message()
 	if err != nil || m.Client.Kind != message.ClientAddress || m.From.Fields != 1 || !report.Results[0].Testing ||
-		report.Results[0].KeyBits != 256 || report.Published != verifier.PublishedAbsent {
+		report.Results[0].KeyBits != 256 || report.DMARC.Result != dmarc.None {
 		t.Errorf("%+v %+v %v", m, report, err)
 	}
 }

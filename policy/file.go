@@ -55,9 +55,10 @@ type program struct {
 	alone      bool // files of senders do not judge what this one does
 	mode       string
 	rules      []*rule
-	plain      bool          // no rule has a condition on the message
-	stops      bool          // a rule can keep a message from its recipients
-	published  bool          // a rule asks for the published policy
+	plain      bool // no rule has a condition on the message
+	stops      bool // a rule can keep a message from its recipients
+	asksDMARC  bool // a rule asks for it, or for the policy
+	asksSPF    bool
 	broken     bool          // stands for a file that cannot be used
 	aligned    bool          // a rule counts the signatures aligned with the sender
 	signers    []domain.Name // domains that rules name, each once
@@ -128,7 +129,8 @@ func (p *program) add(r *rule) {
 	p.rules = append(p.rules, r)
 	p.plain = p.plain && r.plain()
 	p.stops = p.stops || r.stops()
-	p.published = p.published || r.published != 0
+	p.asksDMARC = p.asksDMARC || r.asked.dmarc != 0 || r.asked.published != 0 || r.asked.testing != either
+	p.asksSPF = p.asksSPF || r.asked.spf != 0
 	if r.outcomes == 0 {
 		return
 	}

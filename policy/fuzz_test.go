@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"dkimd/internal/dmarc"
 	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
@@ -39,10 +40,10 @@ func FuzzRulesFile(f *testing.F) {
 		}
 		rules.Warnings()
 		judged := false
-		for _, published := range []verifier.Published{verifier.PublishedTempError, verifier.PublishedReject} {
+		for _, published := range []string{"temperror", "reject"} {
 			for _, w := range []world{gmail(), gmail(sig("gmail.com", temperror)), gmail(sig("gmail.com", pass))} {
 				c := rules.Select(w.msg)
-				v := c.Judge(&verifier.Report{Results: w.results, Published: published})
+				v := c.Judge(reported(w.msg, w.results, published))
 				refuses := v.Action == policy.Reject || v.Action == policy.TempFail
 				reply := v.Reply.String()
 				if len(reply) > 510 || strings.ContainsAny(reply, "\r\n") || refuses != (reply != "") ||
@@ -85,7 +86,7 @@ func FuzzJudge(f *testing.F) {
 			report.Results = append(report.Results, r)
 			data = data[end+2:]
 		}
-		report.Published = verifier.Published(fields % 6)
+		report.DMARC.Result = dmarc.Result(fields % 6)
 		passes, temporary := false, false
 		for _, r := range report.Results {
 			if domain.Fold(r.Domain) == "gmail.com" {

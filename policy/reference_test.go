@@ -29,7 +29,7 @@ func (r plainRule) toml() string {
 		s += fmt.Sprintf("signers = [\"%s\"]\n", strings.Join(r.signers, "\", \""))
 	}
 	if r.published != "" {
-		s += "without_spf = true\npublished = \"" + r.published + "\"\n"
+		s += "published = \"" + r.published + "\"\n"
 	}
 	return s
 }
@@ -38,7 +38,7 @@ func (r plainRule) toml() string {
 // other, with words and complete lists instead of bits: for one author at
 // gmail.com and his file in enforce mode. The answer is the action and whether a
 // lookup has to be repeated.
-func reference(rules []plainRule, fromFields int, results []verifier.Result, published verifier.Published) string {
+func reference(rules []plainRule, fromFields int, results []verifier.Result, published string) string {
 	// A signature whose key says t=y and that does not pass is judged as if it were absent.
 	results = slices.DeleteFunc(slices.Clone(results), func(r verifier.Result) bool { return r.Testing && r.Status.String() != "pass" })
 
@@ -56,8 +56,8 @@ func reference(rules []plainRule, fromFields int, results []verifier.Result, pub
 			worlds = append(worlds, world)
 		}
 	}
-	policies := []string{published.String()}
-	if published == verifier.PublishedTempError {
+	policies := []string{published}
+	if published == "temperror" {
 		policies = []string{"absent", "none", "quarantine", "reject"}
 	}
 	actions := map[string]bool{}
@@ -162,9 +162,9 @@ func TestJudgeAgreesWithReference(t *testing.T) {
 		}
 		content += contentSb158.String()
 		rules := load(t, map[string]string{"gmail.com.toml": content})
-		policies := []verifier.Published{verifier.PublishedAbsent}
+		policies := []string{"absent"}
 		if asks {
-			policies = []verifier.Published{verifier.PublishedReject, verifier.PublishedTempError}
+			policies = []string{"reject", "temperror"}
 		}
 		for i, results := range messages {
 			fields := 1

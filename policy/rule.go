@@ -6,7 +6,6 @@ import (
 
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
-	"dkimd/verifier"
 )
 
 // rule is one [[rule]], compiled. It holds when all its conditions do.
@@ -27,7 +26,7 @@ type rule struct {
 	// Conditions on the signatures and on what the sender publishes.
 	selection selection
 	outcomes  outcomes // 0: whatever the outcome
-	published policies // 0: whatever is published
+	asked     asked
 }
 
 // author is a set of what may be wrong with From.
@@ -39,16 +38,11 @@ const (
 	misleading                    // a name in From shows a domain of others
 )
 
-// policies is a set of published policies, one bit each.
-type policies uint8
-
-func policyBit(p verifier.Published) policies { return 1 << p }
-
 // stops reports whether the rule can keep a message from its recipients.
 func (r *rule) stops() bool { return !r.isTag && r.action != Accept }
 
 // unconditional reports whether the rule holds for every message.
-func (r *rule) unconditional() bool { return r.plain() && r.outcomes == 0 && r.published == 0 }
+func (r *rule) unconditional() bool { return r.plain() && r.outcomes == 0 && r.asked == (asked{}) }
 
 // plain reports whether the rule has no condition on the message.
 func (r *rule) plain() bool {

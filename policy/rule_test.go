@@ -26,7 +26,7 @@ const (
 	refused    = "reject by rule 1: 550 5.7.21 this message from gmail.com has no DKIM signature that local policy accepts"
 	unaligned  = "reject by rule 1: 550 5.7.22 this message from gmail.com has no valid DKIM signature of its author's domain"
 	keyLookup  = "tempfail by (key lookup failed): 451 4.7.5 a DKIM key needed to judge this message could not be looked up, try again later"
-	dmarcError = "tempfail by (policy lookup failed): 451 4.7.5 the DMARC policy needed to judge this message could not be looked up, try again later"
+	dmarcError = "tempfail by (policy lookup failed): 451 4.7.5 what DMARC or SPF says of this message could not be looked up, try again later"
 )
 
 // TestConditions: each condition, alone in a rule that rejects.
@@ -151,13 +151,13 @@ func TestConditions(t *testing.T) {
 		"two From fields: no signature counts":     {`not_result = "pass"`, gmail(sig("gmail.com", pass)).but(twoFrom), strings.Replace(unaligned, "no valid DKIM signature of its author's domain", "several From fields, so no DKIM signature can speak for its author", 1)},
 		"two From fields: nor does a named one":    {`result = "pass"` + "\n" + `signers = "gmail.com"`, gmail(sig("gmail.com", pass)).but(twoFrom), "accept"},
 		"two From fields: lookups cannot matter":   {`not_result = "pass"`, gmail(sig("gmail.com", temperror)).but(twoFrom), invalid},
-		"published":                                {"published = \"reject\"\nwithout_spf = true", gmail().publishing(verifier.PublishedReject), unsigned},
-		"published, another":                       {"published = [\"reject\", \"none\"]\nwithout_spf = true", gmail().publishing(verifier.PublishedQuarantine), "accept"},
-		"published, nothing":                       {"published = [\"reject\", \"quarantine\", \"none\"]\nwithout_spf = true", gmail(), "accept"},
-		"published, not fetched":                   {"published = \"reject\"\nwithout_spf = true", gmail().publishing(verifier.PublishedTempError), dmarcError},
-		"published, not fetched and no matter":     {"published = \"reject\"\nwithout_spf = true\nnot_result = \"pass\"", gmail(sig("gmail.com", pass)).publishing(verifier.PublishedTempError), "accept"},
-		"published, unaskable: the strictest":      {"published = \"reject\"\nwithout_spf = true", gmail().publishing(verifier.PublishedUnasked), unsigned},
-		"published, unasked where no rule asks":    {`result = "pass"`, gmail().publishing(verifier.PublishedUnasked), "accept"},
+		"published":                                {"published = \"reject\"", gmail().publishing("reject"), unsigned},
+		"published, another":                       {"published = [\"reject\", \"none\"]", gmail().publishing("quarantine"), "accept"},
+		"published, nothing":                       {"published = [\"reject\", \"quarantine\", \"none\"]", gmail(), "accept"},
+		"published, not fetched":                   {"published = \"reject\"", gmail().publishing("temperror"), dmarcError},
+		"published, not fetched and no matter":     {"published = \"reject\"\nnot_result = \"pass\"", gmail(sig("gmail.com", pass)).publishing("temperror"), "accept"},
+		"published, unaskable: the strictest":      {"published = \"reject\"", gmail().publishing("unaskable"), unsigned},
+		"published, unasked where no rule asks":    {`result = "pass"`, gmail().publishing("unaskable"), "accept"},
 		"all conditions must hold":                 {"list = true\nresult = \"none\"", gmail(), "accept"},
 		"temperror: pass and fail differ":          {`not_result = "pass"`, gmail(sig("gmail.com", temperror)), keyLookup},
 		"temperror: fail and permerror differ":     {`result = "fail"`, gmail(sig("gmail.com", temperror)), keyLookup},
@@ -205,10 +205,10 @@ func TestActions(t *testing.T) {
 		"tag only where all three agree":    {"[[rule]]\naction='tag'\ntag='X-A: one'\nresult='fail'\n[[rule]]\naction='tag'\ntag='X-B: two'\n[[rule]]\naction='tag'\ntag='X-C: three'\nresult='pass'\n", gmail(sig("gmail.com", temperror)), "accept [X-B: two]"},
 		"same action by other rules":        {hold + "result='pass'\n" + hold + "result='fail'\nname='f'\n" + hold, gmail(sig("gmail.com", temperror)), "quarantine by rule 1"},
 		"discard and quarantine differ":     {hold + "result='fail'\n" + drop, gmail(sig("gmail.com", temperror)), keyLookup},
-		"published, unaskable: of equally strict rules the first": {"[[rule]]\nname='first'\naction='reject'\nreply='550 5.7.1 one'\npublished='none'\nwithout_spf=true\n[[rule]]\nname='second'\naction='reject'\nreply='550 5.7.1 two'\npublished='reject'\nwithout_spf=true\n", gmail().publishing(verifier.PublishedUnasked), "reject by first: 550 5.7.1 one"},
-		"several authors, published: tags":                        {"[[rule]]\naction='tag'\ntag='X-A: one'\npublished='reject'\n", gmail().publishing(verifier.PublishedUnasked), "accept [X-A: one]"},
+		"published, unaskable: of equally strict rules the first": {"[[rule]]\nname='first'\naction='reject'\nreply='550 5.7.1 one'\npublished='none'\n[[rule]]\nname='second'\naction='reject'\nreply='550 5.7.1 two'\npublished='reject'\n", gmail().publishing("unaskable"), "reject by first: 550 5.7.1 one"},
+		"several authors, published: tags":                        {"[[rule]]\naction='tag'\ntag='X-A: one'\npublished='reject'\n", gmail().publishing("unaskable"), "accept [X-A: one]"},
 		"truncated recipients: no accept":                         {accept + "recipients='mine.example'\n" + reject, gmail().but(func(m *policy.Message) { m.RecipientsTruncated = true }), strings.Replace(unsigned, "rule 1", "rule 2", 1)},
-		"both lookups failed":                                     {reject + "published='reject'\nwithout_spf=true\nnot_result='pass'\n", gmail(sig("gmail.com", temperror)).publishing(verifier.PublishedTempError), keyLookup},
+		"both lookups failed":                                     {reject + "published='reject'\nnot_result='pass'\n", gmail(sig("gmail.com", temperror)).publishing("temperror"), keyLookup},
 		"default reply, envelope":                                 {reject, gmail(sig("evil.example", pass)).but(func(m *policy.Message) { m.From = from("x@other.example") }), strings.Replace(unaligned, "author", "sender", 1)},
 	}
 	for name, test := range tests {

@@ -158,21 +158,21 @@ func TestDefaultFile(t *testing.T) {
 	two.Fields = 2
 	tests := map[string]struct {
 		m    policy.Message
-		p    verifier.Published
+		p    string
 		want string
 	}{
-		"no From":                 {policy.Message{Sender: "a@x.example"}, verifier.PublishedUnasked, "reject by f: 550 5.7.20 this message has no DKIM signature, and local policy asks for one"},
-		"unreadable From":         {policy.Message{From: message.Originator{Fields: 1}}, verifier.PublishedUnasked, "reject by f: 550 5.7.20 this message has no DKIM signature, and local policy asks for one"},
-		"two From fields":         {policy.Message{From: two}, verifier.PublishedUnasked, "quarantine by m"},
-		"published":               {policy.Message{From: from("a@x.example")}, verifier.PublishedReject, "quarantine by dmarc"},
-		"nothing published":       {policy.Message{From: from("a@x.example")}, verifier.PublishedAbsent, "accept"},
-		"several authors":         {policy.Message{From: from("a@x.example", "a@y.example")}, verifier.PublishedUnasked, "quarantine by dmarc"},
-		"a file claims it":        {policy.Message{From: from("a@gmail.com")}, verifier.PublishedReject, "accept"},
-		"a file claims another":   {policy.Message{From: from("a@gmail.com", "a@x.example")}, verifier.PublishedReject, "quarantine by dmarc"},
-		"the envelope is claimed": {policy.Message{From: from("a@x.example"), Sender: "a@gmail.com"}, verifier.PublishedReject, "quarantine by dmarc"},
+		"no From":                 {policy.Message{Sender: "a@x.example"}, "unaskable", "reject by f: 550 5.7.20 this message has no DKIM signature, and local policy asks for one"},
+		"unreadable From":         {policy.Message{From: message.Originator{Fields: 1}}, "unaskable", "reject by f: 550 5.7.20 this message has no DKIM signature, and local policy asks for one"},
+		"two From fields":         {policy.Message{From: two}, "unaskable", "quarantine by m"},
+		"published":               {policy.Message{From: from("a@x.example")}, "reject", "quarantine by dmarc"},
+		"nothing published":       {policy.Message{From: from("a@x.example")}, "absent", "accept"},
+		"several authors":         {policy.Message{From: from("a@x.example", "a@y.example")}, "unaskable", "quarantine by dmarc"},
+		"a file claims it":        {policy.Message{From: from("a@gmail.com")}, "reject", "accept"},
+		"a file claims another":   {policy.Message{From: from("a@gmail.com", "a@x.example")}, "reject", "quarantine by dmarc"},
+		"the envelope is claimed": {policy.Message{From: from("a@x.example"), Sender: "a@gmail.com"}, "reject", "quarantine by dmarc"},
 	}
 	for name, test := range tests {
-		if got := said(rules.Select(test.m).Judge(&verifier.Report{Published: test.p})); got != test.want {
+		if got := said(rules.Select(test.m).Judge(reported(test.m, nil, test.p))); got != test.want {
 			t.Errorf("%s: got %s; want %s", name, got, test.want)
 		}
 	}
@@ -213,7 +213,7 @@ func TestPublicSuffixesAlignNobody(t *testing.T) {
 	}
 	for name, test := range tests {
 		m := policy.Message{From: from("x@" + test.sender)}
-		if got := said(rules.Select(m).Judge(&verifier.Report{Results: []verifier.Result{sig(test.signer, pass)}})); got != test.want {
+		if got := said(rules.Select(m).Judge(reported(m, []verifier.Result{sig(test.signer, pass)}, "absent"))); got != test.want {
 			t.Errorf("%s: got %s; want %s", name, got, test.want)
 		}
 	}
@@ -255,8 +255,8 @@ func TestSigners(t *testing.T) {
 		c := rules.Select(test.m)
 		got := c.Signers()
 		slices.Sort(got)
-		if !slices.Equal(got, test.want) || c.NeedsPublished() != test.published {
-			t.Errorf("%s: %v, %v", name, got, c.NeedsPublished())
+		if !slices.Equal(got, test.want) || c.NeedsSPF() != test.published {
+			t.Errorf("%s: %v, %v", name, got, c.NeedsSPF())
 		}
 	}
 }

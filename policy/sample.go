@@ -1,13 +1,17 @@
 package policy
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
+	"dkimd/internal/dmarc"
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/internal/safetext"
+	"dkimd/internal/spf"
 	"dkimd/verifier"
 )
 
@@ -26,7 +30,12 @@ type Sample struct {
 	// Signatures are lines like "gmail.com pass", then perhaps an algorithm, the
 	// bits of an RSA key, "testing" and "duplicates". Without them: "rsa-sha256 2048".
 	Signatures []string
-	Published  string // absent (also if empty), none, quarantine, reject, temperror
+	// Published is the policy: absent (also if empty), none, quarantine, reject, temperror. What DMARC says is, if DMARC is
+	// empty, a pass where a signature that passes is aligned, and else what that policy makes of it.
+	Published string
+	Testing   bool   // the policy's record says t=y
+	DMARC     string // pass, fail, none, permerror, temperror
+	SPF       string // its result; empty: none
 }
 
 // Message is what Select takes and what Judge takes, as if the message had come and been
@@ -63,28 +72,69 @@ func (s Sample) Message() (Message, *verifier.Report, error) {
 		}
 		report.Results = append(report.Results, r)
 	}
-	var ok bool
-	if report.Published, ok = readPublished(s.Published); !ok {
-		return m, nil, fault.Fault{Key: "published", Got: safetext.Quote(s.Published), Want: "absent, none, quarantine, reject or temperror"}
+	relate(report, m.From)
+	return m, report, s.policies(report, author)
+}
+
+// relate aligns signatures with an author domain by the public suffix list: there is no DNS here.
+func relate(report *verifier.Report, from message.Originator) {
+	if from.Fields != 1 || len(from.Claimed) != 1 {
+		return
 	}
-	return m, report, nil
+	author := from.Claimed[0]
+	for i := range report.Results {
+		r := &report.Results[i]
+		switch sdid := domain.Name(r.Domain); {
+		case sdid == author:
+			r.Aligned = verifier.AlignStrict
+		case sdid.Aligned(author):
+			r.Aligned = verifier.AlignRelaxed
+		}
+	}
+}
+
+// policies fills in what SPF and DMARC say.
+func (s Sample) policies(report *verifier.Report, from message.Originator) error {
+	d := &report.DMARC
+	d.Testing = s.Testing
+	passes := slices.ContainsFunc(report.Results, func(r verifier.Result) bool {
+		return r.Status == verifier.Pass && r.Aligned != verifier.AlignNone
+	})
+	switch s.Published {
+	case "", "absent":
+		d.Result = dmarc.None
+	case "temperror":
+		d.Result = dmarc.TempError
+	case "none", "quarantine", "reject":
+		d.Policy = map[string]dmarc.Policy{"none": dmarc.PolicyNone, "quarantine": dmarc.PolicyQuarantine, "reject": dmarc.PolicyReject}[s.Published]
+		if d.Result = dmarc.Fail; passes {
+			d.Result = dmarc.Pass
+		}
+	default:
+		return fault.Fault{Key: "published", Got: safetext.Quote(s.Published), Want: "absent, none, quarantine, reject or temperror"}
+	}
+	if from.Fields != 1 || len(from.Claimed) != 1 {
+		*d = dmarc.Verdict{Result: dmarc.PermError}
+	} else {
+		d.Author = from.Claimed[0]
+	}
+	if s.DMARC != "" {
+		result, ok := dmarc.Parse(s.DMARC)
+		if !ok {
+			return fault.Fault{Key: "dmarc", Got: safetext.Quote(s.DMARC), Want: "pass, fail, none, permerror or temperror"}
+		}
+		d.Result = result
+	}
+	var ok bool
+	if report.SPF.Result, ok = spf.Parse(cmp.Or(s.SPF, "none")); !ok {
+		return fault.Fault{Key: "spf", Got: safetext.Quote(s.SPF), Want: "none, neutral, pass, fail, softfail, permerror or temperror"}
+	}
+	return nil
 }
 
 // bare is an address without the name in front of it and without its angle brackets.
 func bare(address string) string {
 	return strings.Trim(address[max(0, strings.LastIndexByte(address, '<')):], "<>")
-}
-
-func readPublished(word string) (verifier.Published, bool) {
-	if word == "" {
-		return verifier.PublishedAbsent, true
-	}
-	for _, p := range append(everyPolicy(), verifier.PublishedTempError) {
-		if p.String() == word {
-			return p, true
-		}
-	}
-	return 0, false
 }
 
 // readSignature reads "DOMAIN RESULT [ALGORITHM] [BITS] [testing] [duplicates]". A hint says what is wrong.

@@ -11,10 +11,12 @@ import (
 // signature is what the rules see of one result.
 type signature struct {
 	status       verifier.Status
-	domain       domain.Name // d=
-	organization domain.Name // its organizational domain
-	algorithm    string      // lower case
-	bits         int         // 0: the key was never seen
+	domain       domain.Name        // d=
+	organization domain.Name        // its organizational domain by the public suffix list
+	aligned      verifier.Alignment // with From
+	open         bool               // DNS did not say whether it is
+	algorithm    string             // lower case
+	bits         int                // 0: the key was never seen
 	testing      bool
 	duplicates   bool // a field of which one is allowed is there more often than h= covers
 }
@@ -30,11 +32,14 @@ func (s *signature) as(assumed verifier.Status) verifier.Status {
 	return s.status
 }
 
-// alignment relates the signature to a sender domain (RFC 7489 section 3.1.1).
-// Result.Aligned is about From alone; a file may judge the envelope, or one of
-// several authors.
-func (s *signature) alignment(c *claim) verifier.Alignment {
+// alignment relates the signature to a sender domain (RFC 9989 section 4.10.2). Result.Aligned is about the author of From
+// alone; a file may judge the envelope, or one of several authors: the public suffix list tells then.
+func (s *signature) alignment(c *claim, a assumption) verifier.Alignment {
 	switch {
+	case c.author && s.open && a.aligned:
+		return verifier.AlignRelaxed
+	case c.author:
+		return s.aligned
 	case c.sender == "" || s.domain == "":
 		return verifier.AlignNone
 	case s.domain == c.sender:
@@ -57,7 +62,7 @@ func signaturesOf(results []verifier.Result) []signature {
 		}
 		// A d= that could not be read as a domain may hold anything.
 		sdid, err := domain.ParseLax(r.Domain)
-		s := signature{status: r.Status, domain: sdid, algorithm: strings.ToLower(r.Algorithm), bits: r.KeyBits, testing: r.Testing, duplicates: len(r.Duplicates) > 0}
+		s := signature{status: r.Status, domain: sdid, algorithm: strings.ToLower(r.Algorithm), bits: r.KeyBits, testing: r.Testing, duplicates: len(r.Duplicates) > 0, aligned: r.Aligned, open: r.AlignmentOpen}
 		if err == nil {
 			s.organization = sdid.Organizational()
 		}
@@ -105,9 +110,9 @@ type selection struct {
 
 // counts decides about one signature. What is unknown because the key was never
 // seen leaves a signature in: it does not pass, or the three assumptions decide.
-func (sel *selection) counts(s *signature, c *claim) bool {
+func (sel *selection) counts(s *signature, c *claim, a assumption) bool {
 	switch {
-	case sel.aligned != verifier.AlignNone && s.alignment(c) < sel.aligned:
+	case sel.aligned != verifier.AlignNone && s.alignment(c, a) < sel.aligned:
 		return false
 	case sel.signers != nil && !sel.signers.has(s.domain):
 		return false
@@ -127,10 +132,10 @@ func (sel *selection) counts(s *signature, c *claim) bool {
 
 // best is the outcome of the signatures that count: that of the best of them.
 // One pass is a pass, whatever else failed.
-func (sel *selection) best(list []signature, c *claim, assumed verifier.Status) verifier.Status {
+func (sel *selection) best(list []signature, c *claim, a assumption) verifier.Status {
 	best := verifier.None
 	for i := range list {
-		if status := list[i].as(assumed); better(status, best) && sel.counts(&list[i], c) {
+		if status := list[i].as(a.keys); better(status, best) && sel.counts(&list[i], c, a) {
 			best = status
 		}
 	}

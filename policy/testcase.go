@@ -105,6 +105,7 @@ func readCase(t *tomlfile.Table, path string) testCase {
 			From: from, FromFields: int(t.Int("from_fields", 0, 0, 100)), Sender: t.String("sender", first), Client: t.String("client", SampleClient),
 			Recipients: t.Strings("recipients", []string{recipient}), List: t.Bool("list", false),
 			Signatures: t.Strings("signatures", nil), Published: t.String("published", ""),
+			Testing: t.Bool("published_testing", false), DMARC: t.String("dmarc", ""), SPF: t.String("spf", ""),
 		},
 		action: t.Enum("action", "", "accept", "quarantine", "discard", "tempfail", "reject"),
 		rule:   t.String("rule", ""),

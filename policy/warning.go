@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"dkimd/internal/dmarc"
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/tomlfile"
@@ -24,9 +25,13 @@ func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) fault.Fau
 	for i, r := range p.rules {
 		t := tables[i]
 		tags = tags || r.isTag
-		if !r.isTag && r.action == Accept && r.forgeable() {
+		switch {
+		case !r.isTag && r.action == Accept && r.forgeable():
 			warn(t, "action", "accept for mail that anybody can send", "a condition that only the real sender meets",
 				`add result = ["pass"] or clients`)
+		case r.rejectsAlone():
+			warn(t, "action", r.action.String()+" because of DMARC alone", "quarantine, or a second condition such as not_list, not_clients or signers",
+				"RFC 9989 section 7.4 forbids to reject only because a domain publishes reject: mail of its users through lists and forwarders fails too")
 		}
 		switch {
 		case end > 0:
@@ -35,11 +40,8 @@ func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) fault.Fau
 		case !r.isTag && r.unconditional():
 			end = i + 1
 		}
-		for j, earlier := range p.rules[:i] {
-			if earlier.name == r.name {
-				warn(t, "name", "the name of rule "+strconv.Itoa(j+1), "a name of its own", "the log tells rules apart by their names")
-				break
-			}
+		if j := slices.IndexFunc(p.rules[:i], func(earlier *rule) bool { return earlier.name == r.name }); j >= 0 {
+			warn(t, "name", "the name of rule "+strconv.Itoa(j+1), "a name of its own", "the log tells rules apart by their names")
 		}
 	}
 	switch {
@@ -107,6 +109,12 @@ func (f *file) refusesFaultyFrom() bool {
 		left &^= r.from
 	}
 	return left == 0
+}
+
+// rejectsAlone reports whether a rule refuses mail for no other reason than what DMARC says.
+func (r *rule) rejectsAlone() bool {
+	asks := r.asked.published&(1<<dmarc.PolicyReject) != 0 || r.asked.dmarc == 1<<dmarc.Fail
+	return (r.action == Reject || r.action == Discard) && asks && r.plain() && r.asked.spf == 0 && r.selection.signers == nil && r.selection.notSigners == nil
 }
 
 // forgeable reports whether a message can meet the rule's conditions without

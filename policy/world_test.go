@@ -3,12 +3,15 @@ package policy_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"dkimd/internal/dmarc"
 	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
+	"dkimd/internal/spf"
 	"dkimd/policy"
 	"dkimd/verifier"
 )
@@ -85,7 +88,7 @@ func algorithm(a string, r verifier.Result) verifier.Result {
 type world struct {
 	msg       policy.Message
 	results   []verifier.Result
-	published verifier.Published
+	published string
 }
 
 func gmail(results ...verifier.Result) world {
@@ -94,7 +97,7 @@ func gmail(results ...verifier.Result) world {
 			From: from("alice@gmail.com"), Sender: "alice@gmail.com", Recipients: []string{"bob@mine.example"},
 			Client: message.NewClient("", "203.0.113.9"),
 		},
-		results: results, published: verifier.PublishedAbsent,
+		results: results, published: "absent",
 	}
 }
 
@@ -104,13 +107,50 @@ func (w world) but(change func(*policy.Message)) world {
 	return w
 }
 
-func (w world) publishing(p verifier.Published) world {
+func (w world) publishing(p string) world {
 	w.published = p
 	return w
 }
 
 func (w world) judge(r *policy.Rules) policy.Verdict {
-	return r.Select(w.msg).Judge(&verifier.Report{Results: w.results, Published: w.published})
+	return r.Select(w.msg).Judge(reported(w.msg, w.results, w.published))
+}
+
+// reported is what the verifier says of a message: its results, and what its author publishes. "unaskable" is that of several authors.
+func reported(m policy.Message, results []verifier.Result, published string) *verifier.Report {
+	r := &verifier.Report{Results: slices.Clone(results), DMARC: dmarc.Verdict{Result: dmarc.PermError}, SPF: spf.Outcome{Result: spf.None}}
+	if published == "unaskable" || len(m.From.Claimed) != 1 {
+		return r
+	}
+	r.DMARC.Author = m.From.Claimed[0]
+	r.DMARC.Result = dmarc.Fail
+	switch published {
+	case "absent":
+		r.DMARC.Result = dmarc.None
+	case "temperror":
+		r.DMARC.Result = dmarc.TempError
+	case "none":
+		r.DMARC.Policy = dmarc.PolicyNone
+	case "quarantine":
+		r.DMARC.Policy = dmarc.PolicyQuarantine
+	case "reject":
+		r.DMARC.Policy = dmarc.PolicyReject
+	}
+	if m.From.Fields != 1 {
+		if published != "temperror" {
+			r.DMARC.Result = dmarc.PermError
+		}
+		return r
+	}
+	for i := range r.Results {
+		switch d := domain.Fold(r.Results[i].Domain); {
+		case d == m.From.Claimed[0]:
+			r.Results[i].Aligned = verifier.AlignStrict
+		case d.Aligned(m.From.Claimed[0]):
+			r.Results[i].Aligned = verifier.AlignRelaxed
+		}
+	}
+	return r
 }
 
 // said is a verdict in short: action, rule, reply, tags.

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"dkimd/internal/dmarc"
+	"dkimd/internal/spf"
 )
 
 // Bounds of an Authentication-Results field.
@@ -20,7 +23,7 @@ const (
 )
 
 // AuthenticationResults are the values of our Authentication-Results fields (RFC 8601 section 2.2),
-// the first to stand on top: the authserv-id and one dkim= for each signature, the best result
+// the first to stand on top: the authserv-id, spf= and dmarc= where these were asked for, and one dkim= for each signature, the best
 // first, folded with CRLF and a tab, without white space in front. What comes from the message is
 // made harmless, for readers that parse carelessly too. Past 32 KiB the results that are worth
 // least are left out.
@@ -29,13 +32,14 @@ func AuthenticationResults(authservID string, r *Report) []string {
 	if !isToken(id) {
 		id = `"` + id + `"`
 	}
-	if len(r.Results) == 0 {
-		return []string{id + ";" + fold("dkim=none", nameLength+len(id)+1)}
+	var room [8]string // enough for most mail
+	entries := entriesOf(room[:0], r)
+	if len(entries) == 1 && len(r.Results) == 0 {
+		return []string{id + ";" + fold(entries[0], nameLength+len(id)+1)}
 	}
 	var fields []string
 	total, count, split := 0, 0, 0 // octets in all; results in the last field, and its octets when split
-	for _, i := range bestFirst(r.Results) {
-		entry := entryOf(r.Results[i])
+	for _, entry := range entries {
 		if total += len(entry) + 16; total > authresBytes-len(id) {
 			break
 		}
@@ -73,7 +77,44 @@ func splitSize(text string) int {
 	return len(text) + 1 + 2*separators
 }
 
-// entryOf writes one result, unfolded.
+// entriesOf appends the results, unfolded: first those of the whole message.
+func entriesOf(entries []string, r *Report) []string {
+	if r.SPF.Result != spf.Unasked {
+		identity := "smtp.mailfrom" // RFC 8601 section 2.7.2
+		if r.SPF.HELO {
+			identity = "smtp.helo"
+		}
+		entries = append(entries, "spf="+r.SPF.Result.String()+property(identity, string(r.SPF.Domain)))
+	}
+	if r.DMARC.Result != dmarc.Unknown {
+		entry := "dmarc=" + r.DMARC.Result.String() + property("header.from", string(r.DMARC.Author)) // RFC 9989 section 9.2
+		if r.DMARC.Result == dmarc.Fail {
+			entry += property("policy.dmarc", r.DMARC.Policy.String())
+		}
+		entries = append(entries, entry)
+	}
+	if len(r.Results) == 0 {
+		entries = append(entries, "dkim=none")
+	}
+	for _, i := range bestFirst(r.Results) {
+		entries = append(entries, entryOf(r.Results[i]))
+	}
+	return entries
+}
+
+// property writes one, with a space in front, or nothing where it has no value.
+func property(name, value string) string {
+	value = harmless(value)
+	switch {
+	case value == "":
+		return ""
+	case isToken(value) || isAddress(value):
+		return " " + name + "=" + value
+	}
+	return " " + name + `="` + value + `"`
+}
+
+// entryOf writes the result of a signature, unfolded.
 func entryOf(r Result) string {
 	var b strings.Builder
 	b.Grow(256)
@@ -85,17 +126,10 @@ func entryOf(r Result) string {
 	if r.Domain == "" {
 		identity = "" // it would be that of no domain
 	}
-	for _, property := range [...][2]string{
+	for _, p := range [...][2]string{
 		{"header.a", r.Algorithm}, {"header.b", r.B}, {"header.d", r.Domain}, {"header.i", identity}, {"header.s", r.Selector},
 	} {
-		name, value := property[0], harmless(property[1])
-		switch {
-		case value == "":
-		case isToken(value) || isAddress(value):
-			b.WriteString(" " + name + "=" + value)
-		default:
-			b.WriteString(" " + name + `="` + value + `"`)
-		}
+		b.WriteString(property(p[0], p[1]))
 	}
 	return b.String()
 }

@@ -180,10 +180,10 @@ func TestVerifyOverALimitStillAsksForThePublishedPolicy(t *testing.T) {
 	// on the published policy.
 	w := newWorld()
 	w.request.Exceeded = "header fields"
-	w.request.Published = true
+	w.request.DMARC = true
 	w.dns.records["_dmarc.example.org"] = []string{"v=DMARC1; p=reject"}
-	if report := w.verify(t); report.Published != verifier.PublishedReject {
-		t.Errorf("got %s; want reject", report.Published)
+	if report := w.verify(t); policyIn(report) != "reject" {
+		t.Errorf("got %s; want reject", policyIn(report))
 	}
 }
 

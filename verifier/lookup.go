@@ -57,7 +57,7 @@ func (w *Verification) startLookups(ctx context.Context) {
 			waiting = append(waiting, l)
 		}
 	}
-	discovers := w.dmarc != nil && !w.guard(&w.dmarc.task, w.dmarc.fromCache)
+	discovers := w.dmarc != nil && !w.v.guard(&w.dmarc.task, w.dmarc.fromCache)
 	if len(waiting) == 0 && !discovers {
 		return
 	}
@@ -78,7 +78,7 @@ func (w *Verification) startLookups(ctx context.Context) {
 
 // fromCache reports whether a lookup needs no query.
 func (w *Verification) fromCache(l *lookup) bool {
-	return w.guard(&l.task, func() (ok bool) {
+	return w.v.guard(&l.task, func() (ok bool) {
 		l.err = errPanicked
 		answer, err, ok := w.v.cfg.Resolver.Cached(l.name)
 		l.answer, l.err = answer, err
@@ -87,24 +87,28 @@ func (w *Verification) fromCache(l *lookup) bool {
 }
 
 func (w *Verification) run(t *task, work func() bool) {
+	w.started = append(w.started, t)
+	w.v.run(t, work)
+}
+
+func (v *Verifier) run(t *task, work func() bool) {
 	t.done = make(chan struct{})
 	t.start = time.Now()
-	w.started = append(w.started, t)
 	go func() { // Finish and Close wait for it
 		defer close(t.done)
 		defer func() { t.took = time.Since(t.start) }()
-		w.guard(t, work)
+		v.guard(t, work)
 	}()
 }
 
 // guard calls what touches DNS. A panic there is an alarm, and the answer a
 // temporary failure; it counts as answered.
-func (w *Verification) guard(t *task, work func() bool) (ok bool) {
+func (v *Verifier) guard(t *task, work func() bool) (ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			t.panicked = true
 			ok = true
-			w.v.cfg.Logger.Error("lookup panicked", "panic", printable(fmt.Sprint(p), maxReason), "stack", string(debug.Stack()))
+			v.cfg.Logger.Error("lookup panicked", "panic", printable(fmt.Sprint(p), maxReason), "stack", string(debug.Stack()))
 		}
 	}()
 	return work()
@@ -142,9 +146,4 @@ func (t *task) waited() time.Duration {
 		return t.took
 	}
 	return t.gaveUp
-}
-
-// absent reports whether DNS says for certain that there is no such record.
-func absent(err error) bool {
-	return errors.Is(err, resolver.ErrNotExist) || errors.Is(err, resolver.ErrNoData)
 }

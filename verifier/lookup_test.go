@@ -58,7 +58,7 @@ func TestVerifyLooksUpInParallel(t *testing.T) {
 		for i := range 9 {
 			w.add(fmt.Sprintf("z%d.example", i))
 		}
-		w.request.Published = true
+		w.request.DMARC = true
 		w.dns.records["_dmarc.example.org"] = []string{"v=DMARC1; p=none"}
 		w.dns.slow = true
 		w.dns.hold = afterward(3 * time.Second)
@@ -67,8 +67,8 @@ func TestVerifyLooksUpInParallel(t *testing.T) {
 		if waited := time.Since(start); waited != 3*time.Second {
 			t.Errorf("waited %s; want 3s for all together", waited)
 		}
-		if report.Results[0].Status != verifier.Pass || report.Published != verifier.PublishedNone {
-			t.Errorf("got %v, %s", statuses(report), report.Published)
+		if report.Results[0].Status != verifier.Pass || policyIn(report) != "none" {
+			t.Errorf("got %v, %s", statuses(report), policyIn(report))
 		}
 	})
 }
@@ -84,7 +84,7 @@ func TestVerifyDeadlineCountsFromBegin(t *testing.T) {
 				w.add("example.com")
 				w.dns.slow = true
 				w.dns.hold = hold
-				w.request.Published = true
+				w.request.DMARC = true
 				start := time.Now()
 				running := w.begin(t)
 				<-time.After(20 * time.Second) // the body takes its time
@@ -98,8 +98,8 @@ func TestVerifyDeadlineCountsFromBegin(t *testing.T) {
 						t.Errorf("got %s (%s); want temperror", r.Status, r.Reason())
 					}
 				}
-				if report.Published != verifier.PublishedTempError || report.DNS < 30*time.Second {
-					t.Errorf("got published %s, DNS %s", report.Published, report.DNS)
+				if policyIn(report) != "temperror" || report.DNS < 30*time.Second {
+					t.Errorf("got published %s, DNS %s", policyIn(report), report.DNS)
 				}
 				<-time.After(time.Hour)
 			})
@@ -196,7 +196,7 @@ func TestCloseDoesNotWaitForEver(t *testing.T) {
 func TestVerifyStartsNoGoroutineForCachedKeys(t *testing.T) {
 	w := newWorld() // not parallel: it counts goroutines
 	w.add("example.com")
-	w.request.Published = true
+	w.request.DMARC = true
 	w.dns.records["_dmarc.example.org"] = []string{"v=DMARC1; p=none"}
 	w.dns.hold = func(context.Context, string) error {
 		t.Error("TXT was called though everything is cached")
@@ -218,9 +218,9 @@ func TestLookupPanicIsTempError(t *testing.T) {
 	tests := map[string]struct {
 		breaks func(*world)
 		status verifier.Status
-		dmarc  verifier.Published
+		dmarc  string
 	}{
-		"in TXT": {func(w *world) { w.dns.slow, w.dns.hold = true, explode }, verifier.TempError, verifier.PublishedTempError},
+		"in TXT": {func(w *world) { w.dns.slow, w.dns.hold = true, explode }, verifier.TempError, "temperror"},
 		"in TXT of the policy": {func(w *world) {
 			w.dns.slow = true
 			w.dns.hold = func(_ context.Context, name string) error {
@@ -229,28 +229,28 @@ func TestLookupPanicIsTempError(t *testing.T) {
 				}
 				return nil
 			}
-		}, verifier.Pass, verifier.PublishedTempError},
-		"in Cached": {func(w *world) { w.config.Resolver = brokenCache{w.dns} }, verifier.TempError, verifier.PublishedTempError},
+		}, verifier.Pass, "temperror"},
+		"in Cached": {func(w *world) { w.config.Resolver = brokenCache{w.dns} }, verifier.TempError, "temperror"},
 		"within the resolver": {func(w *world) {
 			w.dns.slow = true
 			w.dns.hold = func(context.Context, string) error {
 				return fmt.Errorf("%w: %w", resolver.ErrTemporary, resolver.ErrPanic)
 			}
-		}, verifier.TempError, verifier.PublishedTempError},
+		}, verifier.TempError, "temperror"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld()
-			w.request.Published = true
+			w.request.DMARC = true
 			w.dns.records["_dmarc.example.org"] = []string{"v=DMARC1; p=none"}
 			test.breaks(w)
 			report := w.verify(t)
 			if r := report.Results[0]; r.Status != test.status {
 				t.Errorf("got %s (%s); want %s", r.Status, r.Reason(), test.status)
 			}
-			if report.Published != test.dmarc || !report.LookupPanic {
-				t.Errorf("got published %s, panic %t", report.Published, report.LookupPanic)
+			if policyIn(report) != test.dmarc || !report.LookupPanic {
+				t.Errorf("got published %s, panic %t", policyIn(report), report.LookupPanic)
 			}
 			if name != "within the resolver" && (!strings.Contains(w.logged.String(), "level=ERROR") || !strings.Contains(w.logged.String(), "stack=")) {
 				t.Errorf("logged %q; want an error with the stack", w.logged)

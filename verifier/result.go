@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"dkimd/internal/dmarc"
+	"dkimd/internal/spf"
 )
 
 // Status is the outcome of one signature, in the words of RFC 8601 section 2.7.1.
@@ -78,7 +79,9 @@ type Result struct {
 	Expiration int64 // x=, seconds since 1970; -1: absent
 	BodyLength int64 // l=, octets; -1: absent
 
-	Aligned       Alignment     // of d= with the domain of From
+	// Aligned is that of d= with the domain of From, by RFC 9989 where DMARC was asked for; else as the public suffix list has it.
+	Aligned       Alignment
+	AlignmentOpen bool          // DNS did not say
 	Authenticated bool          // the resolver vouches for the key record with DNSSEC (AD)
 	Lookup        time.Duration // how long the lookup took, or had taken when it was given up; 0: cached
 }
@@ -92,45 +95,14 @@ func (r Result) Reason() string {
 	return printable(r.Err.Error(), maxReason)
 }
 
-// Published is the DMARC policy that the From domain publishes (RFC 7489 section 6.3).
-type Published uint8
-
-// What a From domain may publish.
-const (
-	PublishedUnasked    Published = iota // nobody asked, or From has not exactly one domain
-	PublishedAbsent                      // there is no usable record
-	PublishedNone                        // p=none
-	PublishedQuarantine                  // p=quarantine
-	PublishedReject                      // p=reject
-	PublishedTempError                   // it could not be fetched
-)
-
-// String is "unasked", "absent", "none", "quarantine", "reject" or "temperror".
-func (p Published) String() string {
-	switch p {
-	case PublishedUnasked:
-		return "unasked"
-	case PublishedAbsent:
-		return "absent"
-	case PublishedNone:
-		return "none"
-	case PublishedQuarantine:
-		return "quarantine"
-	case PublishedReject:
-		return "reject"
-	case PublishedTempError:
-		return "temperror"
-	}
-	return fmt.Sprintf("published(%d)", uint8(p))
-}
-
-// MarshalText writes what String says.
-func (p Published) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
 // Report is all that verifying a message brought to light.
 type Report struct {
 	Results     []Result // one for each DKIM-Signature field, top first
-	Published   Published
+	SPF         spf.Outcome
+	DMARC       dmarc.Verdict
 	DNS         time.Duration // the longest lookup; lookups run beside the body, so the message need not have waited
 	LookupPanic bool          // a lookup panicked: raise an alarm
+
+	discovery *dmarc.Discovery // nil: not asked for
+	several   bool             // From fields
 }

@@ -1,7 +1,6 @@
 // Package verifier decides what each DKIM-Signature field of a message is worth
 // (RFC 6376 section 6, RFC 8301, RFC 8463, RFC 8616) in the words of RFC 8601,
-// fetches the DMARC policy of the author's domain when asked (RFC 7489 section
-// 6.6.3), and writes the Authentication-Results field. It does not decide what
+// has SPF and DMARC judged when asked (internal/spf, internal/dmarc), and writes the Authentication-Results field. It does not decide what
 // happens to the message: that is policy. It never keeps a byte of the body.
 package verifier
 
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"dkimd/internal/resolver"
+	"dkimd/internal/spf"
 )
 
 // Resolver looks up TXT records; *resolver.Resolver is one. An error that is
@@ -41,6 +41,7 @@ const (
 // Config says how to verify.
 type Config struct {
 	Resolver Resolver // required
+	SPF      spf.DNS  // for BeginSPF; nil: nobody calls it
 
 	// MaxSignatures is how many signatures of a message are verified, 1 to 100;
 	// 0: 10. RFC 6376 section 6.1 lets a verifier choose.

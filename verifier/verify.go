@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/dmarc"
 	"dkimd/internal/domain"
 	"dkimd/internal/message"
 )
@@ -19,8 +20,9 @@ type Request struct {
 	From   message.Originator
 	// Prefer are the d= domains that policy asks for: verified before all others.
 	Prefer []domain.Name
-	// Published asks for the DMARC policy of the From domain.
-	Published bool
+	// DMARC asks for what DMARC says, and for alignment by RFC 9989.
+	DMARC bool
+	SPF   *SPF // nil: not checked
 	// Exceeded names the limit the message went past: every signature is then
 	// permerror, and no key is looked up.
 	Exceeded string
@@ -35,6 +37,8 @@ type Verification struct {
 	bodies     []body
 	lookups    []*lookup
 	dmarc      *discovery
+	asked      bool // for DMARC
+	spf        *SPF
 	report     *Report
 
 	started []*task         // those with a goroutine
@@ -109,8 +113,10 @@ func (v *Verifier) Begin(ctx context.Context, req Request) *Verification {
 	for _, s := range tried {
 		s.lookup = w.lookupFor(keyName(s.Signature))
 	}
-	if req.Published {
-		w.dmarc = v.discover(req.From)
+	w.spf = req.SPF
+	if req.DMARC {
+		w.asked = true
+		w.dmarc = v.discover(req, tried)
 	}
 	w.startLookups(ctx)
 	for _, s := range tried {
@@ -166,13 +172,17 @@ func (w *Verification) Finish(ctx context.Context) *Report {
 		}
 		s.result.Status, s.result.Err = w.verify(s)
 	}
+	if w.spf != nil {
+		var answered bool
+		report.SPF, answered = w.spf.result(ctx)
+		w.account(report, &w.spf.task, answered)
+	}
 	if w.dmarc != nil {
-		report.Published = PublishedTempError
 		answered := w.dmarc.wait(ctx, w.expired)
 		w.account(report, &w.dmarc.task, answered)
-		if answered {
-			report.Published = w.dmarc.published
-		}
+		report.relate(w.dmarc.answer(answered), w.dmarc.several)
+	} else if w.asked {
+		report.DMARC = dmarc.Verdict{Result: dmarc.PermError, Reason: "From has not exactly one domain"}
 	}
 	w.report = report
 	w.Close()
@@ -188,6 +198,7 @@ func (w *Verification) account(report *Report, t *task, answered bool) {
 // Close cancels lookups that are under way and waits for them to go, though not
 // for longer than a second: a resolver that ignores its context holds up nobody.
 func (w *Verification) Close() {
+	w.spf.Close()
 	if w.cancel == nil {
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/dmarc"
 	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 	"dkimd/verifier"
@@ -296,4 +297,17 @@ func (d *fakeDNS) fail(name string, err error) {
 		d.err = map[string]error{}
 	}
 	d.err[name] = err
+}
+
+// policyIn is what a report says of the author's policy.
+func policyIn(r *verifier.Report) string {
+	switch {
+	case r.DMARC.Result == dmarc.TempError:
+		return "temperror"
+	case r.DMARC.Author == "":
+		return "unasked"
+	case r.DMARC.Policy == dmarc.PolicyAbsent:
+		return "absent"
+	}
+	return r.DMARC.Policy.String()
 }

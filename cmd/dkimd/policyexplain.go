@@ -13,8 +13,11 @@ import (
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/domain"
+	"dkimd/internal/events"
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
+	"dkimd/internal/pipeline"
+	"dkimd/internal/spf"
 	"dkimd/internal/terminal"
 	"dkimd/policy"
 	"dkimd/verifier"
@@ -41,7 +44,7 @@ Exit status: 0 accepted, 1 not, 2 fix something first.`,
 		Args:              arguments("[file]"),
 		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e := &explanation{From: []domain.Name{}, Signatures: []explainedSignature{}, Files: []policy.Explanation{}, Unclaimed: []domain.Name{}}
+			e := &explanation{From: []domain.Name{}, Signatures: []explainedSignature{}, Walk: []string{}, Files: []policy.Explanation{}, Unclaimed: []domain.Name{}}
 			return say(std, asJSON, e, e.explain(cmd, args, std, s))
 		},
 	}
@@ -53,6 +56,9 @@ Exit status: 0 accepted, 1 not, 2 fix something first.`,
 	f.StringArrayVar(&s.Recipients, "rcpt", []string{"postmaster@localhost"}, "a RCPT TO `address`; may be given several times")
 	f.BoolVar(&s.List, "list", false, "there is a List-Id field")
 	f.StringArrayVar(&s.Signatures, "signature", nil, "a `signature`: domain, result, and perhaps algorithm, bits, testing, duplicates; may be given several times")
+	f.StringVar(&s.DMARC, "dmarc", "", "what DMARC says, if not what --published and the signatures make of it: `result` pass, fail, none, permerror, temperror")
+	f.StringVar(&s.SPF, "spf", "", "what SPF says: `result` none, neutral, pass, fail, softfail, permerror, temperror")
+	f.BoolVar(&s.Testing, "published-testing", false, "the policy's record says t=y")
 	f.StringVar(&s.Published, "published", "", "the From domain's DMARC `policy`: absent, none, quarantine, reject, temperror")
 	completeFlag(c, "published", oneOf("absent", "none", "quarantine", "reject", "temperror"))
 	return jsonFlag(c, &asJSON)
@@ -65,6 +71,9 @@ type explanation struct {
 	Sender     string               `json:"sender"` // MAIL FROM
 	Client     string               `json:"client"`
 	Signatures []explainedSignature `json:"signatures"`
+	SPF        events.SPF           `json:"spf"`
+	DMARC      events.DMARC         `json:"dmarc"`
+	Walk       []string             `json:"walk"`      // what DNS was asked for DMARC
 	Files      []policy.Explanation `json:"files"`     // that judge
 	Unclaimed  []domain.Name        `json:"unclaimed"` // domains that no file judges
 	Verdict    *policy.Verdict      `json:"verdict,omitempty"`
@@ -101,6 +110,8 @@ func (e *explanation) explain(cmd *cobra.Command, args []string, std stdio, s po
 			Duplicates: orEmpty(r.Duplicates),
 		})
 	}
+	e.SPF, e.DMARC = pipeline.Policies(report)
+	e.Walk = pipeline.Walk(report)
 	list, verdict := rules.Explain(m, report)
 	enforced := verdict.Enforced()
 	e.Files, e.Unclaimed, e.Verdict, e.Enforced = orEmpty(list), orEmpty(unclaimed(m, list)), &verdict, &enforced
@@ -124,7 +135,7 @@ func (e *explanation) explained(cmd *cobra.Command, args []string, std stdio, s 
 	if s.Client == "none" {
 		s.Client = ""
 	}
-	described := slices.ContainsFunc([]string{"from", "signature", "published", "from-fields"}, cmd.Flags().Changed)
+	described := slices.ContainsFunc([]string{"from", "signature", "published", "published-testing", "dmarc", "spf", "from-fields"}, cmd.Flags().Changed)
 	bounce := cmd.Flags().Changed("sender")
 	if !bounce && len(s.From) > 0 {
 		s.Sender = s.From[0]
@@ -154,7 +165,7 @@ func (e *explanation) explained(cmd *cobra.Command, args []string, std stdio, s 
 	if m, err = messageOf(header, s, bounce); err != nil {
 		return m, nil, nil, usageError(err, helpOf(cmd))
 	}
-	report, err = verified(cmd.Context(), c, header, read.Body, rules.Select(m), m.From)
+	report, err = verified(cmd.Context(), c, header, read.Body, rules.Select(m), m)
 	return m, report, rules, err
 }
 
@@ -185,7 +196,7 @@ func atFlag(err error) error {
 }
 
 // verified verifies a message against DNS, as the rules that judge it ask for.
-func verified(ctx context.Context, c *config.Config, header *message.Header, body []byte, selected *policy.Case, from message.Originator) (*verifier.Report, error) {
+func verified(ctx context.Context, c *config.Config, header *message.Header, body []byte, selected *policy.Case, m policy.Message) (*verifier.Report, error) {
 	dns, err := daemon.OpenResolver(c)
 	if err != nil {
 		return nil, err
@@ -195,9 +206,11 @@ func verified(ctx context.Context, c *config.Config, header *message.Header, bod
 	if err != nil {
 		return nil, err
 	}
-	w := v.Begin(ctx, verifier.Request{
-		Header: header, From: from, Prefer: selected.Signers(), Published: selected.NeedsPublished(), Exceeded: header.Exceeded(),
-	})
+	request := verifier.Request{Header: header, From: m.From, Prefer: selected.Signers(), DMARC: true, Exceeded: header.Exceeded()}
+	if m.Client.Kind == message.ClientAddress {
+		request.SPF = v.BeginSPF(spf.Request{Client: m.Client.Addr, Sender: m.Sender})
+	}
+	w := v.Begin(ctx, request)
 	defer w.Close()
 	if _, err := w.Write(body); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -217,6 +230,10 @@ func (e *explanation) print(std stdio) error {
 	}
 	if len(e.Signatures) == 0 {
 		fmt.Fprintln(&b, "no signature")
+	}
+	printPolicies(&b, e.SPF, e.DMARC)
+	for _, line := range e.Walk {
+		fmt.Fprintln(&b, "  "+terminal.Safe(line))
 	}
 	for i := range e.Files {
 		printFile(&b, &e.Files[i])

@@ -48,6 +48,12 @@ Exit status: 0 a signature passed and the rules accept the message, 1 otherwise,
 			verdict := printReport(std.out, out, event)
 			if explains {
 				explainMessage(cmd.Context(), std.out, one, event.Signatures)
+				if len(event.Walk) > 0 {
+					fmt.Fprintln(std.out, "\nwhat DNS was asked for DMARC:")
+				}
+				for _, line := range event.Walk {
+					fmt.Fprintln(std.out, "  "+line)
+				}
 			}
 			return verdict
 		},
@@ -71,6 +77,7 @@ func printReport(w io.Writer, out pipeline.Outcome, event *events.Event) error {
 		fmt.Fprintln(w, line)
 		passed = passed || s.Result == "pass"
 	}
+	printPolicies(w, event.SPF, event.DMARC)
 	for _, d := range event.Policy {
 		line := fmt.Sprintf("rules %s (%s): %s", d.File, d.Mode, d.Action)
 		if d.Rule != "" {

@@ -287,6 +287,7 @@ type Canonicalization struct{ Header, Body dkim.Canonicalization }
 // Verify is the table [verify].
 type Verify struct {
 	Enabled          bool // otherwise mail that is not ours is left as it is
+	SPF              bool // SPF and DMARC are checked though no rule asks
 	Trusted          []hosts.Entry
 	LeaveAlone       []hosts.Entry
 	StripOnlyDKIM    bool     // strip: leave forged results of other methods alone
@@ -304,6 +305,11 @@ func (v *Verify) keys() []key {
 		{
 			"enabled", boolean(&v.Enabled, true),
 			"false: sign only. Mail that is not ours passes as it is: nothing is looked up, added or removed, and no rule is asked.",
+		},
+		{
+			"spf", boolean(&v.SPF, true),
+			"Check SPF and DMARC of all mail that is verified, and write them into Authentication-Results. false: only where a rule asks. " +
+				"Clients in trusted, and those whose address is not known, are never checked.",
 		},
 		{
 			"trusted", clients(&v.Trusted),

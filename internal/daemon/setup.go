@@ -148,9 +148,9 @@ func openResolver(c *config.Config, rc resolver.Config) (*resolver.Resolver, err
 }
 
 // NewVerifier makes the verifier of a configuration.
-func NewVerifier(c *config.Config, dns verifier.Resolver, log *slog.Logger) (*verifier.Verifier, error) {
+func NewVerifier(c *config.Config, dns *resolver.Resolver, log *slog.Logger) (*verifier.Verifier, error) {
 	return verifier.New(verifier.Config{
-		Resolver: dns, MaxSignatures: c.Verify.MaxSignatures,
+		Resolver: dns, SPF: dns, MaxSignatures: c.Verify.MaxSignatures,
 		MinRSABits: c.Verify.MinRSABits, MaxRSABits: c.Verify.MaxRSABits, ClockSkew: c.Verify.ClockSkew,
 		HonourBodyLength: c.Verify.HonourBodyLength, Logger: log,
 	})
@@ -186,7 +186,7 @@ func (s *Setup) wire(previous *Setup, o Observers) (*pipeline.Pipeline, error) {
 		Hostname: c.Hostname, HostNames: hostNames(len(c.Exim.Listen) > 0 && c.Hostname == ""),
 		Networks: clients("sign.networks", c.Sign.Networks), Authenticated: c.Sign.Authenticated, DaemonNames: c.Sign.DaemonNames, TLSClients: c.Sign.TLSClients,
 		Trusted: clients("verify.trusted", c.Verify.Trusted), LeaveAlone: clients("verify.leave_alone", c.Verify.LeaveAlone),
-		SignOnly:      !c.Verify.Enabled,
+		SignOnly: !c.Verify.Enabled, SPF: c.Verify.SPF,
 		NotRecipients: notRecipients(c.Sign.NotRecipients),
 		StripOnlyDKIM: c.Verify.StripOnlyDKIM, StripAlso: c.Verify.StripAlso, KeepForged: c.Verify.KeepForged,
 		SendUnsigned: c.Sign.SendUnsigned,

@@ -32,6 +32,16 @@ var resultWords = [...]string{"", "none", "pass", "fail", "temperror", "permerro
 // String is the word, empty for Unknown.
 func (r Result) String() string { return resultWords[r] }
 
+// Parse is the Result of a word; ok is false where it is none.
+func Parse(word string) (r Result, ok bool) {
+	for r := None; r <= PermError; r++ {
+		if r.String() == word {
+			return r, true
+		}
+	}
+	return Unknown, false
+}
+
 // MarshalText writes what String says.
 func (r Result) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 

@@ -50,6 +50,8 @@ type Event struct {
 	Recipients int           `json:"recipients"`
 	Bytes      int64         `json:"bytes"` // header and body as received
 	Signatures []Signature   `json:"signatures"`
+	SPF        SPF           `json:"spf"`
+	DMARC      DMARC         `json:"dmarc"`
 	Signed     []Signed      `json:"signed"`
 	Stripped   int           `json:"stripped"` // Authentication-Results fields removed
 	Policy     []Decision    `json:"policy"`
@@ -58,6 +60,9 @@ type Event struct {
 	Total      time.Duration `json:"total_ms"` // from MAIL to the end
 	Warnings   []string      `json:"warnings"`
 	Error      string        `json:"error"` // a fault of dkimd's own
+
+	// What only commands show: what DNS was asked for DMARC, a line each.
+	Walk []string `json:"-"`
 
 	// What only metrics show.
 	Finish    time.Duration `json:"-"` // from the end of the body to the answer; 0: there is none
@@ -86,6 +91,25 @@ type Signature struct {
 	Timestamp     int64  `json:"-"` // t=; below 1: absent
 	Expiration    int64  `json:"-"` // x=; below 1: absent
 	BodyLength    int64  `json:"-"` // l=; -1: absent
+}
+
+// SPF is what SPF says of a verified message; empty where it was not asked.
+type SPF struct {
+	Result string `json:"result"` // RFC 7208 section 2.6
+	Domain string `json:"domain"` // of MAIL FROM, or of HELO where there is no sender
+	Reason string `json:"reason"`
+}
+
+// DMARC is what DMARC says of a verified message (RFC 9989); empty where it was not asked.
+type DMARC struct {
+	Result    string `json:"result"`
+	Policy    string `json:"policy"`    // what the domain asks for, t= applied
+	Published string `json:"published"` // the same before t=
+	Domain    string `json:"domain"`    // where the record is
+	Org       string `json:"org"`       // the organizational domain of From, where it was needed
+	Testing   bool   `json:"testing"`
+	AlignedBy string `json:"aligned_by"` // dkim or spf, and the domain
+	Reason    string `json:"reason"`
 }
 
 // Signed is one signature that was added.

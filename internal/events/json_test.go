@@ -136,6 +136,9 @@ func tags(typ reflect.Type, prefix string) []string {
 		if field.Type.Kind() == reflect.Slice && field.Type.Elem().Kind() == reflect.Struct {
 			list = append(list, tags(field.Type.Elem(), prefix+name+"[].")...)
 		}
+		if field.Type.Kind() == reflect.Struct && field.Type != reflect.TypeFor[time.Time]() {
+			list = append(list, tags(field.Type, prefix+name+".")...)
+		}
 	}
 	return list
 }

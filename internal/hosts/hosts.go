@@ -127,6 +127,15 @@ func (l *List) Contains(ctx context.Context, c message.Client) (bool, error) {
 	return l.reverse(ctx, c.Addr)
 }
 
+// Has is Contains by address alone: it asks nobody.
+func (l *List) Has(c message.Client) bool {
+	if l == nil || c.Kind != message.ClientAddress {
+		return false
+	}
+	in, _ := l.state.Load().find(c.Addr)
+	return in
+}
+
 // named is what the most precise entry says of a name.
 func (l *List) named(name domain.Name) (in, listed bool) {
 	for rest := string(name); ; {

@@ -24,9 +24,9 @@ const (
 
 // Messages counts messages by the records they leave.
 type Messages struct {
-	messages, results, made, unsigned, decisions, long counters
-	stripped, faulted                                  prometheus.Counter
-	total, finish                                      prometheus.Histogram
+	messages, results, spf, dmarc, made, unsigned, decisions, long counters
+	stripped, faulted                                              prometheus.Counter
+	total, finish                                                  prometheus.Histogram
 }
 
 // Count counts one message.
@@ -37,6 +37,12 @@ func (m *Messages) Count(e *events.Event) {
 	}
 	for i := range e.Signatures {
 		m.results.inc(e.Signatures[i].Result)
+	}
+	if e.SPF.Result != "" {
+		m.spf.inc(e.SPF.Result)
+	}
+	if e.DMARC.Result != "" {
+		m.dmarc.inc(e.DMARC.Result)
 	}
 	for i := range e.Signed {
 		m.made.inc(e.Signed[i].Algorithm)

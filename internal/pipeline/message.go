@@ -12,6 +12,7 @@ import (
 	"dkimd/internal/domain"
 	"dkimd/internal/message"
 	"dkimd/internal/smtpreply"
+	"dkimd/internal/spf"
 	"dkimd/policy"
 	"dkimd/signer"
 	"dkimd/verifier"
@@ -53,6 +54,7 @@ type Message struct {
 	misleading   *domain.Name // nil: no rule asked
 	signing      *signer.Signing
 	verification *verifier.Verification
+	spf          *verifier.SPF
 	rules        *policy.Case
 	bytes        int64 // of the body
 	fault        error
@@ -61,7 +63,20 @@ type Message struct {
 
 // Begin starts a message at MAIL. The envelope may be completed until EndOfHeader.
 func (p *Pipeline) Begin(env *message.Envelope) *Message {
-	return &Message{p: p, env: env, started: p.Now(), header: message.Header{Held: env.Held}}
+	m := &Message{p: p, env: env, started: p.Now(), header: message.Header{Held: env.Held}}
+	// Most mail of clients that did not log in is checked, and its lookups need not wait for the header. Whose mail it is may take
+	// lookups of its own, and is known then.
+	if p.SPF && !p.SignOnly && env.Purpose != message.OnlySign && !env.Authenticated() && !p.Networks.Has(env.Client) && !p.Trusted.Has(env.Client) && !p.LeaveAlone.Has(env.Client) {
+		m.beginSPF()
+	}
+	return m
+}
+
+// beginSPF checks the sender's domain, where there is a client to check it for (RFC 7208 section 2.5).
+func (m *Message) beginSPF() {
+	if m.spf == nil && m.env.Client.Kind == message.ClientAddress {
+		m.spf = m.p.Verifier.BeginSPF(spf.Request{Client: m.env.Client.Addr, HELO: m.env.Helo, Sender: m.env.Sender})
+	}
 }
 
 // ourNames are the names under which results are ours.
@@ -108,7 +123,10 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 	defer m.guard("end of header")
 	m.began = true
 	m.from = message.ReadFrom(&m.header)
-	m.route, m.reason = m.p.routeFor(ctx, m.env)
+	if m.route, m.reason = m.p.routeFor(ctx, m.env); m.route != foreign {
+		m.spf.Close()
+		m.spf = nil
+	}
 	if m.route == skipped {
 		m.remove, m.forged = nil, false
 		return
@@ -148,7 +166,11 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 		})
 		m.judged = true
 		request.Prefer = m.rules.Signers()
-		request.Published = m.rules.NeedsPublished()
+		request.DMARC = m.p.SPF || m.rules.NeedsDMARC()
+		if m.p.SPF || m.rules.NeedsSPF() {
+			m.beginSPF()
+		}
+		request.SPF = m.spf
 	}
 	m.verification = m.p.Verifier.Begin(ctx, request)
 }
@@ -187,6 +209,7 @@ func (m *Message) Finish(ctx context.Context) (out Outcome) {
 	if m.done {
 		return Outcome{Action: policy.Accept}
 	}
+	defer m.spf.Close()
 	m.ended = m.p.Now()
 	rec := record{}
 	if m.env.Held.Exceeded() {
@@ -350,6 +373,7 @@ func (m *Message) Fault(err error) {
 // records something only where the message itself had begun.
 func (m *Message) Abort(reason string) {
 	defer m.guard("abort")
+	m.spf.Close()
 	if m.verification != nil {
 		m.verification.Close()
 	}

@@ -40,6 +40,8 @@ type Config struct {
 	NotRecipients *policy.Recipients
 	Trusted       *hosts.List // verified and recorded, never judged (verify.trusted)
 	LeaveAlone    *hosts.List // neither signed nor verified, and unchanged (verify.leave_alone)
+	// SPF checks SPF and DMARC for all mail that is not ours, though no rule asks (verify.spf).
+	SPF bool
 	// SignOnly leaves all mail unchanged that is not ours (verify.enabled).
 	SignOnly bool
 	// StripAlso are further names under which results are forged (verify.strip_also).

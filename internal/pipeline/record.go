@@ -6,7 +6,10 @@ import (
 	"strings"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/dmarc"
 	"dkimd/internal/events"
+	"dkimd/internal/message"
+	"dkimd/internal/safetext"
 	"dkimd/policy"
 	"dkimd/signer"
 	"dkimd/verifier"
@@ -25,6 +28,9 @@ type record struct {
 
 // maxFrom bounds the addresses of From that a record names.
 const maxFrom = 10
+
+// maxStep bounds a line of Walk.
+const maxStep = 500
 
 // write leaves the one record of the message.
 func (m *Message) write(out *Outcome, rec *record) {
@@ -62,12 +68,7 @@ func (m *Message) write(out *Outcome, rec *record) {
 	for _, s := range rec.signed {
 		e.Signed = append(e.Signed, events.Signed{Domain: s.Domain, Selector: s.Selector, Algorithm: s.Algorithm})
 	}
-	if rec.report != nil {
-		e.DNS = rec.report.DNS
-		for _, r := range rec.report.Results {
-			e.Signatures = append(e.Signatures, signature(r))
-		}
-	}
+	m.tell(e, rec.report)
 	for _, d := range rec.verdict.Decisions {
 		e.Policy = append(e.Policy, events.Decision{
 			File: d.File, Rule: d.Rule, Mode: d.Mode, Action: d.Action.String(), Reply: d.Reply.String(),
@@ -105,6 +106,46 @@ func (m *Message) mode(rec *record) string {
 		return events.ModeSign
 	}
 	return events.ModeUnsigned
+}
+
+// tell records what the verifier found; nothing where nobody asked it.
+func (m *Message) tell(e *events.Event, report *verifier.Report) {
+	if report == nil {
+		return
+	}
+	e.DNS = report.DNS
+	e.SPF, e.DMARC = Policies(report)
+	if m.env.Front == message.CommandLine {
+		e.Walk = Walk(report)
+	}
+	for _, r := range report.Results {
+		e.Signatures = append(e.Signatures, signature(r))
+	}
+}
+
+// Walk tells what DNS was asked for DMARC, a line each.
+func Walk(report *verifier.Report) []string {
+	lines := []string{}
+	for _, s := range report.Walk() {
+		line := s.For + ": " + s.Name + ": " + s.Text
+		if s.Err != nil {
+			line += s.Err.Error()
+		}
+		lines = append(lines, safetext.ASCII(line[:min(len(line), maxStep)]))
+	}
+	return lines
+}
+
+// Policies is what a report says of SPF and DMARC.
+func Policies(report *verifier.Report) (events.SPF, events.DMARC) {
+	o, v := report.SPF, report.DMARC
+	e := events.DMARC{
+		Result: v.Result.String(), Policy: v.Policy.String(), Published: v.Published.String(), Domain: string(v.At), Org: string(v.Org), Testing: v.Testing, Reason: safetext.ASCII(v.Reason),
+	}
+	if v.Result == dmarc.Pass {
+		e.AlignedBy = v.AlignedBy.Method.String() + " " + string(v.AlignedBy.Domain)
+	}
+	return events.SPF{Result: o.Result.String(), Domain: string(o.Domain), Reason: o.Reason}, e
 }
 
 func signature(r verifier.Result) events.Signature {

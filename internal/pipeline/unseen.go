@@ -24,5 +24,8 @@ func withoutBody(report *verifier.Report, why string) (changed bool) {
 		case verifier.None, verifier.Neutral, verifier.TempError, verifier.PermError:
 		}
 	}
+	if changed {
+		report.Rejudge()
+	}
 	return changed
 }

@@ -33,15 +33,17 @@ const (
 // world is a pipeline of real parts for example.org, whose keys r1 and e1 are
 // published. The mail of example.org that is not signed by it is rejected.
 type world struct {
-	t       *testing.T
-	dir     string
-	txt     map[string]string // DNS
-	lookup  func(name string) (resolver.Answer, error)
-	config  pipeline.Config
-	sign    signer.Config
-	rules   map[string]string // files
-	records []*events.Event
-	log     *logtest.Lines
+	t      *testing.T
+	dir    string
+	txt    map[string]string // DNS
+	lookup func(name string) (resolver.Answer, error)
+	// lookupIn is called where SPF or a list of clients looks up; nil: it is not.
+	lookupIn func(done <-chan struct{})
+	config   pipeline.Config
+	sign     signer.Config
+	rules    map[string]string // files
+	records  []*events.Event
+	log      *logtest.Lines
 }
 
 func newWorld(t *testing.T) *world {
@@ -92,7 +94,10 @@ func (w *world) clients(entries ...hosts.Entry) *hosts.List {
 }
 
 // Lookup and Reverse make the world a hosts.DNS.
-func (w *world) Lookup(_ context.Context, name string, _ resolver.Type) (resolver.Answer, error) {
+func (w *world) Lookup(ctx context.Context, name string, _ resolver.Type) (resolver.Answer, error) {
+	if w.lookupIn != nil {
+		w.lookupIn(ctx.Done())
+	}
 	return w.lookup(name)
 }
 
@@ -123,7 +128,7 @@ func (w *world) pipeline() *pipeline.Pipeline {
 	w.sign.Keys = store.Lookup
 	c.Signer, err = signer.New(w.sign)
 	must(w.t, err)
-	c.Verifier, err = verifier.New(verifier.Config{Resolver: w, Timeout: time.Second, Now: c.Now, Logger: c.Logger})
+	c.Verifier, err = verifier.New(verifier.Config{Resolver: w, SPF: w, Timeout: time.Second, Now: c.Now, Logger: c.Logger})
 	must(w.t, err)
 	p, err := pipeline.New(c)
 	must(w.t, err)

@@ -1,0 +1,53 @@
+package verifier_test
+
+import (
+	"strings"
+	"testing"
+
+	"dkimd/internal/authrestest"
+	"dkimd/internal/dmarc"
+	"dkimd/internal/spf"
+	"dkimd/verifier"
+)
+
+// What is not known of the policy is temperror, and whether a signature is aligned is open then too.
+func TestVerifyTellsWhenThePolicyIsNotKnown(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"_dmarc.example.org": "temperror", "_dmarc.example.net": "absent"} {
+		w := newWorld()
+		w.request.DMARC = true
+		w.dns.fail(name, errServFail)
+		if report := w.verify(t); policyIn(report) != want || len(report.Walk()) == 0 {
+			t.Errorf("%s: got %+v after %+v; want %s", name, report.DMARC, report.Walk(), want)
+		}
+	}
+}
+
+// SPF and DMARC stand in front, in the words of RFC 8601 section 2.7.2 and RFC 9989 section 9.2, without comments, and strangers'
+// text cannot end a value.
+func TestAuthenticationResultsOfSPFAndDMARC(t *testing.T) {
+	t.Parallel()
+	tests := map[string]verifier.Report{
+		"spf=pass smtp.mailfrom=a.example; dkim=none": {SPF: spf.Outcome{Result: spf.Pass, Domain: "a.example", Reason: "matched ip"}},
+		"spf=softfail smtp.helo=mx.a.example; dmarc=fail header.from=b.example policy.dmarc=quarantine; dkim=none": {
+			SPF: spf.Outcome{Result: spf.SoftFail, Domain: "mx.a.example", HELO: true}, DMARC: dmarc.Verdict{Result: dmarc.Fail, Author: "b.example", Policy: dmarc.PolicyQuarantine},
+		},
+		"dmarc=pass header.from=b.example; dkim=none":      {DMARC: dmarc.Verdict{Result: dmarc.Pass, Author: "b.example", Policy: dmarc.PolicyReject}},
+		"dmarc=permerror; dkim=none":                       {DMARC: dmarc.Verdict{Result: dmarc.PermError, Reason: "x"}},
+		`spf=none smtp.mailfrom="a?dmarc?pass"; dkim=none`: {SPF: spf.Outcome{Result: spf.None, Domain: "a;dmarc=pass"}},
+		`spf=none smtp.helo="?192.0.2.1?"; dkim=none`:      {SPF: spf.Outcome{Result: spf.None, Domain: "[192.0.2.1]", HELO: true}},
+		"spf=temperror smtp.mailfrom=a.example; dkim=none": {SPF: spf.Outcome{Result: spf.TempError, Domain: "a.example"}},
+		"dmarc=temperror header.from=b.example; dkim=none": {DMARC: dmarc.Verdict{Result: dmarc.TempError, Author: "b.example"}},
+		"dmarc=none header.from=b.example; dkim=none":      {DMARC: dmarc.Verdict{Result: dmarc.None, Author: "b.example"}},
+	}
+	for want, report := range tests {
+		fields := verifier.AuthenticationResults("mx.example.net", &report)
+		if _, err := authrestest.Parse(" " + fields[0]); err != nil || len(fields) != 1 {
+			t.Errorf("%q: %v", fields, err)
+		}
+		_, got, _ := strings.Cut(strings.Join(strings.Fields(fields[0]), " "), "; ")
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
