@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"dkimd/internal/fault"
@@ -25,6 +26,8 @@ func (s *Store) Keep(previous *Store) {
 		old := entries[d.entry]
 		if d.entry == "" {
 			old = previous.named[d.Name]
+		} else if old == nil {
+			old = previous.byPattern(strings.TrimPrefix(d.entry, brokenLine))
 		}
 		if old == nil {
 			old = &Domain{Name: d.Name, Path: d.Path, reading: d.reading}

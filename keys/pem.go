@@ -33,7 +33,7 @@ const wantPrivate = "one RSA or Ed25519 private key as PEM"
 // a key. Nothing of the content gets into it. data is cleared.
 //
 // Three forms are read: PKCS #8 (RFC 5958), which Generate and openssl genpkey
-// write; PKCS #1 (RFC 8017 appendix A.1.2), from opendkim-genkey; and
+// write; PKCS #1 (RFC 8017 appendix A.1.2), from opendkim-genkey, both also as base64 without BEGIN and END; and
 // an Ed25519 seed as one line of base64, alone (dkimpy's dknewkey) or followed by the public key (rspamadm dkim_keygen).
 func parse(path string, data []byte) (*Private, *fault.Fault) {
 	defer clear(data)
@@ -212,6 +212,9 @@ func parseBare(path string, content []byte) (*Private, *fault.Fault) {
 				return nil, &fault.Fault{Path: path, Got: "an Ed25519 key whose two halves do not belong together", Want: wantPrivate, Hint: notKey(path)}
 			}
 			return privateEd25519(key), nil
+		}
+		if n > 0 && raw[0] == 0x30 { // a SEQUENCE
+			return parseDER(path, raw[:n])
 		}
 	}
 	if content[0] == 0x30 && len(content) > 1 && content[1] >= 0x80 || content[0] == 0x30 && bytes.IndexByte(content, 0) >= 0 {

@@ -55,6 +55,28 @@ func (t *signingTable) lookup(sender message.Address) []*Domain {
 	return found
 }
 
+// brokenLine begins the entry of a domain for a line that names no key; its pattern follows.
+const brokenLine = "line "
+
+// byPattern is the domain that signs by the first line with a pattern; nil where there is none, or it depends on the sender.
+func (s *Store) byPattern(pattern string) *Domain {
+	for _, source := range s.sources {
+		t, ok := source.(*signingTable)
+		if !ok {
+			continue
+		}
+		if lines := t.lines.exact[pattern]; len(lines) > 0 {
+			return lines[0].value.domain
+		}
+		for _, g := range t.lines.globs {
+			if g.value.pattern == pattern {
+				return g.value.domain
+			}
+		}
+	}
+	return nil
+}
+
 // resolve is the domain that signs by a line.
 func (t *signingTable) resolve(l *signingLine, sender domain.Name) *Domain {
 	if l.domain != nil {
@@ -166,12 +188,14 @@ type tableOpener struct {
 	table    *signingTable
 	ordered  []*tableKey // the keys as they stand in the key table
 	previous map[string]*content
+	unread   bool // one of the tables could not be read, and that is fault enough
 }
 
 // read is the entries of a table; what is wrong with the whole table is a fault of the store.
 func (o *tableOpener) read(t Table) ([]tableEntry, fingerprint) {
 	entries, seen, wrong := t.load()
 	if wrong != nil {
+		o.unread = true
 		o.store.unlist(wrong)
 	} else if t.Path != "" && seen.mode&0o022 != 0 {
 		// Who can write it can take keys away, but not bring any: the owner of each is checked.
@@ -198,7 +222,12 @@ func (o *tableOpener) readKeys(t Table, c Config) {
 		}
 		k := &tableKey{name: entry.key}
 		if wrong := e.read(k, entry); wrong != nil {
-			k.domain = newTableDomain(domain.Name(entry.key), t.Path, "key "+entry.key)
+			written, _, _ := strings.Cut(entry.value, ":")
+			name, err := dkim.ParseSDID(written)
+			if err != nil {
+				name = domain.Name(entry.key)
+			}
+			k.domain = newTableDomain(name, t.Path, "key "+entry.key)
 			k.domain.faults = fault.Faults{*t.at(entry.line, *wrong)}
 		}
 		o.table.keys[entry.key] = k
@@ -235,7 +264,7 @@ func (o *tableOpener) readLines(t Table) {
 		k := o.table.keys[name]
 		switch {
 		case name == "":
-			l.domain = newTableDomain(domain.Name(e.key), t.Path, "line "+pattern)
+			l.domain = newTableDomain(domain.Name(e.key), t.Path, brokenLine+pattern)
 			l.domain.faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "a pattern without the name of a key", Want: "PATTERN NAME"})}
 			o.store.domains = append(o.store.domains, l.domain)
 		case name == anySender:
@@ -245,7 +274,9 @@ func (o *tableOpener) readLines(t Table) {
 		case k == nil:
 			if missing[name] == nil {
 				missing[name] = newTableDomain(domain.Name(name), t.Path, "key "+name)
-				missing[name].faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "no key " + safetext.Quote(name) + " in the key table", Want: "the name of a key in it"})}
+				if !o.unread {
+					missing[name].faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "no key " + safetext.Quote(name) + " in the key table", Want: "the name of a key in it"})}
+				}
 				o.store.domains = append(o.store.domains, missing[name])
 			}
 			l.domain = missing[name]

@@ -180,7 +180,12 @@ func (s *Store) finish() {
 	close(s.checked)
 }
 
-// Domains are all domains with a directory, by name, also those that cannot sign (yet).
+// Listed reports whether the directory has domains, apart from those of other sources.
+func (s *Store) Listed() bool {
+	return slices.ContainsFunc(s.domains, func(d *Domain) bool { return d.entry == "" && !d.elsewhere })
+}
+
+// Domains are all domains with a directory or an entry in the tables, by name, also those that cannot sign (yet).
 func (s *Store) Domains() []*Domain {
 	all := make([]*Domain, len(s.domains))
 	for i, d := range s.domains {

@@ -94,10 +94,17 @@ func (w *world) check(err error) {
 // open opens the store and waits for its keys.
 func (w *world) open() (*keys.Store, fault.Faults) {
 	w.t.Helper()
-	s, _ := keys.Open(keys.Config{Directory: w.dir})
+	s := w.with(keys.Config{Directory: w.dir})
+	return s, s.Faults()
+}
+
+// with is open for another configuration.
+func (w *world) with(c keys.Config) *keys.Store {
+	w.t.Helper()
+	s, _ := keys.Open(c)
 	w.t.Cleanup(s.Close)
 	w.check(s.Wait(within(w.t)))
-	return s, s.Faults()
+	return s
 }
 
 // within is a context that ends long after any test should.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func (s *Setup) vanished(next *config.Config) error {
 	}
 	const hint = "put it back, or stop and start dkimd"
 	switch {
-	case len(s.Keys.Domains()) > 0 && gone(next.Sign.Directory):
+	case s.Keys.Listed() && gone(next.Sign.Directory):
 		return atKey(next, fault.Faults{{
 			Key: "sign.directory", Got: "a directory that was there and is gone", Want: next.Sign.Directory, Hint: hint,
 		}})
@@ -62,6 +63,8 @@ func (s *Setup) removal(next *Setup) *removal {
 	r := &removal{}
 	add := func(key, got, want string) { r.faults = append(r.faults, fault.Fault{Key: key, Got: got, Want: want}) }
 	switch {
+	case len(s.Keys.Domains()) > 0 && len(next.Keys.Domains()) == 0 && next.Config.Sign.SigningTable != "":
+		add("sign.signing_table", "no domain with a key any more, where there were "+strconv.Itoa(len(s.Keys.Domains())), "the tables as they were")
 	case len(s.Keys.Domains()) > 0 && len(next.Keys.Domains()) == 0:
 		add("sign.directory", "a directory without any domain, where "+terminal.Plural(len(s.Keys.Domains()), "domain")+" had keys", next.Config.Sign.Directory+" as it was")
 	case len(signing) >= manyDomains && 2*len(keyless) > len(signing):

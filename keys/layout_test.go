@@ -1,0 +1,130 @@
+package keys_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dkimd/keys"
+)
+
+// Trees of other programs, as docs/keys.md has them; DIR stands for the root.
+func TestLayouts(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		layout, selector string
+		files            string
+		want             map[string]string // address -> signers
+	}{
+		"iRedMail, amavisd": {
+			"DIR/var/lib/dkim/{domain}.pem", "dkim", "var/lib/dkim/a.example.pem var/lib/dkim/b.example.pem var/lib/dkim/notes.txt",
+			map[string]string{"joe@a.example": "a.example/dkim", "joe@b.example": "b.example/dkim", "joe@x.a.example": "", "joe@c.example": ""},
+		},
+		"rspamd, Mailu": {
+			"DIR/dkim/{domain}.{selector}.key", "", "dkim/a.example.dkim.key dkim/a.example.dkim.pub dkim/a.b.example.s1.key dkim/a.b.example.s2.key",
+			map[string]string{"joe@a.example": "a.example/dkim", "joe@a.b.example": "a.b.example/s1/s2", "joe@b.example": ""},
+		},
+		"OpenDKIM, docker-mailserver": {
+			"DIR/keys/{domain}/{selector}.private", "", "keys/a.example/mail.private keys/a.example/mail.txt keys/a.example/x.y.private keys/b.example/mail.private.bak",
+			map[string]string{"joe@a.example": "a.example/mail/x.y", "joe@b.example": ""},
+		},
+		"docker-mailserver with rspamd": {
+			"DIR/rspamd/dkim/rsa-2048-{selector}-{domain}.private.txt", "", "rspamd/dkim/rsa-2048-mail-my-shop.example.private.txt rspamd/dkim/rsa-2048-mail-my-shop.example.public.txt",
+			map[string]string{"joe@my-shop.example": "my-shop.example/mail", "joe@shop.example": ""},
+		},
+		"Hestia": {
+			"DIR/exim4/domains/{domain}/dkim.pem", "mail", "exim4/domains/a.example/dkim.pem exim4/domains/b.example/aliases",
+			map[string]string{"joe@a.example": "a.example/mail", "joe@b.example": ""},
+		},
+		"Plesk": {
+			"DIR/domainkeys/{domain}/default", "default", "domainkeys/a.example/default", map[string]string{"joe@a.example": "a.example/default"},
+		},
+		"KumoMTA": {
+			"DIR/kumomta/{domain}/{selector}.key", "", "kumomta/a.example/s1024.key", map[string]string{"joe@a.example": "a.example/s1024"},
+		},
+		"the selector above the domain": {
+			"DIR/{selector}/{domain}.pem", "", "2024/a.example.pem 2025/a.example.pem 2025/b.example.pem", map[string]string{"joe@a.example": "a.example/2024/2025", "joe@b.example": "b.example/2025"},
+		},
+		"the domain twice": {
+			"DIR/{domain}/{domain}.key", "s", "A.Example/A.Example.key b.example/c.example.key", map[string]string{"joe@a.example": "a.example/s", "joe@b.example": "", "joe@c.example": ""},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			root := filepath.Join(w.dir, "../root")
+			for file := range strings.FieldsSeq(test.files) {
+				w.write("../root/"+file, rfc8463PEM)
+			}
+			s := w.with(keys.Config{Directory: w.dir, Layouts: []string{strings.Replace(test.layout, "DIR", root, 1)}, Selector: test.selector})
+			for address, want := range test.want {
+				if got := signers(s, address); got != want {
+					t.Errorf("%s: %q, want %q", address, got, want)
+				}
+			}
+			if faults := s.Faults(); len(faults) > 0 {
+				t.Error(faults.Err())
+			}
+		})
+	}
+}
+
+// The directory goes before layouts, the first layout before the others, and a domain.toml in the directory
+// holds for keys that a layout has.
+func TestLayoutsComeAfterTheDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("a.example/own.pem", rfc8463PEM)
+	w.write("b.example/domain.toml", "subdomains = true\nselectors = \"s2\"\nidentity = \"@b.example\"\n")
+	w.write("c.example/domain.toml", "selectors = \"s9\"\n")
+	for _, file := range []string{"a.example.s1.key", "b.example.s1.key", "b.example.s2.key", "c.example.s1.key"} {
+		w.write("../one/"+file, rfc8463PEM)
+	}
+	w.write("../two/b.example.pem", rfc8463PEM)
+	w.write("../two/d.example.pem", rfc8463PEM)
+	s := w.with(keys.Config{Directory: w.dir, Layouts: []string{w.path("../one/{domain}.{selector}.key"), w.path("../two/{domain}.pem")}, Selector: "two"})
+	for address, want := range map[string]string{
+		"joe@a.example": "a.example/own", "joe@b.example": "b.example/s2@b.example", "joe@x.b.example": "b.example/s2@b.example",
+		"joe@c.example": "!c.example", "joe@d.example": "d.example/two",
+	} {
+		if got := signers(s, address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+	if text := w.texts(s.Faults()); !strings.Contains(text, `c.example/domain.toml:1: selectors: got "s9"; want the selector of a key in this directory`) {
+		t.Error(text)
+	}
+}
+
+// The rule of modes and owners holds for all sources; one mode more can be accepted.
+func TestAllowMode(t *testing.T) {
+	t.Parallel()
+	w, c := tables(t, fourKeys, "*@a.example a\n")
+	key := w.write("../hestia/b.example/dkim.pem", rfc8463PEM)
+	c.Layouts, c.Selector = []string{w.path("../hestia/{domain}/dkim.pem")}, "mail"
+	chmod := func(mode os.FileMode) {
+		for _, path := range []string{key, w.path("../k/a.pem")} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	chmod(0o660)
+	s := w.with(c)
+	if got := signers(s, "joe@a.example") + signers(s, "joe@b.example"); got != "!a.example!b.example" {
+		t.Errorf("mode 0660 of a table and of a layout: %s", got)
+	}
+	if n := strings.Count(s.Faults().Err().Error(), "mode 0660, with which the group can write the key"); n != 2 {
+		t.Errorf("%d faults: %v", n, s.Faults())
+	}
+	c.AllowMode = 0o660
+	s = w.with(c)
+	if got := signers(s, "joe@a.example") + signers(s, "joe@b.example"); got != "a.example/s1b.example/mail" || len(s.Faults()) > 0 {
+		t.Errorf("mode 0660, allowed: %s %v", got, s.Faults())
+	}
+	chmod(0o664)
+	if got := signers(w.with(c), "joe@b.example"); got != "!b.example" {
+		t.Errorf("mode 0664 where 0660 is allowed: %s", got)
+	}
+}
