@@ -48,15 +48,17 @@ func newDomain(name domain.Name, path string) *Domain {
 
 // newTableDomain is a domain of the tables, whose keys are known at once.
 func newTableDomain(name domain.Name, path, entry string) *Domain {
-	return &Domain{Name: name, Path: path, entry: entry, signs: true, reading: alreadyRead()}
+	return &Domain{Name: name, Path: path, entry: entry, signs: true, reading: alreadyRead}
 }
 
 // alreadyRead is for a domain that has no directory to be read.
-func alreadyRead() *reading {
+//
+//nolint:gochecknoglobals // it does not change
+var alreadyRead = func() *reading {
 	r := &reading{}
 	r.once.Do(func() { r.done.Store(true) })
 	return r
-}
+}()
 
 // again is the domain as it was before it was read.
 func (d *Domain) again() *Domain {
@@ -76,6 +78,9 @@ func (d *Domain) load(r *reader) *Domain {
 	})
 	return d
 }
+
+// AnySender reports whether it stands for a key that signs with d= of whoever sends; its name is %.
+func (d *Domain) AnySender() bool { return d.Name == anySender }
 
 // Signs reports whether mail of this domain is ours to sign: it has a key file, usable or not.
 func (d *Domain) Signs() bool { return d.signs }

@@ -46,6 +46,28 @@ func Find(c Config, written string) (*Domain, error) {
 	return newDomain(name, path).load(newReader(c, top)), nil
 }
 
+// FindAll is Find over all sources: a domain may have an entry for each of its keys in the tables.
+func FindAll(c Config, written string) ([]*Domain, error) {
+	d, err := Find(c, written)
+	if c.KeyTable == "" && len(c.Layouts) == 0 {
+		if err != nil {
+			return nil, err
+		}
+		return []*Domain{d}, nil
+	}
+	name, flaw := dkim.ParseSDID(written)
+	if flaw != nil {
+		return nil, err
+	}
+	s, _ := Open(c)
+	s.Close()
+	found := slices.DeleteFunc(s.Domains(), func(d *Domain) bool { return d.Name != name })
+	if len(found) == 0 {
+		return nil, err
+	}
+	return found, nil
+}
+
 // Names are the domains of a directory, by name, as Open finds them. Their own directories are not read.
 func Names(directory string) []domain.Name {
 	top, err := stat(directory)

@@ -75,9 +75,18 @@ func newKey(sdid domain.Name, selector, path string, seen fingerprint, r *reader
 
 func newContent(first *Key, seen fingerprint, r *reader) *content {
 	c := &content{first: first, reader: r}
-	c.snapshot.Store(&snapshot{file: seen})
+	if seen == (fingerprint{}) {
+		c.snapshot.Store(unseen)
+	} else {
+		c.snapshot.Store(&snapshot{file: seen})
+	}
 	return c
 }
+
+// unseen is what is known of all files that were not looked at.
+//
+//nolint:gochecknoglobals // it does not change
+var unseen = &snapshot{}
 
 // String is DOMAIN/SELECTOR.
 func (k *Key) String() string { return string(k.Domain) + "/" + k.Selector }

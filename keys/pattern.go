@@ -21,34 +21,59 @@ import (
 type patterns[T any] struct {
 	ordered bool // the first that was written counts; else the order of the forms above
 	every   bool // of several values for one pattern all count; else the first
-	exact   map[string][]numbered[T]
-	globs   []glob[T]
-	count   int
+	exact   map[string]chain
+	values  []link[T] // of all patterns, as they were written
+	globs   []glob
 }
 
-// numbered is a value and its place among all patterns.
-type numbered[T any] struct {
-	n     int
+// chain is the values of one key, by their places among all.
+type chain struct{ first, last int32 }
+
+type link[T any] struct {
 	value T
+	next  int32 // of the same key; 0: none, for nothing comes before the first
 }
 
-type glob[T any] struct {
-	numbered[T]
+type glob struct {
+	n     int32
 	parts [][]byte // between the asterisks; lower case
 }
 
-// add takes in a pattern, in the form of patternKey.
+// newPatterns has room for that many.
+func newPatterns[T any](count int) patterns[T] {
+	return patterns[T]{exact: make(map[string]chain, count), values: make([]link[T], 0, count)}
+}
+
+// add takes in a pattern, in the form of globKey, exactKey or ParsePattern.
 func (p *patterns[T]) add(key string, value T) {
-	entry := numbered[T]{p.count, value}
-	p.count++
+	n := int32(len(p.values)) //nolint:gosec // a table has fewer lines
+	p.values = append(p.values, link[T]{value: value})
 	if isGlob(key) {
-		p.globs = append(p.globs, glob[T]{entry, bytes.Split([]byte(key), []byte("*"))})
+		p.globs = append(p.globs, glob{n, bytes.Split([]byte(key), []byte("*"))})
 		return
 	}
-	if p.exact == nil {
-		p.exact = map[string][]numbered[T]{}
+	c, again := p.exact[key]
+	if again {
+		p.values[c.last].next = n
+		c.last = n
+	} else {
+		c = chain{n, n}
 	}
-	p.exact[key] = append(p.exact[key], entry)
+	p.exact[key] = c
+}
+
+// first is the value of the first pattern that is written so.
+func (p *patterns[T]) first(key string) (value T, ok bool) {
+	c, ok := p.exact[key]
+	if ok {
+		return p.values[c.first].value, true
+	}
+	for _, g := range p.globs {
+		if string(bytes.Join(g.parts, []byte("*"))) == key {
+			return p.values[g.n].value, true
+		}
+	}
+	return value, false
 }
 
 // isGlob reports whether a key has an asterisk that is not its whole domain, or all of it.
@@ -59,43 +84,49 @@ func isGlob(key string) bool {
 // find calls each with what is written for an address, in the order that counts, until it returns false.
 func (p *patterns[T]) find(address message.Address, each func(T) bool) {
 	var scratch [256]byte
-	var room [4]numbered[T]
+	var room [4]int32
 	found := room[:0]
-	take := func(list []numbered[T]) {
-		if !p.every && len(list) > 1 {
-			list = list[:1]
+	take := func(c chain, ok bool) {
+		for n := c.first; ok; n = p.values[n].next {
+			found = append(found, n)
+			ok = p.every && n != c.last
 		}
-		found = append(found, list...)
 	}
 	at, host := append(lowerCase(scratch[:0], address.Local), '@'), string(address.Domain)
-	take(p.exact[string(append(at, host...))])
-	take(p.exact[host])
+	c, ok := p.exact[string(append(at, host...))]
+	take(c, ok)
+	c, ok = p.exact[host]
+	take(c, ok)
 	for i := range len(host) {
 		if host[i] == '.' {
-			take(p.exact[string(append(at, host[i:]...))])
-			take(p.exact[host[i:]])
+			c, ok = p.exact[string(append(at, host[i:]...))]
+			take(c, ok)
+			c, ok = p.exact[host[i:]]
+			take(c, ok)
 		}
 	}
-	take(p.exact[string(append(at, '*'))])
-	take(p.exact["*"])
+	c, ok = p.exact[string(append(at, '*'))]
+	take(c, ok)
+	c, ok = p.exact["*"]
+	take(c, ok)
 	whole := append(at, host...)
 	for _, g := range p.globs {
 		if g.matches(whole) {
-			found = append(found, g.numbered)
+			found = append(found, g.n)
 		}
 	}
 	if p.ordered && len(found) > 1 {
-		slices.SortFunc(found, func(a, b numbered[T]) int { return a.n - b.n })
+		slices.Sort(found)
 	}
-	for _, entry := range found {
-		if !each(entry.value) {
+	for _, n := range found {
+		if !each(p.values[n].value) {
 			return
 		}
 	}
 }
 
 // matches reports whether the parts are in an address, in their order. The time is that of the address times the parts.
-func (g glob[T]) matches(rest []byte) bool {
+func (g glob) matches(rest []byte) bool {
 	first, last := g.parts[0], g.parts[len(g.parts)-1]
 	if len(rest) < len(first)+len(last) || !bytes.HasPrefix(rest, first) || !bytes.HasSuffix(rest, last) {
 		return false

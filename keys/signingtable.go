@@ -26,7 +26,6 @@ type signingTable struct {
 
 // signingLine is what a line of the signing table says of the addresses of its pattern.
 type signingLine struct {
-	pattern string
 	key     string  // in the key table; anySender: it is named after the sender's domain
 	domain  *Domain // that signs; nil where it depends on the sender
 	variant variant // its options, where the line has some
@@ -65,13 +64,8 @@ func (s *Store) byPattern(pattern string) *Domain {
 		if !ok {
 			continue
 		}
-		if lines := t.lines.exact[pattern]; len(lines) > 0 {
-			return lines[0].value.domain
-		}
-		for _, g := range t.lines.globs {
-			if g.value.pattern == pattern {
-				return g.value.domain
-			}
+		if l, ok := t.lines.first(pattern); ok {
+			return l.domain
 		}
 	}
 	return nil
@@ -105,7 +99,7 @@ func (k *tableKey) of(sender domain.Name) *Domain {
 	case k.shared != nil:
 		key := *k.shared
 		key.Domain = sender
-		return &Domain{Name: sender, Path: key.Path, Keys: []*Key{&key}, Transient: true, signs: true, reading: alreadyRead()}
+		return &Domain{Name: sender, Path: key.Path, Keys: []*Key{&key}, Transient: true, signs: true, reading: alreadyRead}
 	}
 	if d := k.own[sender]; d != nil {
 		return d.current()
@@ -115,7 +109,7 @@ func (k *tableKey) of(sender domain.Name) *Domain {
 
 // unusable is a domain that should sign and cannot.
 func unusable(name domain.Name, why string) *Domain {
-	return &Domain{Name: name, Transient: true, signs: true, reading: alreadyRead(), faults: fault.Faults{{Got: why, Want: "a key to sign with"}}}
+	return &Domain{Name: name, Transient: true, signs: true, reading: alreadyRead, faults: fault.Faults{{Got: why, Want: "a key to sign with"}}}
 }
 
 // within is an identity that may stand beside d=; OpenDKIM leaves others out, too.
@@ -173,11 +167,10 @@ func (s *Store) openTables(c Config) {
 		return // internal/config says so
 	}
 	o := &tableOpener{store: s, table: &signingTable{
-		multiple: c.MultipleSignatures, keys: map[string]*tableKey{},
-		lines: patterns[*signingLine]{ordered: signing.globs, every: signing.globs && c.MultipleSignatures},
+		multiple: c.MultipleSignatures,
 	}}
 	o.readKeys(keyTable, c)
-	o.readLines(signing)
+	o.readLines(signing, c.MultipleSignatures)
 	o.reportUnnamed(keyTable)
 	s.sources = append(s.sources, o.table)
 }
@@ -210,6 +203,7 @@ func (o *tableOpener) read(t Table) ([]tableEntry, fingerprint) {
 // readKeys reads the key table.
 func (o *tableOpener) readKeys(t Table, c Config) {
 	entries, seen := o.read(t)
+	o.table.keys = make(map[string]*tableKey, len(entries))
 	if previous := o.store.reader.previous.Load(); previous != nil {
 		o.previous = previous.contents
 	}
@@ -236,8 +230,11 @@ func (o *tableOpener) readKeys(t Table, c Config) {
 }
 
 // readLines reads the signing table, and hands to the store the domains of the keys that are in use.
-func (o *tableOpener) readLines(t Table) {
+func (o *tableOpener) readLines(t Table, multiple bool) {
 	entries, _ := o.read(t)
+	lines := newPatterns[*signingLine](len(entries))
+	lines.ordered, lines.every = t.globs, t.globs && multiple
+	all := make([]signingLine, len(entries))
 	keyOf := exactKey
 	if t.globs {
 		keyOf = globKey
@@ -245,7 +242,7 @@ func (o *tableOpener) readLines(t Table) {
 	missing := map[string]*Domain{}
 	var wrong, dead fault.Faults
 	warn := func(e tableEntry, f fault.Fault) { dead = append(dead, *t.at(e.line, f)) }
-	for _, e := range entries {
+	for i, e := range entries {
 		if e.fault != nil {
 			wrong = append(wrong, *t.at(e.line, *e.fault))
 			continue
@@ -259,8 +256,9 @@ func (o *tableOpener) readLines(t Table) {
 			warn(e, fault.Fault{Got: "the pattern " + safetext.Quote(e.key) + ": mail of every sender is signed", Want: "the domains that the keys are for"})
 		}
 		name, identity, _ := strings.Cut(e.value, ":")
-		l := &signingLine{pattern: pattern, key: name, variant: variant{identity: identity}}
-		o.table.lines.add(pattern, l)
+		l := &all[i]
+		l.key, l.variant.identity = name, identity
+		lines.add(pattern, l)
 		k := o.table.keys[name]
 		switch {
 		case name == "":
@@ -282,11 +280,13 @@ func (o *tableOpener) readLines(t Table) {
 			l.domain = missing[name]
 		default:
 			o.use(k)
-			if l.fix(k); identity != "" && l.domain != nil && l.variant.identity == "" {
-				warn(e, fault.Fault{Got: "the identity " + safetext.Quote(identity) + ", which is left out", Want: "an address or @domain within d=" + string(k.domain.Name)})
+			l.fix(k)
+			if left := l.domain != nil && l.variant.identity == "" || !strings.Contains(identity, "@"); identity != "" && left {
+				warn(e, fault.Fault{Got: "the identity " + safetext.Quote(identity) + ", which is left out", Want: "an address or @domain within d="})
 			}
 		}
 	}
+	o.table.lines = lines
 	o.store.faults = append(o.store.faults, t.few(wrong)...)
 	o.store.overlooked = append(o.store.overlooked, t.few(dead)...)
 }

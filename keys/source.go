@@ -132,7 +132,8 @@ type mapLine struct {
 }
 
 func newMapping(s *Store, list []Mapping) *mapping {
-	m := &mapping{store: s, lines: patterns[*mapLine]{ordered: true}}
+	m := &mapping{store: s, lines: newPatterns[*mapLine](len(list))}
+	m.lines.ordered = true
 	for _, written := range list {
 		line := &mapLine{Mapping: written, variant: variant{identity: written.Identity, selectors: written.Selectors}}
 		m.all = append(m.all, line)

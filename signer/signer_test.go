@@ -228,6 +228,22 @@ func TestFields(t *testing.T) {
 			w.write("example.org", "domain.toml", `headers = ["From", "List-*"]`)
 			w.fields = append(w.fields, "List-Unsubscribe: <https://example.org/u>")
 		}, "h", "From:From:List-Id:List-Unsubscribe:List-Unsubscribe"},
+		"h= more and less than others sign": {func(w *world) {
+			w.write("example.org", "domain.toml", `headers = ["+Received", "-Date", "-List-*"]`)
+		}, "h", "From:From:To:To:Cc:Subject:Subject:Message-ID:Message-ID:Reply-To:Received"},
+		"h= oversigned otherwise": {func(w *world) {
+			w.write("example.org", "domain.toml", `oversign = ["From", "X-None"]`)
+		}, "h", "From:From:To:Subject:Date:Message-ID:List-Id:X-None"},
+		"h= oversigned more and less": {func(w *world) {
+			w.write("example.org", "domain.toml", "headers = [\"-Date\"]\noversign = [\"+X-None\", \"-Subject\"]")
+		}, "h", "From:From:To:To:Cc:Subject:Message-ID:Message-ID:Reply-To:List-Id:X-None"},
+		"c= of the domain": {func(w *world) {
+			w.write("example.org", "domain.toml", `canonicalization = "simple/simple"`)
+		}, "c", "simple/simple"},
+		"d= of another domain": {func(w *world) {
+			w.write("alias.example", "domain.toml", `sign_as = "example.org"`)
+			withField(w, "From", "j@alias.example")
+		}, "d", "example.org"},
 		"c= relaxed/relaxed":    {func(*world) {}, "c", "relaxed/relaxed"},
 		"c= simple/simple":      {func(w *world) { w.config.HeaderCanon, w.config.BodyCanon = dkim.Simple, dkim.Simple }, "c", "simple/simple"},
 		"c= simple/relaxed":     {func(w *world) { w.config.HeaderCanon = dkim.Simple }, "c", "simple/relaxed"},
@@ -471,4 +487,85 @@ func TestManyMessagesAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// Domains that sign one message each have a canonicalization of their own; each signature verifies.
+func TestCanonicalizationOfEachDomain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.key("also.example", "a1", keys.RSA)
+	w.key("more.example", "m1", keys.Ed25519)
+	w.write("also.example", "domain.toml", `canonicalization = "simple/simple"`)
+	w.write("more.example", "domain.toml", `canonicalization = "simple/relaxed"`)
+	w.config.AlsoDomains = []domain.Name{"also.example", "more.example"}
+	var got []string
+	for _, field := range w.mustSign().Fields {
+		got = append(got, tag(t, field, "d")+" "+tag(t, field, "c"))
+	}
+	if want := "example.org relaxed/relaxed, also.example simple/simple, more.example simple/relaxed"; strings.Join(got, ", ") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Where several domains sign for a sender one signature of them is enough, and none of them is too little.
+func TestSeveralDomainsForASender(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.key("b.example", "b1", keys.RSA)
+	w.write("broken.example", "x.pem", "junk")
+	store, _ := keys.Open(keys.Config{Directory: w.dir})
+	t.Cleanup(store.Close)
+	find := func(names ...domain.Name) func(message.Address) []*keys.Domain {
+		return func(message.Address) (all []*keys.Domain) {
+			for _, name := range names {
+				all = append(all, store.Lookup(message.Address{Domain: name})...)
+			}
+			return all
+		}
+	}
+	for _, test := range []struct {
+		names []domain.Name
+		want  string // d= of what signs
+		fails bool
+	}{
+		{[]domain.Name{"example.org", "b.example"}, "example.org b.example", false},
+		{[]domain.Name{"broken.example", "b.example"}, "b.example", false},
+		{[]domain.Name{"broken.example"}, "", true},
+	} {
+		w.config.Keys = find(test.names...)
+		s, err := signer.New(w.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, _, err := w.sign(s)
+		var got []string
+		for _, one := range signed.Signatures {
+			got = append(got, one.Domain)
+		}
+		if strings.Join(got, " ") != test.want || errors.Is(err, signer.ErrKeyUnusable) != test.fails {
+			t.Errorf("%v: %q %v", test.names, got, err)
+		}
+	}
+}
+
+// The address of the sender is that of From, as it is written; where From has several of one domain, the first.
+func TestSenderAddress(t *testing.T) {
+	t.Parallel()
+	for from, want := range map[string]string{
+		"Joe <Joe@Example.org>": "Joe@example.org", "a@example.org, b@example.org": "a@example.org", "\"a b\"@example.org": "a b@example.org",
+		"John @ Acme <a@example.org>": "a@example.org",
+	} {
+		w := newWorld(t)
+		withField(w, "From", from)
+		asked := ""
+		w.config.Keys = func(a message.Address) []*keys.Domain { asked = a.Local + "@" + string(a.Domain); return nil }
+		s, err := signer.New(w.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, _ = w.sign(s)
+		if asked != want {
+			t.Errorf("%s: %s, want %s", from, asked, want)
+		}
+	}
 }

@@ -120,6 +120,9 @@ func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setu
 	if !c.Verify.Enabled && !s.Rules.Empty() {
 		k.warnf("verify.enabled is false: the rules files in %s have no effect", c.Policy.Directory)
 	}
+	if mode := c.Sign.AllowMode; mode != 0 {
+		k.warnf("sign.allow_mode: key files of mode %04o are accepted: %s", mode, allowModeCosts(mode))
+	}
 	for _, name := range c.Log.Output {
 		if err := output.Reach(name); err != nil && !filepath.IsAbs(name) {
 			k.warnf("log.output: receiver %s not reachable, records would be lost: %w", name, err)
@@ -130,6 +133,17 @@ func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setu
 			k.warnf("%s", w)
 		}
 	}
+}
+
+// allowModeCosts is what others can do with a key file of a mode.
+func allowModeCosts(mode fs.FileMode) string {
+	switch {
+	case mode&0o004 != 0:
+		return "every local user can read the keys, and sign as these domains anywhere"
+	case mode&0o020 != 0:
+		return "whoever is in the group of a key file can put another key there, or none, and mail of the domain fails"
+	}
+	return "the rule accepts this mode anyway, leave allow_mode out"
 }
 
 // count says what was checked.

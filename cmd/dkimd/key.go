@@ -32,28 +32,32 @@ func keyCommand(std stdio) *cobra.Command {
 func besidesKeys(faults fault.Faults, domains []*keys.Domain) fault.Faults {
 	for _, d := range domains {
 		faults = slices.DeleteFunc(faults, func(f fault.Fault) bool {
-			return slices.ContainsFunc(d.Keys, func(k *keys.Key) bool { return k.Path == f.Path })
+			return slices.ContainsFunc(d.Keys, func(k *keys.Key) bool { return k.Path == f.Path && k.Line == f.Line })
 		})
 	}
 	return faults
 }
 
 // domainsToCheck are one domain, or all, and what is wrong with them.
-func domainsToCheck(directory, name string) ([]*keys.Domain, fault.Faults, error) {
+func domainsToCheck(c keys.Config, name string) ([]*keys.Domain, fault.Faults, error) {
 	if name == "" {
-		store, _ := keys.Open(keys.Config{Directory: directory})
+		store, _ := keys.Open(c)
 		store.Close()
 		domains := store.Domains()
 		return domains, store.Faults(), nil
 	}
-	d, err := keys.Find(keys.Config{Directory: directory}, name)
+	domains, err := keys.FindAll(c, name)
 	switch {
 	case errors.Is(err, keys.ErrNoKeys):
 		return nil, nil, userError{err, "dkimd key generate " + name}
 	case err != nil:
 		return nil, nil, userError{err, ""}
 	}
-	return []*keys.Domain{d}, d.Faults(), nil
+	var faults fault.Faults
+	for _, d := range domains {
+		faults = append(faults, d.Faults()...)
+	}
+	return domains, faults, nil
 }
 
 // withDNS reads the configuration and opens its resolver.

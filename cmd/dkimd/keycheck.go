@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dkimd/internal/config"
+	"dkimd/internal/daemon"
 	"dkimd/internal/terminal"
 	"dkimd/keys"
 
@@ -74,7 +75,7 @@ func (c *checkedKeys) check(cmd *cobra.Command, domain, selector string) error {
 		return err
 	}
 	defer r.Close() //nolint:errcheck // only a cache is lost
-	domains, faults, err := domainsToCheck(cfg.Sign.Directory, domain)
+	domains, faults, err := domainsToCheck(daemon.KeySources(cfg), domain)
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,9 @@ func (c *checkedKeys) check(cmd *cobra.Command, domain, selector string) error {
 	if domain == "" {
 		err = keys.CheckAll(ctx, r, domains, checkParallel, add)
 	} else {
-		err = add(domains[0], keys.CheckDomain(ctx, r, domains[0], selector))
+		for _, d := range domains {
+			err = errors.Join(err, add(d, keys.CheckDomain(ctx, r, d, selector)))
+		}
 	}
 	if err == nil && failed {
 		return errQuiet
@@ -125,7 +128,7 @@ func noneToCheck(cfg *config.Config, found bool, domain, selector string) error 
 }
 
 func checkKeys(ctx context.Context, std stdio, cfg *config.Config, lookup keys.Lookup, domain, selector string) error {
-	domains, faults, err := domainsToCheck(cfg.Sign.Directory, domain)
+	domains, faults, err := domainsToCheck(daemon.KeySources(cfg), domain)
 	if err != nil {
 		return err
 	}

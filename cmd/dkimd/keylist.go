@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"dkimd/internal/daemon"
 	"dkimd/internal/fault"
 	"dkimd/internal/terminal"
 	"dkimd/keys"
@@ -88,7 +89,7 @@ func (l *keyList) read(cmd *cobra.Command, domain string) error {
 	if err != nil {
 		return err
 	}
-	domains, faults, err := domainsToCheck(cfg.Sign.Directory, domain)
+	domains, faults, err := domainsToCheck(daemon.KeySources(cfg), domain)
 	switch {
 	case err != nil:
 		return err
@@ -132,7 +133,7 @@ func (l *keyList) add(ctx context.Context, d *keys.Domain) {
 		l.rows = append(l.rows, row)
 	}
 	own := slices.DeleteFunc(d.Faults(), func(f fault.Fault) bool {
-		return slices.ContainsFunc(all, func(k *keys.Key) bool { return k.Path == f.Path })
+		return slices.ContainsFunc(all, func(k *keys.Key) bool { return k.Path == f.Path && k.Line == f.Line })
 	})
 	for _, f := range own {
 		l.fault(f)

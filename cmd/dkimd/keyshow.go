@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"dkimd/internal/daemon"
 	"dkimd/keys"
 
 	"github.com/spf13/cobra"
@@ -76,7 +77,7 @@ func (s *shownKeys) read(cmd *cobra.Command, selector string) error {
 	if err != nil {
 		return err
 	}
-	domains, faults, err := domainsToCheck(cfg.Sign.Directory, s.domain)
+	domains, faults, err := domainsToCheck(daemon.KeySources(cfg), s.domain)
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,7 @@ func (s *shownKeys) read(cmd *cobra.Command, selector string) error {
 	s.fault(besidesKeys(faults, domains).Err())
 	for _, d := range domains {
 		for _, k := range slices.Concat(d.Keys, d.Pending) {
-			if selector != "" && k.Selector != selector {
+			if selector != "" && k.Selector != selector || d.AnySender() {
 				continue
 			}
 			if err := s.add(cmd.Context(), k); err != nil {

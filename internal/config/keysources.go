@@ -58,7 +58,8 @@ func (c *Config) checkTables() {
 			t.FaultItem("layout", i, "{selector} in it, or sign.selector beside it", `selector = "dkim"`)
 		}
 	}
-	if s.Selector != "" && !slices.ContainsFunc(s.Layouts, func(l string) bool { return !strings.Contains(l, keys.SelectorPlace) }) {
+	broken := t.Has("layout") && len(s.Layouts) == 0
+	if s.Selector != "" && !broken && !slices.ContainsFunc(s.Layouts, func(l string) bool { return !strings.Contains(l, keys.SelectorPlace) }) {
 		t.Fault("selector", "a path without {selector} in sign.layout", "it is the selector of those; the files of sign.directory have theirs in their names")
 	}
 }
