@@ -3,6 +3,7 @@ package keys_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -126,5 +127,37 @@ func TestAllowMode(t *testing.T) {
 	chmod(0o664)
 	if got := signers(w.with(c), "joe@b.example"); got != "!b.example" {
 		t.Errorf("mode 0664 where 0660 is allowed: %s", got)
+	}
+}
+
+// Every layout of docs/keys.md finds its keys.
+func TestLayoutsOfTheGuide(t *testing.T) {
+	t.Parallel()
+	guide := read(t, "../docs/keys.md")
+	rows := regexp.MustCompile("(?m)^\\| ([^|]+) \\| `layout = \"([^\"]+)\"`(.*)$").FindAllStringSubmatch(guide, -1)
+	if len(rows) < 9 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, row := range rows {
+		t.Run(row[1], func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			selector := "dkim"
+			if m := regexp.MustCompile("`selector = \"([^\"]+)\"`").FindStringSubmatch(row[3]); m != nil {
+				selector = m[1]
+			}
+			c := keys.Config{Directory: w.dir, Layouts: []string{w.path("../root" + row[2])}}
+			if !strings.Contains(row[2], keys.SelectorPlace) {
+				c.Selector = selector
+			}
+			path := w.write("../root"+strings.NewReplacer("{domain}", "my-shop.example.org", "{selector}", selector).Replace(row[2]), rfc8463PEM)
+			if strings.Contains(row[3], `allow_mode = "0660"`) {
+				c.AllowMode = 0o660
+				w.check(os.Chmod(path, 0o660))
+			}
+			if got := signers(w.with(c), "joe@my-shop.example.org"); got != "my-shop.example.org/"+selector {
+				t.Errorf("%q", got)
+			}
+		})
 	}
 }

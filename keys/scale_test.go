@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -258,7 +259,7 @@ func BenchmarkLookupInTable(b *testing.B) {
 	}
 	for _, n := range []int{10, 100_000} {
 		s := lines(n)
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if len(s.Lookup(message.Address{Local: "joe", Domain: nthDomain(i % 10)})) != 1 {

@@ -32,10 +32,11 @@ func signers(s *keys.Store, address string) string {
 	for _, d := range s.Lookup(message.Address{Local: local, Domain: domain.Name(host)}) {
 		text := "!" + string(d.Name)
 		if d.Usable() {
-			text = string(d.Name)
+			names := []string{string(d.Name)}
 			for _, k := range d.Keys {
-				text += "/" + k.Selector
+				names = append(names, k.Selector)
 			}
+			text = strings.Join(names, "/")
 		}
 		all = append(all, text+d.Options.Identity)
 	}
