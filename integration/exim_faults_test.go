@@ -342,7 +342,7 @@ func TestEximSaysWhatOurNameIs(t *testing.T) {
 			m := harness.NewMail(sender, "forged results").With("Authentication-Results: "+name+forged, "Authentication-Results: "+harness.Hostname+" 1"+forged)
 			e.Dial(t, harness.EximOutside).Send(sender, to, m.Bytes())
 			got := harness.FieldValues(e.Sink.Wait(t, to).Data, "Authentication-Results")
-			if len(got) != 1 || got[0] != harness.Hostname+"; dkim=none" {
+			if len(got) != 1 || !strings.HasPrefix(got[0], harness.Hostname+";") || !strings.HasSuffix(got[0], "dkim=none") || strings.Contains(got[0], "gmail.com") {
 				t.Errorf("%s: %q", name, got)
 			}
 		}
@@ -375,7 +375,7 @@ func TestEximCarriesOutEveryAction(t *testing.T) {
 		if r.Code != 250 || !slices.Equal(harness.FieldValues(data, "X-Dkimd"), []string{"unsigned $&{}"}) || !slices.Equal(harness.FieldValues(data, "X-More"), []string{"again"}) {
 			t.Errorf("tag: %s\n%s", r, data)
 		}
-		if ar := harness.FieldValues(data, "Authentication-Results"); len(ar) != 1 || ar[0] != harness.Hostname+"; dkim=none" {
+		if ar := harness.FieldValues(data, "Authentication-Results"); len(ar) != 1 || !strings.HasPrefix(ar[0], harness.Hostname+";") || !strings.HasSuffix(ar[0], "dkim=none") {
 			t.Errorf("Authentication-Results beside tags: %q", ar)
 		}
 		r, to = send("quarantine.test")

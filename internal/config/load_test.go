@@ -98,6 +98,7 @@ new_domains = true
 check_servers = "192.0.2.53"
 [verify]
 enabled = false
+spf = false
 trusted = "198.51.100.7"
 leave_alone = "198.51.100.8"
 strip = "dkim"
