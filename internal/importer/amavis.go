@@ -100,7 +100,7 @@ func (o *opendkim) amavisLine(l line) (networks []string) {
 			p.note(NotCarried, l.Place, "dkim_key", m[2]+" "+m[3], wrong+"; it does not sign")
 			return nil
 		}
-		o.signing.keys = append(o.signing.keys, key)
+		o.signing.add(key)
 		o.signing.rows = append(o.signing.rows, tableRow{l.Place, "*@" + name, key.name, ""}, tableRow{l.Place, "*@*." + name, key.name, ""})
 		v, words := Close, "key_table and signing_table; amavis writes x=, some weeks ahead: [sign] expiry"
 		if m[5] != "" {

@@ -402,7 +402,7 @@ func (e *exim) bySender(s setting, at, name, selector, file string) {
 			e.plan.note(NotCarried, s.Place, at, s.value, wrong+"; nothing is signed")
 			return
 		}
-		e.tables.signing.keys = append(e.tables.signing.keys, key)
+		e.tables.signing.add(key)
 		e.tables.signing.rows = append(e.tables.signing.rows, tableRow{s.Place, "*", "all", ""})
 		e.plan.note(Same, s.Place, at, s.value, words+", with one key for all")
 		return
@@ -440,7 +440,7 @@ func (e *exim) fixed(t *eximTransport, s setting, at, names, selector, file stri
 		if i, set := t.set["dkim_identity"]; set && !strings.Contains(i.value, "$") {
 			identity = i.value
 		}
-		e.tables.signing.keys = append(e.tables.signing.keys, key)
+		e.tables.signing.add(key)
 		e.tables.signing.rows = append(e.tables.signing.rows, tableRow{s.Place, "*", name, identity})
 	}
 	e.tables.signing.multiple = len(e.tables.signing.keys) > 1

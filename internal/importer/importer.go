@@ -78,7 +78,7 @@ func (p *Plan) note(v Verdict, at Place, setting, value, text string) {
 	if strings.HasPrefix(value, "dsn:") || strings.HasSuffix(setting, "Password") || strings.Contains(value, "PRIVATE KEY") {
 		value = "(not shown)"
 	}
-	p.Notes = append(p.Notes, Note{v, at, setting, safetext.Clip(value, maxValue), text})
+	p.Notes = append(p.Notes, Note{v, at, setting, safetext.Printable(safetext.Clip(value, maxValue)), safetext.Printable(text)})
 }
 
 // maxValue is how much of a value a report repeats.

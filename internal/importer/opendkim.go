@@ -30,7 +30,8 @@ type opendkim struct {
 	directives map[string]directive
 	signing    signing
 	rules      []rule
-	proven     []*tableKey // keys in no table, for a proof
+	proven     []*tableKey     // keys in no table, for a proof
+	taken      map[string]bool // names of copies of keys
 }
 
 // maxInclude is how deep OpenDKIM follows Include.

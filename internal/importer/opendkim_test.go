@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dkimd/internal/importer"
 )
@@ -464,5 +465,30 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 	}
 	if got := strings.Join(there(filepath.Join(to.root, "d")), " "); got != " /dkimd.toml /keys /keys/x /rules /rules/_default.toml /rules/a.example.toml" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// Tables of 20,000 lines that share one key are read in the time of their lines. A name of a key is the same in any case, and spaces
+// around the colons do not count.
+func TestLargeTables(t *testing.T) {
+	t.Parallel()
+	var keyTable, signingTable strings.Builder
+	for n := range 20_000 {
+		fmt.Fprintf(&keyTable, "K%d d%d.example : s : /k/one\n", n, n)
+		fmt.Fprintf(&signingTable, "*@d%d.example k%d\n", n, n)
+	}
+	s := newSystem(t, map[string]string{"etc/opendkim.conf": "KeyTable /kt\nSigningTable refile:/st", "kt": keyTable.String(), "st": signingTable.String()})
+	pem, _ := key(t)
+	s.write("k/one", pem)
+	begun := time.Now()
+	p := s.plan(false)
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("%v", took)
+	}
+	if len(p.Senders) != 20_000 || !p.Complete() {
+		t.Errorf("%d senders: %s", len(p.Senders), notes(p, importer.NotCarried))
+	}
+	if table := s.written(p)["SigningTable"]; !strings.Contains(table, "\n*@d7.example K7\n") {
+		t.Errorf("the table:\n%.200s", table)
 	}
 }

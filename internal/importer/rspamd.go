@@ -306,7 +306,7 @@ func (r *rspamd) openDKIMTables() error {
 			r.plan.note(NotCarried, e.Place, "key_table", e.key, wrong+"; the line was left out")
 			continue
 		}
-		o.signing.keys = append(o.signing.keys, key)
+		o.signing.add(key)
 	}
 	rows, err := r.lookup(r.settings.get("signing_table"))
 	if err != nil {
@@ -432,7 +432,7 @@ func (r *rspamd) addKey(name string, k rspamdKey) {
 		r.plan.note(NotCarried, k.Place, "domain", name, wrong+"; its mail is not signed with it")
 		return
 	}
-	o.signing.keys = append(o.signing.keys, key)
+	o.signing.add(key)
 	o.signing.rows = append(o.signing.rows, tableRow{k.Place, "*@" + name, key.name, ""})
 	if r.truth("use_esld", true) {
 		o.signing.rows = append(o.signing.rows, tableRow{k.Place, "*@*." + name, key.name, ""})
@@ -517,7 +517,8 @@ func (r *rspamd) oneKey(path, selector string) {
 		r.plan.note(NotCarried, Place{r.plan.From, 0}, "path", path, wrong)
 		return
 	}
-	o.signing = signing{keys: []*tableKey{key}, rows: []tableRow{{key.Place, "*", "all", ""}}, patterns: true, own: true}
+	o.signing = signing{rows: []tableRow{{key.Place, "*", "all", ""}}, patterns: true, own: true}
+	o.signing.add(key)
 	r.tables.writeSigning()
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkimd/internal/dkim"
@@ -18,6 +19,8 @@ import (
 // signing is who signs, as OpenDKIM's tables say it. A single key is the same with tables of one line.
 type signing struct {
 	keys     []*tableKey
+	byName   map[string]*tableKey // in lower case
+	parsed   map[string]parsedKey // by path
 	rows     []tableRow
 	patterns bool // the addresses are patterns: a refile
 	multiple bool // every row that fits signs, not only the first
@@ -26,6 +29,9 @@ type signing struct {
 	own                    bool // the tables cannot be used as they are
 	notes                  map[string]verdictText
 }
+
+// parsedKey is what a key file holds; it may be that of many domains.
+type parsedKey struct{ algorithm, wrong string }
 
 type verdictText struct {
 	verdict Verdict
@@ -108,7 +114,7 @@ func (o *opendkim) readTables() error {
 			o.plan.note(NotCarried, e.Place, "KeyTable", e.key, wrong+"; the line was left out")
 			s.own = true
 		} else {
-			s.keys = append(s.keys, key)
+			s.add(key)
 		}
 	}
 	for _, e := range signingTable.entries {
@@ -140,6 +146,9 @@ func (o *opendkim) readRow(e entry) {
 	if row.identity != "" && !strings.Contains(row.identity, "@") {
 		o.plan.note(Close, e.Place, "SigningTable", strings.TrimSpace(e.key+" "+e.value), "OpenDKIM does not sign with an identity without @; dkimd does, with @ and the domain")
 	}
+	if k := s.key(row.key); k != nil && k.name != row.key { // dkimd tells letters in upper case apart
+		row.key, s.own = k.name, true
+	}
 	if matchesAll(row.address, s.patterns) {
 		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "signs mail of ours from every domain, also from those of strangers: as it was")
 	} else if !s.patterns && strings.Contains(row.address, "*") && row.address != "*" && !strings.HasSuffix(row.address, "@*") {
@@ -152,13 +161,17 @@ func matchesAll(address string, patterns bool) bool {
 	return address == "*" || patterns && (address == "*@*" || address == "**")
 }
 
-func (s *signing) key(name string) *tableKey {
-	for _, k := range s.keys {
-		if k.name == name || strings.EqualFold(k.name, name) {
-			return k
-		}
+// key is the first key of a name, in any case.
+func (s *signing) key(name string) *tableKey { return s.byName[strings.ToLower(name)] }
+
+func (s *signing) add(k *tableKey) {
+	if s.byName == nil {
+		s.byName = map[string]*tableKey{}
 	}
-	return nil
+	s.keys = append(s.keys, k)
+	if name := strings.ToLower(k.name); s.byName[name] == nil {
+		s.byName[name] = k
+	}
 }
 
 // tableKey reads a line of the KeyTable: domain:selector:key. Wrong says why dkimd could not use it.
@@ -167,8 +180,10 @@ func (o *opendkim) tableKey(e entry) (key *tableKey, wrong string) {
 	if len(parts) < 3 {
 		return nil, "want NAME DOMAIN:SELECTOR:KEY"
 	}
-	for i := range parts {
-		parts[i] = strings.TrimSpace(parts[i])
+	for i, part := range parts {
+		if parts[i] = strings.TrimSpace(part); parts[i] != part {
+			o.signing.own = true
+		}
 	}
 	key = &tableKey{Place: e.Place, name: e.key, domain: parts[0], selector: parts[1]}
 	if safetext.Printable(e.key+e.value) != e.key+e.value {
@@ -194,8 +209,7 @@ func (o *opendkim) locateKey(key *tableKey, written string) (wrong string) {
 		if key.inline = inlineKey(written); key.inline == nil {
 			return "the key is neither a path that begins with / or ./ nor a private key"
 		}
-		_, f := keys.Parse(key.Path, append([]byte(nil), key.inline...))
-		if f != nil {
+		if _, f := keys.Parse(key.Path, slices.Clone(key.inline)); f != nil {
 			return "the key: " + f.Got
 		}
 		o.signing.own = true
@@ -209,18 +223,18 @@ func (o *opendkim) locateKey(key *tableKey, written string) (wrong string) {
 	if strings.Contains(written, "%") {
 		return ""
 	}
-	data, err := o.root.read(written, key.Place)
-	if err != nil {
-		if f, ok := errors.AsType[fault.Fault](err); ok {
-			return "the key " + key.path + ": " + f.Got
+	p, known := o.signing.parsed[key.path]
+	if !known {
+		p = o.parseKey(written, key)
+		if o.signing.parsed == nil {
+			o.signing.parsed = map[string]parsedKey{}
 		}
-		return "the key: " + err.Error()
+		o.signing.parsed[key.path] = p
 	}
-	private, f := keys.Parse(key.path, data)
-	if f != nil {
-		return "the key " + key.path + ": " + f.Got
+	if p.wrong != "" {
+		return p.wrong
 	}
-	o.noteType(key, private.Type)
+	o.noteType(key, p.algorithm)
 	if o.root != "" && o.root != "/" {
 		o.signing.own = true
 	}
@@ -230,9 +244,25 @@ func (o *opendkim) locateKey(key *tableKey, written string) (wrong string) {
 // noteType tells of a key of a type that OpenDKIM does not sign with: SignatureAlgorithm is that of all keys.
 func (o *opendkim) noteType(key *tableKey, typ string) {
 	algorithm := o.set["signaturealgorithm"].value
-	if ed25519 := strings.HasPrefix(algorithm, "ed25519"); ed25519 != strings.EqualFold(typ, "Ed25519") {
+	if ed25519 := strings.HasPrefix(algorithm, "ed25519"); o.plan.Source == "opendkim" && ed25519 != strings.EqualFold(typ, "Ed25519") {
 		o.plan.note(Close, key.Place, "KeyTable", key.path, "signs with "+typ+"; OpenDKIM defers mail that it is for, since SignatureAlgorithm is "+cmp.Or(algorithm, "rsa-sha256"))
 	}
+}
+
+// parseKey reads the file of a key.
+func (o *opendkim) parseKey(written string, key *tableKey) parsedKey {
+	data, err := o.root.read(written, key.Place)
+	if f, ok := errors.AsType[fault.Fault](err); ok {
+		return parsedKey{wrong: "the key " + key.path + ": " + f.Got}
+	}
+	if err != nil {
+		return parsedKey{wrong: "the key: " + err.Error()}
+	}
+	private, f := keys.Parse(key.path, data)
+	if f != nil {
+		return parsedKey{wrong: "the key " + key.path + ": " + f.Got}
+	}
+	return parsedKey{algorithm: private.Type}
 }
 
 // inlineKey is a private key that stands in a table, PEM or the base64 of its DER, as PEM. Nil: it is none.
@@ -295,7 +325,7 @@ func (o *opendkim) readSingleDomain(e entry, selector, file setting) {
 	if s.patterns && strings.Contains(e.key, "*") {
 		key.domain = "%"
 	}
-	s.keys = append(s.keys, key)
+	s.add(key)
 	address, below := e.key, "."+e.key
 	if s.patterns {
 		address, below = "*@"+e.key, "*@*."+e.key

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"dkimd/internal/domain"
@@ -47,13 +46,16 @@ func (o *opendkim) writeSigning() {
 // copyKeys copies the keys that dkimd cannot use where they are, or all.
 func (o *opendkim) copyKeys() {
 	s := &o.signing
-	copies := map[string]string{} // by path
+	copies, usable := map[string]string{}, map[string]bool{} // by path
 	for _, k := range s.keys {
 		if strings.Contains(k.path, "%") {
 			o.copyEach(k)
 			continue
 		}
-		if k.path != "" && !o.Copy && o.User.uses(k.path) {
+		if _, known := usable[k.path]; !known {
+			usable[k.path] = k.path != "" && !o.Copy && o.User.uses(k.path)
+		}
+		if usable[k.path] {
 			continue
 		}
 		if k.copied = copies[k.path]; k.copied == "" {
@@ -115,9 +117,13 @@ func (o *opendkim) unused(k *tableKey) string {
 		domain = "shared"
 	}
 	path := filepath.Join(keysOfTables, domain, k.selector+".pem")
-	for n := 2; slices.ContainsFunc(o.plan.keys, func(c keyCopy) bool { return c.to == path }); n++ {
+	for n := 2; o.taken[path]; n++ {
 		path = filepath.Join(keysOfTables, domain, fmt.Sprintf("%s-%d.pem", k.selector, n))
 	}
+	if o.taken == nil {
+		o.taken = map[string]bool{}
+	}
+	o.taken[path] = true
 	return path
 }
 
@@ -201,6 +207,7 @@ func (o *opendkim) writeTree() {
 // senders are the addresses whose mail the tables have signed.
 func (o *opendkim) senders() {
 	s := &o.signing
+	seen := map[Sender]bool{}
 	for _, r := range s.rows {
 		local, name, isAddress := strings.Cut(r.address, "@")
 		if !isAddress {
@@ -223,7 +230,8 @@ func (o *opendkim) senders() {
 		case name == "*" || name == "%":
 			name = "example.org"
 		}
-		if sender.Domain = strings.ToLower(strings.ReplaceAll(name, "*", "any")); !slices.Contains(o.plan.Senders, sender) {
+		if sender.Domain = strings.ToLower(strings.ReplaceAll(name, "*", "any")); !seen[sender] {
+			seen[sender] = true
 			o.plan.Senders = append(o.plan.Senders, sender)
 		}
 	}

@@ -103,9 +103,11 @@ func peers(entries []string) (all []client.Peer, zone string) {
 			if strings.HasPrefix(name, ".") {
 				name = "probe" + name
 			}
-			if _, err := domain.ParseHost(name); err != nil {
+			host, err := domain.ParseHost(name)
+			if err != nil {
 				continue
 			}
+			name = string(host)
 			add(name, address)
 			octets := address.As4()
 			fmt.Fprintf(&records, "%s. 300 IN A %s\n%d.%d.%d.%d.in-addr.arpa. 300 IN PTR %s.\n", name, address, octets[3], octets[2], octets[1], octets[0], name)
