@@ -84,10 +84,12 @@ func TestLayoutsComeAfterTheDirectory(t *testing.T) {
 	}
 	w.write("../two/b.example.pem", rfc8463PEM)
 	w.write("../two/d.example.pem", rfc8463PEM)
+	w.write("../one/e.example.s1.key", rfc8463PEM)
+	w.write("../two/e.example.pem", rfc8463PEM)
 	s := w.with(keys.Config{Directory: w.dir, Layouts: []string{w.path("../one/{domain}.{selector}.key"), w.path("../two/{domain}.pem")}, Selector: "two"})
 	for address, want := range map[string]string{
 		"joe@a.example": "a.example/own", "joe@b.example": "b.example/s2@b.example", "joe@x.b.example": "b.example/s2@b.example",
-		"joe@c.example": "!c.example", "joe@d.example": "d.example/two",
+		"joe@c.example": "!c.example", "joe@d.example": "d.example/two", "joe@e.example": "e.example/s1",
 	} {
 		if got := signers(s, address); got != want {
 			t.Errorf("%s: %q, want %q", address, got, want)
