@@ -58,7 +58,7 @@ func emit(b *strings.Builder, u *ucl) {
 		}
 		b.WriteString("]")
 	case uclText:
-		if _, err := strconv.ParseFloat(u.text, 64); err == nil || slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(u.text)) {
+		if slices.Contains([]string{"true", "false", "yes", "no", "on", "off"}, strings.ToLower(u.text)) {
 			b.WriteString(u.text)
 			return
 		}
