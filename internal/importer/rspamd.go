@@ -186,7 +186,9 @@ func (r *rspamd) whose() error {
 		networks = append(networks, "127.0.0.0/8", "::1", "fe80::/10", "fec0::/10")
 		networks = append(networks, r.localAddresses()...)
 	}
-	if u := r.settings.get("sign_networks"); u != nil {
+	if u := r.settings.get("sign_networks"); u != nil && u.kind == uclText && strings.ContainsAny(u.text, ", ") {
+		r.note(NotCarried, u, "sign_networks", "want a list in [ ], one network, or a map in a file; left out")
+	} else if u != nil {
 		lines, err := r.lookup(u)
 		if err != nil {
 			return err
@@ -516,6 +518,14 @@ func (r *rspamd) oneKey(path, selector string) {
 	if wrong != "" {
 		r.plan.note(NotCarried, Place{r.plan.From, 0}, "path", path, wrong)
 		return
+	}
+	if r.truth("use_esld", true) {
+		const words = "mail of a subdomain is signed with its own name in d=, by rspamd with the registered domain above it"
+		if u := r.settings.get("use_esld"); u != nil {
+			r.note(Close, u, "use_esld", words)
+		} else {
+			r.plan.note(Close, key.Place, "use_esld", "true", words)
+		}
 	}
 	o.signing = signing{rows: []tableRow{{key.Place, "*", "all", ""}}, patterns: true, own: true}
 	o.signing.add(key)

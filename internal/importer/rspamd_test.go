@@ -92,6 +92,11 @@ func TestRspamd(t *testing.T) {
 			map[string]string{"dkimd.toml": "\"192.0.2.0/24\"|\"198.51.100.7\"|\"10.0.0.0/8\"|headers = [\"from\", \"subject\", \"to\"]|oversign = [\"from\"]"},
 			"sign_headers: [sign] headers and oversign; whether subject", "use_redis|sign_condition|use_domain|foo: dkimd does not know it|sign_networks: no address",
 		},
+		"one key, networks in a text": {
+			map[string]string{local: "path = \"/k/one\"; sign_networks = \"192.0.2.0/24, 198.51.100.0/24\";"},
+			map[string]string{"KeyTable": "all %:dkim:ROOT/k/one\n"},
+			"use_esld: mail of a subdomain is signed with its own name", "sign_networks: want a list in [ ]",
+		},
 		"overridden": {
 			map[string]string{local: "sign_authenticated = true;", "etc/rspamd/override.d/dkim_signing.conf": "sign_authenticated = false;"},
 			map[string]string{"dkimd.toml": "authenticated = false"},
