@@ -6,6 +6,7 @@ package authority
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -201,7 +202,7 @@ func (c Config) ask(ctx context.Context, s server, zone, name string) (said Said
 // wildcard reports whether the neighbour of a name, which nobody has, has the same record.
 func (c Config) wildcard(ctx context.Context, s server, name string, texts []string) bool {
 	_, above, _ := strings.Cut(name, ".")
-	neighbour := fmt.Sprintf("dkimd-%x.%s", time.Now().UnixNano(), above)
+	neighbour := "dkimd-" + strings.ToLower(rand.Text()) + "." + above
 	m, err := c.authoritative(ctx, "udp", s, neighbour, dns.TypeTXT)
 	if err == nil && m.Truncated {
 		m, err = c.authoritative(ctx, "tcp", s, neighbour, dns.TypeTXT)

@@ -78,10 +78,11 @@ func (w *world) add(address, zone, records string) {
 	if err := parser.Err(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.servers[address] = s
+	w.change(func(w *world) { w.servers[address] = s })
 	for _, network := range []string{"udp", "tcp"} {
 		server := &dns.Server{Net: network, Handler: dns.HandlerFunc(func(rw dns.ResponseWriter, q *dns.Msg) { w.answer(s, network, rw, q) })}
 		var err error
+		w.mu.Lock()
 		if network == "udp" {
 			server.PacketConn, err = new(net.ListenConfig).ListenPacket(w.t.Context(), "udp", "127.0.0.1:0")
 			w.at["udp"+address] = server.PacketConn.LocalAddr().String()
@@ -89,6 +90,7 @@ func (w *world) add(address, zone, records string) {
 			server.Listener, err = new(net.ListenConfig).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
 			w.at["tcp"+address] = server.Listener.Addr().String()
 		}
+		w.mu.Unlock()
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -98,6 +100,13 @@ func (w *world) add(address, zone, records string) {
 		<-started
 		w.t.Cleanup(func() { _ = server.Shutdown() })
 	}
+}
+
+// change changes the servers, which answer already.
+func (w *world) change(f func(w *world)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(w)
 }
 
 func (w *world) answer(s *nameServer, network string, rw dns.ResponseWriter, q *dns.Msg) {
@@ -195,7 +204,7 @@ func TestLook(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			if test.change != nil {
-				test.change(w)
+				w.change(test.change)
 			}
 			v := w.config().Look(t.Context(), test.name, nil)
 			if got := text(v, test.name); got != test.want {
@@ -255,9 +264,11 @@ func text(v authority.View, name string) string {
 func TestLookEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, s := range w.servers {
-		s.down = true
-	}
+	w.change(func(w *world) {
+		for _, s := range w.servers {
+			s.down = true
+		}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if v := w.config().Look(ctx, "s1._domainkey.example.org", nil); v.Err == nil {
