@@ -3,7 +3,7 @@
 GO ?= go
 LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 # How long make soak lasts after its warm-up. make test takes SOAK=60s.
 SOAK ?= 10m
 # RSA goes through OpenSSL 3 where its headers are; else, and with TAGS=, through crypto/rsa.

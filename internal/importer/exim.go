@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -347,6 +348,27 @@ func bare(expansion string) string {
 	return expansion
 }
 
+var dsearch = regexp.MustCompile(`^dsearch([,=a-z]*) *\{([^{}$]*)\} *(?:\{\$value\} *(?:\{[^{}$]*\}|fail)? *)?\}`)
+
+// unsearched puts the key of each ${lookup{key}dsearch{directory}} in its place: what such a lookup finds in a
+// directory is named like the key.
+func unsearched(expansion string) string {
+	before, rest, found := strings.Cut(expansion, "${lookup{")
+	if !found {
+		return expansion
+	}
+	key := balanced(rest)
+	after := strings.TrimLeft(strings.TrimPrefix(rest[len(key):], "}"), " ")
+	m := dsearch.FindStringSubmatch(after)
+	if m == nil {
+		return before + "${lookup{" + unsearched(rest)
+	}
+	if strings.Contains(m[1], "ret=full") {
+		key = strings.TrimSuffix(m[2], "/") + "/" + key
+	}
+	return before + key + unsearched(after[len(m[0]):])
+}
+
 // balanced is a text up to the } that closes it.
 func balanced(s string) string {
 	depth := 0
@@ -365,9 +387,9 @@ func balanced(s string) string {
 
 // domain makes keys of dkim_domain, dkim_selector and dkim_private_key.
 func (e *exim) domain(t *eximTransport, s setting, at string) {
-	name := bare(s.value)
+	name := bare(unsearched(s.value))
 	selector, path := t.set["dkim_selector"], t.set["dkim_private_key"]
-	file := bare(path.value)
+	file := bare(unsearched(path.value))
 	for _, variable := range []string{"${lc:$dkim_domain}", "${lc:${dkim_domain}}", "${dkim_domain}", "$dkim_domain"} {
 		file = strings.ReplaceAll(file, variable, "{domain}")
 	}

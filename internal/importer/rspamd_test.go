@@ -148,6 +148,12 @@ func TestExim(t *testing.T) {
 			map[string]string{"KeyTable": "all %:s:ROOT/k/one\n", "SigningTable": "* all\n"},
 			"", "acl_smtp_dkim",
 		},
+		"a lookup in a directory, as Hestia writes it": {
+			transport("  dkim_domain = ${lookup{${lc:${domain:$h_from:}}}dsearch{/k}{$value}{}}\n  dkim_selector = mail\n" +
+				"  dkim_private_key = ${if exists{/k/${lookup{${lc:${domain:$h_from:}}}dsearch{/k/}}.dkim.key}{/k/${lookup{${lc:${domain:$h_from:}}}dsearch{/k/}}.dkim.key}{0}}\n"),
+			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]|selector = \"mail\""},
+			"", "acl_smtp_dkim|relay_from_hosts",
+		},
 		"a lookup": {
 			transport("  dkim_domain = ${lookup{$sender_address_domain}lsearch{/x}}\n  dkim_selector = s\n  dkim_private_key = /k/one\n  dkim_foo = 1\n"),
 			nil, "", "remote_smtp dkim_domain: an expansion|remote_smtp dkim_foo|acl_smtp_dkim",
