@@ -17,6 +17,7 @@ import (
 	"dkimd/internal/terminal"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // discard is a Recorder for commands that leave no record.
@@ -122,6 +123,9 @@ func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setu
 	}
 	if mode := c.Sign.AllowMode; mode != 0 {
 		k.warnf("sign.allow_mode: key files of mode %04o are accepted: %s", mode, allowModeCosts(mode))
+	}
+	if (c.Rotate.Every > 0 || c.Rotate.NewDomains) && unix.Access(c.Sign.Directory, unix.W_OK) != nil {
+		k.warnf("rotate: dkimd may not write in %s, so it replaces no keys: docs/keys.md, Rotating, says how it may", c.Sign.Directory)
 	}
 	for _, name := range c.Log.Output {
 		if err := output.Reach(name); err != nil && !filepath.IsAbs(name) {
