@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,8 @@ import (
 	"dkimd/internal/fault"
 	"dkimd/internal/message"
 	"dkimd/internal/safetext"
+
+	"golang.org/x/sys/unix"
 )
 
 // anySender stands in tables for the domain of the sender, or for its name.
@@ -35,9 +39,7 @@ type signingLine struct {
 type tableKey struct {
 	name   string
 	named  bool    // a line of the signing table names it
-	domain *Domain // nil where d= is the sender's
-	// Where d= is the sender's, one key signs for all of them, or each has a file of its own.
-	shared *Key
+	domain *Domain // AnySender where d= is the sender's; nil where each has a file of its own, too
 	own    map[domain.Name]*Domain
 }
 
@@ -57,15 +59,29 @@ func (t *signingTable) lookup(sender message.Address) []*Domain {
 // brokenLine begins the entry of a domain for a line that names no key; its pattern follows.
 const brokenLine = "line "
 
-// byPattern is the domain that signs by the first line with a pattern; nil where there is none, or it depends on the sender.
+// byPattern is the domain that signs by the first line with a pattern; nil where there is none, or each sender has its own.
 func (s *Store) byPattern(pattern string) *Domain {
 	for _, source := range s.sources {
 		t, ok := source.(*signingTable)
 		if !ok {
 			continue
 		}
-		if l, ok := t.lines.first(pattern); ok {
+		l, ok := t.lines.first(pattern)
+		switch {
+		case ok && l.domain != nil:
 			return l.domain
+		case ok && t.keys[l.key] != nil:
+			return t.keys[l.key].domain
+		}
+	}
+	return nil
+}
+
+// tableKeys are the entries of the key table.
+func (s *Store) tableKeys() map[string]*tableKey {
+	for _, source := range s.sources {
+		if t, ok := source.(*signingTable); ok {
+			return t.keys
 		}
 	}
 	return nil
@@ -73,18 +89,24 @@ func (s *Store) byPattern(pattern string) *Domain {
 
 // resolve is the domain that signs by a line.
 func (t *signingTable) resolve(l *signingLine, sender domain.Name) *Domain {
+	var d *Domain
 	if l.domain != nil {
-		return l.variant.of(l.domain.current())
+		// What is kept at a reload may depend on the sender where what is on disk does not.
+		if d = l.domain.current(); !d.AnySender() {
+			return l.variant.of(d)
+		}
+		d = d.as(sender)
+	} else {
+		name := l.key
+		if name == anySender {
+			name = string(sender)
+		}
+		k := t.keys[name]
+		if k == nil {
+			return unusable(sender, "no key "+safetext.Quote(name)+" in the key table")
+		}
+		d = k.of(sender)
 	}
-	name := l.key
-	if name == anySender {
-		name = string(sender)
-	}
-	k := t.keys[name]
-	if k == nil {
-		return unusable(sender, "no key "+safetext.Quote(name)+" in the key table")
-	}
-	d := k.of(sender)
 	if identity := strings.ReplaceAll(l.variant.identity, anySender, string(sender)); identity != "" {
 		d = d.with(Options{Identity: within(identity, d.Name)})
 	}
@@ -93,18 +115,29 @@ func (t *signingTable) resolve(l *signingLine, sender domain.Name) *Domain {
 
 // of is the domain that signs with a key for a sender.
 func (k *tableKey) of(sender domain.Name) *Domain {
-	switch {
-	case k.domain != nil:
-		return k.domain.current()
-	case k.shared != nil:
-		key := *k.shared
-		key.Domain = sender
-		return &Domain{Name: sender, Path: key.Path, Keys: []*Key{&key}, Transient: true, signs: true, reading: alreadyRead}
+	if k.domain != nil {
+		d := k.domain.current()
+		if d.AnySender() {
+			d = d.as(sender)
+		}
+		return d
 	}
 	if d := k.own[sender]; d != nil {
 		return d.current()
 	}
 	return unusable(sender, "no file of "+string(sender)+" for key "+safetext.Quote(k.name)+" of the key table")
+}
+
+// as is a domain for any sender under the name of one.
+func (d *Domain) as(sender domain.Name) *Domain {
+	named := d.with(d.Options)
+	named.Name, named.Keys = sender, make([]*Key, len(d.Keys))
+	for i, k := range d.Keys {
+		key := *k
+		key.Domain = sender
+		named.Keys[i] = &key
+	}
+	return named
 }
 
 // unusable is a domain that should sign and cannot.
@@ -181,7 +214,8 @@ type tableOpener struct {
 	table    *signingTable
 	ordered  []*tableKey // the keys as they stand in the key table
 	previous map[string]*content
-	unread   bool // one of the tables could not be read, and that is fault enough
+	before   map[string]*tableKey // of the store before
+	unread   bool                 // one of the tables could not be read, and that is fault enough
 }
 
 // read is the entries of a table; what is wrong with the whole table is a fault of the store.
@@ -205,7 +239,7 @@ func (o *tableOpener) readKeys(t Table, c Config) {
 	entries, seen := o.read(t)
 	o.table.keys = make(map[string]*tableKey, len(entries))
 	if previous := o.store.reader.previous.Load(); previous != nil {
-		o.previous = previous.contents
+		o.previous, o.before = previous.contents, previous.tableKeys()
 	}
 	o.store.contents = make(map[string]*content, len(entries))
 	e := keyEntryReader{opener: o, table: t, seen: seen, permissions: newPermissions(seen, c)}
@@ -216,17 +250,30 @@ func (o *tableOpener) readKeys(t Table, c Config) {
 		}
 		k := &tableKey{name: entry.key}
 		if wrong := e.read(k, entry); wrong != nil {
-			written, _, _ := strings.Cut(entry.value, ":")
-			name, err := dkim.ParseSDID(written)
-			if err != nil {
-				name = domain.Name(entry.key)
-			}
-			k.domain = newTableDomain(name, t.Path, "key "+entry.key)
-			k.domain.faults = fault.Faults{*t.at(entry.line, *wrong)}
+			o.spoil(k, entry, t.at(entry.line, *wrong))
 		}
 		o.table.keys[entry.key] = k
 		o.ordered = append(o.ordered, k)
 	}
+}
+
+// spoil settles who signs by an entry that cannot be used. Where each sender has a file, those before a reload go on.
+func (o *tableOpener) spoil(k *tableKey, e tableEntry, wrong *fault.Fault) {
+	if before := o.before[k.name]; before != nil && before.own != nil {
+		k.own = before.own
+		o.store.fault(wrong)
+		return
+	}
+	written, _, _ := strings.Cut(e.value, ":")
+	name, err := dkim.ParseSDID(written)
+	switch {
+	case written == anySender:
+		name = anySender
+	case err != nil:
+		name = domain.Name(e.key)
+	}
+	k.domain = newTableDomain(name, wrong.Path, "key "+k.name)
+	k.domain.faults = fault.Faults{*wrong}
 }
 
 // readLines reads the signing table, and hands to the store the domains of the keys that are in use.
@@ -304,7 +351,7 @@ func (o *tableOpener) reportUnnamed(t Table) {
 
 // fix settles who signs by a line, where that does not depend on the sender.
 func (l *signingLine) fix(k *tableKey) {
-	if k.domain == nil || strings.Contains(l.variant.identity, anySender) {
+	if k.domain == nil || k.domain.AnySender() || strings.Contains(l.variant.identity, anySender) {
 		return
 	}
 	l.domain = k.domain
@@ -333,13 +380,8 @@ func (o *tableOpener) use(k *tableKey) {
 		return
 	}
 	k.named = true
-	switch {
-	case k.domain != nil:
+	if k.domain != nil {
 		o.store.domains = append(o.store.domains, k.domain)
-	case k.shared != nil:
-		d := newTableDomain(anySender, k.shared.Path, "key "+k.name)
-		d.Keys = []*Key{k.shared}
-		o.store.domains = append(o.store.domains, d)
 	}
 	for _, d := range k.own {
 		o.store.domains = append(o.store.domains, d)
@@ -389,10 +431,6 @@ func (r *keyEntryReader) read(k *tableKey, e tableEntry) *fault.Fault {
 	default:
 		key.Path = strings.ReplaceAll(path, anySender, string(name))
 		r.file(key)
-	}
-	if name == anySender {
-		k.shared = key
-		return nil
 	}
 	k.domain = newTableDomain(name, key.Path, "key "+k.name)
 	k.domain.Keys = []*Key{key}
@@ -466,7 +504,7 @@ func (r *keyEntryReader) ownFiles(k *tableKey, selector, path string) *fault.Fau
 			return
 		}
 		_ = p.files(func(selector, path string) {
-			if _, err := os.Lstat(path); err != nil {
+			if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 				return
 			}
 			key := &Key{Domain: name, Selector: selector, Path: path}
