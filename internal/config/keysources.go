@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dkimd/internal/dkim"
+	"dkimd/internal/safetext"
 	"dkimd/internal/tomlfile"
 	"dkimd/keys"
 )
@@ -24,7 +25,7 @@ func readTable(t *tomlfile.Table, key, def string) string {
 	}
 	table, err := keys.ParseTable(written)
 	if err != nil {
-		t.Fault(key, "a file of OpenDKIM's form: an absolute path, with file: or refile: before it where that is meant, or csl: and the entries", err.Error())
+		faultTable(t, key, "a file of OpenDKIM's form: an absolute path, with file: or refile: before it where that is meant, or csl: and the entries", err.Error())
 		return ""
 	}
 	if table.Path == "" { // csl
@@ -43,15 +44,26 @@ func readTable(t *tomlfile.Table, key, def string) string {
 	return written
 }
 
+// faultTable is a fault of how a table is named. Of what is no path only the kind is told: a password of a database, or a
+// key, may follow.
+func faultTable(t *tomlfile.Table, key, want, hint string) {
+	kind, rest, typed := strings.Cut(t.String(key, ""), ":")
+	if !typed || strings.HasPrefix(kind, "/") || kind == "file" || kind == "refile" || rest == "" {
+		t.Fault(key, want, hint)
+		return
+	}
+	t.FaultGot(key, strconv.Quote(safetext.Clip(kind, 20)+":..."), want, hint)
+}
+
 // checkTables wants both tables or none, and a selector where layouts need one.
 func (c *Config) checkTables() {
 	t, s := c.section("sign"), &c.Sign
 	const both = "the signing table says which keys of the key table sign for an address"
 	if s.KeyTable != "" && !t.Has("signing_table") {
-		t.Fault("key_table", "signing_table beside it", both)
+		faultTable(t, "key_table", "signing_table beside it", both)
 	}
 	if s.SigningTable != "" && !t.Has("key_table") {
-		t.Fault("signing_table", "key_table beside it", both)
+		faultTable(t, "signing_table", "key_table beside it", both)
 	}
 	for i, layout := range s.Layouts {
 		if !strings.Contains(layout, keys.SelectorPlace) && s.Selector == "" {

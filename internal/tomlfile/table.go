@@ -262,11 +262,16 @@ func (t *Table) Prefixes(key string, def []netip.Prefix) []netip.Prefix {
 
 // Fault records a fault about a key; what the file says there is filled in.
 func (t *Table) Fault(key, want, hint string) {
-	t.used[key] = true
 	got := "nothing"
 	if v := t.entries[key]; v != nil {
 		got = v.String()
 	}
+	t.FaultGot(key, got, want, hint)
+}
+
+// FaultGot is Fault where what the file says may hold a secret: got stands for it.
+func (t *Table) FaultGot(key, got, want, hint string) {
+	t.used[key] = true
 	t.file.Add(fault.Fault{Line: t.LineOf(key), Key: t.KeyPath(key), Got: got, Want: want, Hint: hint})
 }
 
