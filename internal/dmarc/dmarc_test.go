@@ -103,6 +103,8 @@ func TestExamples(t *testing.T) {
 		// The public suffix list has a veto: by the letter of the RFC evil.org is aligned with good.org.
 		"E16":       {zone("org: p=none"), "good.org", "good.org org", "org", "!evil.org mail.good.org", "good.org", dmarc.Fail, dmarc.PolicyNone},
 		"E16 psd=n": {zone("co.uk: p=none; psd=n", "uk: p=none"), "good.co.uk", "good.co.uk co.uk", "co.uk", "!evil.co.uk mail.good.co.uk", "good.co.uk", dmarc.Fail, dmarc.PolicyNone},
+		"E16 uk":    {zone("uk: p=none; psd=y"), "good.co.uk", "good.co.uk co.uk uk", "uk", "!evil.co.uk !co.uk mail.good.co.uk", "good.co.uk", dmarc.Fail, dmarc.PolicyNone},
+		"E16 uk sp": {zone("uk: p=none", "good.co.uk: p=reject"), "a.b.good.co.uk", "a.b.good.co.uk b.good.co.uk good.co.uk co.uk uk", "good.co.uk", "!evil.co.uk good.co.uk", "good.co.uk", dmarc.Fail, dmarc.PolicyReject},
 		"E17":       {zone("org: p=none", "good.org: p=reject; psd=n"), "good.org", "good.org", "good.org", "!evil.org", "good.org", dmarc.Fail, dmarc.PolicyReject},
 		"E18":       {zone("host.example: p=reject; psd=y", "t1.host.example: p=quarantine"), "t1.host.example", "t1.host.example", "t1.host.example", "!t2.host.example x.t1.host.example", "t1.host.example", dmarc.Fail, dmarc.PolicyQuarantine},
 		"E19":       {zone("example.com: p=reject", "b.example.com: SERVFAIL"), "a.b.example.com", "a.b.example.com b.example.com", "", "?a.b.example.com ?example.com", "", dmarc.TempError, dmarc.PolicyAbsent},

@@ -96,7 +96,11 @@ func (n *naive) organizational(name string) (string, []string, error) {
 		case "y":
 			if at != name {
 				labels := strings.Split(name, ".")
-				return strings.Join(labels[len(labels)-strings.Count(at, ".")-2:], "."), found, nil
+				n := strings.Count(at, ".") + 2
+				for n < len(labels) && domain.Name(strings.Join(labels[len(labels)-n:], ".")).IsPublicSuffix() {
+					n++ // the veto
+				}
+				return strings.Join(labels[len(labels)-n:], "."), found, nil
 			}
 		}
 	}
