@@ -274,8 +274,8 @@ func (d *Discovery) Judge(identifiers []Identifier, spf SPFState) Verdict {
 			return v
 		}
 	}
-	if open == nil {
-		open = d.wordErr
+	if d.wordErr != nil { // which of its words counts is open, too
+		open, v.Policy, v.Published = d.wordErr, PolicyAbsent, PolicyAbsent
 	}
 	switch {
 	case open != nil:

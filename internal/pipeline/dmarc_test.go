@@ -73,6 +73,11 @@ func TestMailIsJudgedBySPFAndDMARC(t *testing.T) {
 			"tempfail",
 			events.DMARC{Result: "temperror", Reason: "temporary DNS failure: no answer in time"},
 		},
+		"whether the domain exists is not known, and would decide": {
+			"_dmarc.example: v=DMARC1; p=none; np=reject; psd=y\nsender.example: FAIL", "joe@other.example", nil, outside,
+			"tempfail",
+			events.DMARC{Result: "temperror", Domain: "example", Org: "sender.example", Reason: "temporary DNS failure: no answer in time"},
+		},
 		"SPF is not known, and would decide": {
 			"sender.example: FAIL\n_dmarc.sender.example: v=DMARC1; p=reject", "joe@sender.example", nil, outside,
 			"tempfail",
