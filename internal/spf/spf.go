@@ -117,8 +117,8 @@ func Check(ctx context.Context, dns DNS, r Request) Outcome {
 	result, why := spf.CheckHostWithSender(client.AsSlice(), helo, sender, spf.WithResolver(a), spf.WithContext(ctx))
 	o.Result, _ = Parse(string(result))
 	switch {
-	case ctx.Err() != nil && o.Result == PermError:
-		o.Result = TempError // it is the end of our patience that looks like one
+	case ctx.Err() != nil && o.Result != Pass:
+		o.Result = TempError // it is the end of our patience, which ptr and the library take for an answer
 		fallthrough
 	case o.Result == TempError:
 		o.Reason = a.failure
