@@ -83,20 +83,20 @@ type SPF struct {
 	cancel  context.CancelFunc
 	expired <-chan struct{}
 	domain  domain.Name // that may be aligned; empty: none
+	late    spf.Outcome // where there is no answer
 	outcome spf.Outcome
 }
 
 // BeginSPF checks the sender's domain until Close.
 func (v *Verifier) BeginSPF(req spf.Request) *SPF {
 	s := new(SPF)
-	s.domain, s.outcome.HELO = req.Identity()
-	s.outcome.Result, s.outcome.Domain, s.outcome.Reason = spf.TempError, s.domain, "no answer in time"
-	late := s.outcome
+	s.domain, s.late.HELO = req.Identity()
+	s.late.Result, s.late.Domain, s.late.Reason = spf.TempError, s.domain, "no answer in time"
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	s.expired = ctx.Done()
 	v.run(&s.task, func() bool {
-		s.outcome = late // stands if it panics
+		s.outcome = s.late // stands if it panics
 		s.outcome = spf.Check(ctx, v.cfg.SPF, req)
 		return true
 	})
@@ -110,10 +110,10 @@ func (s *SPF) Close() {
 	}
 }
 
-// Outcome waits for what SPF says.
+// result waits for what SPF says.
 func (s *SPF) result(ctx context.Context) (spf.Outcome, bool) {
 	if !s.wait(ctx, s.expired) {
-		return spf.Outcome{Result: spf.TempError, Domain: s.domain, Reason: "no answer in time"}, false
+		return s.late, false
 	}
 	return s.outcome, true
 }

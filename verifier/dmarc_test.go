@@ -1,8 +1,11 @@
 package verifier_test
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"dkimd/internal/authrestest"
 	"dkimd/internal/dmarc"
@@ -20,6 +23,31 @@ func TestVerifyTellsWhenThePolicyIsNotKnown(t *testing.T) {
 		if report := w.verify(t); policyIn(report) != want || len(report.Walk()) == 0 {
 			t.Errorf("%s: got %+v after %+v; want %s", name, report.DMARC, report.Walk(), want)
 		}
+	}
+}
+
+// The policy of a message that no rule judges by it is waited for 5 s after its end, and else until the deadline of all lookups.
+func TestVerifyWaitsLessForWhatIsOnlyRecorded(t *testing.T) {
+	t.Parallel()
+	for only, want := range map[bool]time.Duration{true: 7 * time.Second, false: 30 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			w.dns.slow = true
+			w.dns.hold = func(ctx context.Context, name string) error {
+				if strings.HasPrefix(name, "_dmarc.") {
+					return afterward(time.Hour)(ctx, name)
+				}
+				return nil
+			}
+			w.request.DMARC, w.request.DMARCOnlyRecorded = true, only
+			start := time.Now()
+			running := w.begin(t)
+			<-time.After(2 * time.Second) // the body
+			report := running.Finish(t.Context())
+			if took := time.Since(start); took != want || report.DMARC.Result != dmarc.TempError {
+				t.Errorf("only recorded %t: %+v after %s; want it after %s", only, report.DMARC, took, want)
+			}
+		})
 	}
 }
 

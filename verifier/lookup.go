@@ -140,6 +140,18 @@ func (t *task) wait(ctx context.Context, expired <-chan struct{}) bool {
 	return true
 }
 
+// patience is ctx, or one that ends soon after the message where only its record waits for a task that still runs.
+func (t *task) patience(ctx context.Context, onlyRecorded bool, ended time.Time) (context.Context, context.CancelFunc) {
+	select {
+	case <-t.done:
+	default:
+		if onlyRecorded && t.done != nil {
+			return context.WithDeadline(ctx, ended.Add(recordPatience))
+		}
+	}
+	return ctx, func() {}
+}
+
 // waited is how long the task took, or how long it had got when it was given up.
 func (t *task) waited() time.Duration {
 	if t.answered {

@@ -14,6 +14,9 @@ import (
 // closeGrace is how long Close waits for lookups that it has cancelled.
 const closeGrace = time.Second
 
+// recordPatience is how long after its end a message waits for what goes only into its record.
+const recordPatience = 5 * time.Second
+
 // Request is one message up to the end of its header.
 type Request struct {
 	Header *message.Header // read only during Begin
@@ -23,6 +26,8 @@ type Request struct {
 	// DMARC asks for what DMARC says, and for alignment by RFC 9989.
 	DMARC bool
 	SPF   *SPF // nil: not checked
+	// No rule asks for these, so the message does not wait for them longer than recordPatience.
+	DMARCOnlyRecorded, SPFOnlyRecorded bool
 	// Exceeded names the limit the message went past: every signature is then
 	// permerror, and no key is looked up.
 	Exceeded string
@@ -31,15 +36,16 @@ type Request struct {
 // Verification is one message being verified: Begin, any number of Write, then
 // Finish; Close at any time. Only Close may run beside the others.
 type Verification struct {
-	v          *Verifier
-	results    []Result
-	signatures []*signature // the fields that are looked at, top first
-	bodies     []body
-	lookups    []*lookup
-	dmarc      *discovery
-	asked      bool // for DMARC
-	spf        *SPF
-	report     *Report
+	v                                  *Verifier
+	results                            []Result
+	signatures                         []*signature // the fields that are looked at, top first
+	bodies                             []body
+	lookups                            []*lookup
+	dmarc                              *discovery
+	asked                              bool // for DMARC
+	spf                                *SPF
+	dmarcOnlyRecorded, spfOnlyRecorded bool
+	report                             *Report
 
 	started []*task         // those with a goroutine
 	expired <-chan struct{} // closed when lookups must have ended; nil: none was started
@@ -113,7 +119,7 @@ func (v *Verifier) Begin(ctx context.Context, req Request) *Verification {
 	for _, s := range tried {
 		s.lookup = w.lookupFor(keyName(s.Signature))
 	}
-	w.spf = req.SPF
+	w.spf, w.spfOnlyRecorded, w.dmarcOnlyRecorded = req.SPF, req.SPFOnlyRecorded, req.DMARCOnlyRecorded
 	if req.DMARC {
 		w.asked = true
 		w.dmarc = v.discover(req, tried)
@@ -162,6 +168,7 @@ func (w *Verification) Finish(ctx context.Context) *Report {
 		return w.report
 	}
 	report := &Report{Results: w.results}
+	ended := time.Now()
 	for _, l := range w.lookups {
 		w.account(report, &l.task, l.wait(ctx, w.expired))
 	}
@@ -173,12 +180,16 @@ func (w *Verification) Finish(ctx context.Context) *Report {
 		s.result.Status, s.result.Err = w.verify(s)
 	}
 	if w.spf != nil {
+		patient, cancel := w.spf.patience(ctx, w.spfOnlyRecorded, ended)
+		defer cancel()
 		var answered bool
-		report.SPF, answered = w.spf.result(ctx)
+		report.SPF, answered = w.spf.result(patient)
 		w.account(report, &w.spf.task, answered)
 	}
 	if w.dmarc != nil {
-		answered := w.dmarc.wait(ctx, w.expired)
+		patient, cancel := w.dmarc.patience(ctx, w.dmarcOnlyRecorded, ended)
+		defer cancel()
+		answered := w.dmarc.wait(patient, w.expired)
 		w.account(report, &w.dmarc.task, answered)
 		report.relate(w.dmarc.answer(answered), w.dmarc.several)
 	} else if w.asked {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"dkimd/internal/events"
 	"dkimd/internal/resolver"
@@ -197,6 +199,42 @@ func TestNobodyIsAskedForNothing(t *testing.T) {
 			w.run(w.pipeline(), m)
 			if got := strings.Join(slices.Sorted(slices.Values(asked())), " "); got != test.want {
 				t.Errorf("asked %q; want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// A record waits 5 s for what no rule asks for; a rule waits for all that it asks for.
+func TestWhatIsOnlyRecordedHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		rule string
+		want string
+		took time.Duration
+	}{
+		"no rule asks":        {"list = true\naction = 'reject'", "accept spf=temperror smtp.helo=helo.sender.example;", 5 * time.Second},
+		"a rule on alignment": {"not_result = 'pass'\naction = 'quarantine'", "quarantine spf=temperror smtp.helo=helo.sender.example;", 5 * time.Second},
+		"a rule on SPF":       {"spf = 'fail'\naction = 'reject'", "tempfail", 20 * time.Second},
+	}
+	for name, test := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.config.SPF = true
+			w.rules["_default.toml"] = "mode = 'enforce'\n[[rule]]\n" + test.rule
+			w.answer("")
+			w.lookupIn = func(done <-chan struct{}) { <-done }
+			m := from(outside)
+			m.head[0] = "From: joe@sender.example"
+			m.env.Sender, m.env.Helo = "", "helo.sender.example"
+			start := time.Now()
+			out, _ := w.run(w.pipeline(), m)
+			took := time.Since(start)
+			got := out.Action.String()
+			if len(out.Add) > 0 {
+				got += " " + strings.Join(strings.Fields(out.Add[0].Value)[1:3], " ")
+			}
+			if got != test.want || took != test.took {
+				t.Errorf("%s: got %s after %s; want %s after %s", name, got, took, test.want, test.took)
 			}
 		})
 	}

@@ -171,6 +171,7 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 			m.beginSPF()
 		}
 		request.SPF = m.spf
+		request.DMARCOnlyRecorded, request.SPFOnlyRecorded = !m.rules.NeedsDMARC(), !m.rules.NeedsSPF()
 	}
 	m.verification = m.p.Verifier.Begin(ctx, request)
 }
