@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 )
 
@@ -201,6 +202,32 @@ func TestNobodyIsAskedForNothing(t *testing.T) {
 				t.Errorf("asked %q; want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// Nor for mail that is ours by its daemon or its certificate.
+func TestMailOfOursByDaemonOrCertificateAsksNobody(t *testing.T) {
+	t.Parallel()
+	for name, envelope := range map[string]func(*message.Envelope){
+		"daemon":      func(e *message.Envelope) { e.DaemonName = "submission" },
+		"certificate": func(e *message.Envelope) { e.Certificate.Subject = "laptop" },
+	} {
+		w := newWorld(t)
+		w.config.SPF, w.config.DaemonNames, w.config.TLSClients = true, []string{"submission"}, []string{"laptop"}
+		asked := w.answer("")
+		m := from(outside)
+		m.head[0] = "From: joe@sender.example"
+		m.env.Sender = "joe@sender.example"
+		envelope(&m.env)
+		p := w.pipeline()
+		synctest.Test(t, func(*testing.T) {
+			msg := p.Begin(&m.env)
+			synctest.Wait()
+			msg.Abort("the MTA left")
+		})
+		if got := asked(); len(got) > 0 {
+			t.Errorf("%s: asked for %q", name, got)
+		}
 	}
 }
 

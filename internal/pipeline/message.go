@@ -66,7 +66,9 @@ func (p *Pipeline) Begin(env *message.Envelope) *Message {
 	m := &Message{p: p, env: env, started: p.Now(), header: message.Header{Held: env.Held}}
 	// Most mail of clients that did not log in is checked, and its lookups need not wait for the header. Whose mail it is may take
 	// lookups of its own, and is known then.
-	if p.SPF && !p.SignOnly && env.Purpose != message.OnlySign && !env.Authenticated() && !p.Networks.Has(env.Client) && !p.Trusted.Has(env.Client) && !p.LeaveAlone.Has(env.Client) {
+	known := p.Networks.Has(env.Client) || p.Trusted.Has(env.Client) || p.LeaveAlone.Has(env.Client) ||
+		p.hasTLSClient(env.Certificate) || p.hasDaemonName(env.DaemonName)
+	if p.SPF && !p.SignOnly && env.Purpose != message.OnlySign && !env.Authenticated() && !known {
 		m.beginSPF()
 	}
 	return m

@@ -81,7 +81,7 @@ func (p *Pipeline) route(ctx context.Context, env *message.Envelope) (route, sig
 		return ours, signer.Reason{Code: reasonLogin, Text: "the client logged in"}
 	case p.hasTLSClient(env.Certificate):
 		return ours, signer.Reason{Code: reasonCertificate, Text: "the client's TLS certificate " + describe(env.Certificate) + " is in sign.tls_clients"}
-	case env.DaemonName != "" && slices.Contains(p.DaemonNames, env.DaemonName):
+	case p.hasDaemonName(env.DaemonName):
 		return ours, signer.Reason{Code: reasonDaemonName, Text: "daemon " + env.DaemonName + " is in sign.daemon_names"}
 	}
 	text := "client " + client.String() + " is not in sign.networks"
@@ -106,6 +106,11 @@ func (p *Pipeline) hasTLSClient(c message.Certificate) bool {
 		return false
 	}
 	return slices.Contains(p.TLSClients, c.Subject) || slices.Contains(p.TLSClients, c.Subject+"|"+c.Issuer)
+}
+
+// hasDaemonName reports whether mail is ours by the daemon that it came through.
+func (p *Pipeline) hasDaemonName(name string) bool {
+	return name != "" && slices.Contains(p.DaemonNames, name)
 }
 
 func describe(c message.Certificate) string {
