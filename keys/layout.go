@@ -2,6 +2,7 @@ package keys
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -83,7 +84,8 @@ func (l *layout) take(written string) {
 	}
 }
 
-// list finds the domains of a layout. Of a directory for each domain only the list is read.
+// list finds the domains of a layout. Of a directory for each domain only the list is read. The error is one of a directory
+// that could not be listed: the others were.
 func (l *layout) list(each func(*place)) error {
 	return l.walk(place{layout: l, path: l.base, selector: l.selector, rest: l.components}, each)
 }
@@ -93,6 +95,7 @@ func (l *layout) walk(p place, each func(*place)) error {
 	if err != nil {
 		return err
 	}
+	var unlisted error
 	form := componentForm(p.rest[0], "")
 	for _, entry := range entries {
 		m, ok := match(form, entry.Name())
@@ -107,10 +110,13 @@ func (l *layout) walk(p place, each func(*place)) error {
 		case next.written != "":
 			each(&next)
 		case len(next.rest) > 0:
-			_ = l.walk(next, each) // what is no directory has no domains in it
+			// What is no directory has no domains in it.
+			if err := l.walk(next, each); err != nil && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, fs.ErrNotExist) {
+				unlisted = err
+			}
 		}
 	}
-	return nil
+	return unlisted
 }
 
 // files calls each with the key files that there are for the domain.
@@ -191,7 +197,11 @@ func (s *Store) openLayouts(c Config) {
 			s.place(name, p)
 		})
 		if err != nil {
-			s.unlist(noDirectory(l.base, err, "the directory of the keys"))
+			path := l.base
+			if below, ok := errors.AsType[*fs.PathError](err); ok {
+				path = below.Path
+			}
+			s.unlist(noDirectory(path, err, "the directory of the keys"))
 		}
 	}
 }

@@ -163,3 +163,51 @@ func TestLayoutsOfTheGuide(t *testing.T) {
 		})
 	}
 }
+
+// A directory of a layout that cannot be listed hides domains: a reload must not take that for their end.
+func TestLayoutWithADirectoryThatCannotBeListed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("../root/2025/a.example.pem", rfc8463PEM)
+	w.write("../root/notes", "no directory")
+	w.check(os.Symlink("nowhere", w.path("../root/2023")))
+	c := keys.Config{Directory: w.dir, Layouts: []string{filepath.Join(w.dir, "../root/{selector}/{domain}.pem")}}
+	if err := w.with(c).Err(); err != nil {
+		t.Errorf("nothing is hidden: %v", err)
+	}
+	w.check(os.Symlink("2024", w.path("../root/2024"))) // leads in a circle
+	s := w.with(c)
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "root/2024") {
+		t.Errorf("hidden domains: %v", err)
+	}
+	if got := signers(s, "joe@a.example"); got != "a.example/2025" {
+		t.Errorf("beside it: %q", got)
+	}
+}
+
+// No path is made of a sender's domain, and no message has the disk searched for one.
+func TestLayoutsAndTablesAreNotSearchedForSenders(t *testing.T) {
+	t.Parallel()
+	w, c := tables(t, "", "* own\n")
+	w.write("../t/KeyTable", "own %:s1:"+w.path("../own/%/s1.private")+"\n")
+	w.write("../own/a.example/s1.private", rfc8463PEM)
+	w.write("../root/b.example.pem", rfc8463PEM)
+	c.Layouts, c.Selector = []string{filepath.Join(w.dir, "../root/{domain}.pem")}, "s1"
+	layouts := keys.Config{Directory: w.dir, Layouts: c.Layouts, Selector: "s1"}
+	byTable, byLayout := w.with(c), w.with(layouts)
+	w.write("../own/late.example/s1.private", rfc8463PEM)
+	w.write("../own/../x/s1.private", rfc8463PEM)
+	w.write("../root/late.example.pem", rfc8463PEM)
+	w.write("../x.pem", rfc8463PEM)
+	for _, host := range []string{"late.example", "../x", "../own/a.example", ".", "", "b.example\x00", "*", "%", strings.Repeat("a.", 5000) + "example"} {
+		if got := signers(byTable, "joe@"+host); got != "!"+host {
+			t.Errorf("%.20q by the table: %q", host, got)
+		}
+		if got := signers(byLayout, "joe@"+host); got != "" {
+			t.Errorf("%.20q by the layout: %q", host, got)
+		}
+	}
+	if n := len(byTable.Domains()) + len(byLayout.Domains()); n != 3 {
+		t.Errorf("%d domains, want 3: what was asked for is kept", n)
+	}
+}
