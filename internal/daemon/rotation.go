@@ -41,7 +41,7 @@ func Rotation(c *config.Config, dns keys.Lookup, servers []string, log *slog.Log
 		}
 	}
 	return &rotate.Engine{Config: rotate.Config{
-		Keys:      keys.Config{Directory: c.Sign.Directory, AllowMode: c.Sign.AllowMode},
+		Keys:      keys.Config{Directory: c.Sign.Directory, AllowMode: c.Sign.AllowMode, Map: c.Sign.Map},
 		Policy:    rotate.Policy{Keep: c.Rotate.Keep, Patience: c.Rotate.Patience, Withdraw: c.Rotate.Withdraw, Reveal: c.Rotate.Reveal},
 		Selectors: c.Rotate.Selector, CheckServers: c.Rotate.CheckServers,
 		Publisher: func(name string) rotate.Publisher { return publisher(c.Publish, name, ask) },

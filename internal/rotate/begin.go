@@ -118,7 +118,18 @@ func (j *job) next(ctx context.Context, types []string, first string) (next, err
 	if only := j.domain.Options.Selectors; only != nil && !slices.Contains(only, n.selector) {
 		return next{}, fmt.Errorf("its domain.toml has selectors, and a key with another selector would not sign: take selectors out, or add %q", n.selector)
 	}
-	return n, nil
+	return n, j.checkMap(n)
+}
+
+// checkMap refuses to replace keys by whose selectors a table of [[sign.map]] signs: its mail could not be signed.
+func (j *job) checkMap(n next) error {
+	for _, m := range j.Keys.Map {
+		named := func(selector string) bool { return slices.Contains(m.Selectors, selector) }
+		if slices.Contains(j.names, m.SignAs) && slices.ContainsFunc(n.life.Replaces, named) && !named(n.selector) {
+			return fmt.Errorf("%s:%d: a table of sign.map has selectors, and a key with another selector would not sign: take selectors out, or add %q", m.Path, m.Line, n.selector)
+		}
+	}
+	return nil
 }
 
 // selector is the one of the next key, and the record that DNS may still have of its last life.

@@ -378,6 +378,33 @@ func TestSelectorsOfTheDomain(t *testing.T) {
 	}
 }
 
+// So does a table of the map: the keys that it names are not taken from it.
+func TestSelectorsOfTheMap(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		table   keys.Mapping
+		refused bool
+	}{
+		"names the key":           {keys.Mapping{SignAs: org, Selectors: []string{"old"}}, true},
+		"names another key":       {keys.Mapping{SignAs: org, Selectors: []string{"other"}}, false},
+		"names none":              {keys.Mapping{SignAs: org}, false},
+		"is about another domain": {keys.Mapping{SignAs: "b.example", Selectors: []string{"old"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.signs("old", keys.Ed25519)
+			e := w.engine(func(c *rotate.Config) { c.Keys.Map = []keys.Mapping{test.table} })
+			if err := e.Begin(t.Context(), org, ""); (err != nil) != test.refused || err != nil && !strings.Contains(err.Error(), "sign.map") {
+				t.Errorf("got %v", err)
+			}
+			if got := w.states(); (got == "old active") != test.refused {
+				t.Errorf("states: %s", got)
+			}
+		})
+	}
+}
+
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
