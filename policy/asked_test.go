@@ -91,7 +91,7 @@ func TestAlignmentThatIsNotKnownDecidesNothing(t *testing.T) {
 	}
 	report.Results[0].Aligned, report.Results[0].AlignmentOpen = 0, true
 	for rule, want := range map[string]string{
-		"not_result = 'pass'\naction = 'reject'":                        "tempfail by (key lookup failed)",
+		"not_result = 'pass'\naction = 'reject'":                        "tempfail by (policy lookup failed)",
 		"not_result = 'pass'\naligned = 'strict'\naction = 'reject'":    "reject by rule 1",
 		"result = 'pass'\naligned = 'any'\naction = 'quarantine'":       "quarantine by rule 1",
 		"not_result = 'pass'\nsigners = '*.a.example'\naction='reject'": "accept",

@@ -113,9 +113,12 @@ func (e *evidence) judge(c *claim) Decision {
 // given tries the rules given what SPF and DMARC say.
 func (e *evidence) given(c *claim, f facts) ruling {
 	assumptions := e.assumptions(f)
-	decided := e.try(c, assumptions[0])
+	decided, deferBy := e.try(c, assumptions[0]), ruleKeyLookup
+	if !e.unknown {
+		deferBy = rulePolicyLookup // all keys are there: alignment is open
+	}
 	for _, a := range assumptions[1:] {
-		decided = decided.same(e.try(c, a), ruleKeyLookup)
+		decided = decided.same(e.try(c, a), deferBy)
 	}
 	return decided
 }
