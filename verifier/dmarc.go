@@ -19,9 +19,9 @@ type discovery struct {
 	several     bool // From fields
 }
 
-// discover prepares a discovery; nil where there is not exactly one author domain (RFC 9989 section 4.4).
+// discover prepares a discovery; nil where there is not exactly one author domain, or may be another (RFC 9989 section 4.4).
 func (v *Verifier) discover(req Request, tried []*signature) *discovery {
-	if len(req.From.Claimed) != 1 {
+	if len(req.From.Claimed) != 1 || req.From.Incomplete {
 		return nil
 	}
 	d := &discovery{ask: v.cfg.Resolver, author: req.From.Claimed[0]}

@@ -26,6 +26,20 @@ func TestVerifyTellsWhenThePolicyIsNotKnown(t *testing.T) {
 	}
 }
 
+// A From that is longer than what is read may name another author: nobody passes then.
+func TestVerifyPassesNoDMARCWhereFromIsCut(t *testing.T) {
+	t.Parallel()
+	for cut, want := range map[bool]dmarc.Result{false: dmarc.Pass, true: dmarc.PermError} {
+		w := newWorld()
+		w.add("example.org")
+		w.request.DMARC, w.request.From.Incomplete = true, cut
+		w.dns.records["_dmarc.example.org"] = []string{"v=DMARC1; p=reject"}
+		if report := w.verify(t); report.DMARC.Result != want {
+			t.Errorf("cut %t: got %+v; want %s", cut, report.DMARC, want)
+		}
+	}
+}
+
 // The policy of a message that no rule judges by it is waited for 5 s after its end, and else until the deadline of all lookups.
 func TestVerifyWaitsLessForWhatIsOnlyRecorded(t *testing.T) {
 	t.Parallel()

@@ -201,6 +201,7 @@ func (w *world) begin(t *testing.T) *verifier.Verification {
 	req := w.request
 	req.Header = build(w.header)
 	req.From = message.ReadFrom(req.Header)
+	req.From.Incomplete = req.From.Incomplete || w.request.From.Incomplete
 	running := v.Begin(t.Context(), req)
 	for rest := []byte(w.body); len(rest) > 0; {
 		n := len(rest)
