@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ const (
 	// maxListenPath leaves room for the name under which a socket is staged.
 	maxListenPath = maxPath - len(stagingSuffix)
 
+	wantTCP     = `write "inet:127.0.0.1:8891" for a TCP socket`
 	wantAddress = "inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH"
 )
 
@@ -90,6 +92,7 @@ func parse(s string) (a Address, bare bool, err error) {
 		return a, true, err
 	}
 	scheme, rest, found := strings.Cut(s, ":")
+	scheme = strings.ToLower(scheme) // as libmilter reads it
 	switch {
 	case !found:
 		return Address{}, false, refuse(wantAddress, `write "inet:127.0.0.1:8891" or "unix:/run/dkimd/milter.sock"`)
@@ -101,18 +104,23 @@ func parse(s string) (a Address, bare bool, err error) {
 		return a, false, err
 	}
 	host, _, err := net.SplitHostPort(s)
-	if err != nil || host == "tcp" { // a scheme of other programs, not a host
-		return Address{}, false, refuse(wantAddress, `write "inet:127.0.0.1:8891" for a TCP socket`)
+	if err != nil {
+		return Address{}, false, refuse(wantAddress, wantTCP)
 	}
 	scheme = "inet"
 	addr, notIP := netip.ParseAddr(host)
 	if notIP == nil && !addr.Is4() {
 		scheme = "inet6"
 	}
-	if a, err = parseInet(scheme, s); err == nil && notIP != nil {
-		a.network = "tcp"
+	if a, err = parseInet(scheme, s); err != nil || notIP == nil {
+		return a, true, err
 	}
-	return a, true, err
+	name, _, _ := strings.Cut(a.address, ":")
+	if slices.Contains([]string{"unix", "local", "inet", "inet6", "tcp"}, name) { // a scheme, ours or of other programs, however it was written
+		return Address{}, false, refuse(wantAddress, wantTCP)
+	}
+	a.network = "tcp"
+	return a, true, nil
 }
 
 func parsePath(path string) (Address, error) {

@@ -123,7 +123,7 @@ func wants(t *testing.T, what string, err error, want string) {
 // FuzzAddress: what an address prints as is read as the same address, and whoever
 // may listen on it can connect to it.
 func FuzzAddress(f *testing.F) {
-	for _, s := range []string{"inet:8891@127.0.0.1", "inet6:[::1]:8891", "local:/run/x", "/run/x", "mail:8891", ":1", "unix:x", "inet:*:0"} {
+	for _, s := range []string{"inet:8891@127.0.0.1", "inet6:[::1]:8891", "local:/run/x", "/run/x", "mail:8891", ":1", "unix:x", "inet:*:0", "loCAl:0", "TCP:1", "inet :0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
