@@ -30,6 +30,7 @@ type options struct {
 	rounds   int
 	quick    bool
 	write    bool
+	draw     bool
 	only     string
 	peers    bool
 	latency  bool
@@ -53,6 +54,7 @@ func run(args []string) int {
 	flags.IntVar(&o.rounds, "rounds", 0, "rounds; 0: 7, or 3 with -short")
 	flags.BoolVar(&o.quick, "short", false, "fewer rows and rounds; writes nothing")
 	flags.BoolVar(&o.write, "write", false, "write the document and the figures")
+	flags.BoolVar(&o.draw, "draw", false, "measure nothing: write the document and its charts from the committed figures")
 	flags.StringVar(&o.only, "only", "", "rows whose name has this in it")
 	flags.BoolVar(&o.peers, "peers", true, "measure OpenDKIM, rspamd and go-msgauth too")
 	flags.BoolVar(&o.latency, "latency", true, "measure latency too")
@@ -69,6 +71,11 @@ func run(args []string) int {
 	switch {
 	case floor != "":
 		err = serveFloor(ctx, floor)
+	case o.draw:
+		committed := &report{}
+		if err = committed.read(o.figures); err == nil {
+			err = committed.document(o.document)
+		}
 	case newcomers > 0:
 		err = crowd(ctx, flags.Arg(0), newcomers)
 	default:

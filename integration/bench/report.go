@@ -34,16 +34,11 @@ const moved = 0.15
 
 // compare says which ratios are not those that were committed. Times are not compared: machines differ.
 func (r *report) compare(out io.Writer, path string) error {
-	data, err := os.ReadFile(path) //nolint:gosec // named by whoever runs us
-	if errors.Is(err, fs.ErrNotExist) {
+	var before report
+	if err := before.read(path); errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintln(out, "no committed figures to compare with")
 		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var before report
-	if err := json.Unmarshal(data, &before); err != nil {
+	} else if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	rows := map[row]result{}
@@ -80,7 +75,16 @@ func (r *report) compare(out io.Writer, path string) error {
 	return nil
 }
 
-// save writes the figures, and our section of the document.
+// read reads figures that were saved.
+func (r *report) read(figures string) error {
+	data, err := os.ReadFile(figures) //nolint:gosec // named by whoever runs us
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, r)
+}
+
+// save writes the figures, and the document.
 func (r *report) save(document, figures string) error {
 	data, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -89,11 +93,19 @@ func (r *report) save(document, figures string) error {
 	if err := os.WriteFile(figures, append(data, '\n'), 0o644); err != nil { //nolint:gosec // to be committed
 		return err
 	}
+	return r.document(document)
+}
+
+// document writes our section of the document, and the charts beside it.
+func (r *report) document(document string) error {
 	text, err := os.ReadFile(document) //nolint:gosec // named by whoever runs us
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile(document, []byte(replaceSection(string(text), r.markdown())), 0o644) //nolint:gosec // to be committed
+	if err := os.WriteFile(document, []byte(replaceSection(string(text), r.markdown(document))), 0o644); err != nil { //nolint:gosec // to be committed
+		return err
+	}
+	return r.saveCharts(document)
 }
 
 // replaceSection puts our section in place of the one that is there, or at the end.
@@ -110,10 +122,11 @@ func replaceSection(document, section string) string {
 	return strings.TrimRight(document, "\n") + "\n\n" + section + "\n"
 }
 
-func (r *report) markdown() string {
+func (r *report) markdown(document string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `## A message
 
+%s
 %s; %s.
 %d connections at a time on unix sockets, all daemons in turn, %d rounds after one that does not count. CPU is the
 daemon's user and system time for one message, the median of the rounds. Every answer was checked: signed, or as many
@@ -124,7 +137,7 @@ round: median (least-most). "times dkimd" is how much more CPU a peer takes. RSA
 
 | deed | size | messages a connection | dkimd ms | floor + cryptography ms | dkimd to floor | target | OpenDKIM, times dkimd | rspamd, times dkimd | go-msgauth, times dkimd |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
-`, r.Machine, r.Taken.Format(time.DateOnly), connections, r.Rounds)
+`, r.chartLinks(document), r.Machine, r.Taken.Format(time.DateOnly), connections, r.Rounds)
 	for _, one := range r.Results {
 		target := ""
 		if limit := one.Row.limit(); limit > 0 {

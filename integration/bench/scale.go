@@ -39,6 +39,9 @@ func scaleTable(lines []scaleLine) string {
 	return b.String()
 }
 
+// timesOverFour follows what the CPU of a message is, compared with that over 4 connections.
+const timesOverFour = " times that over 4"
+
 const (
 	manyConnections = 4096
 	manyKeys        = 100_000
@@ -112,7 +115,7 @@ func (w *world) manyConnections(ctx context.Context) ([]scaleLine, error) {
 		}
 	}
 	flat := func(n int) string {
-		return fmt.Sprintf("%.2f times that over 4", float64(costs[n])/float64(costs[4]))
+		return fmt.Sprintf("%.2f", float64(costs[n])/float64(costs[4])) + timesOverFour
 	}
 	return []scaleLine{
 		{"CPU of a message (verify 1, 4 KiB) over 64 connections", flat(64), "flat"},
