@@ -93,6 +93,8 @@ func (p *painter) details(e *events.Event) {
 	if len(e.Signatures) == 0 && (e.Mode == events.ModeVerify || e.Mode == events.ModeTrusted) {
 		row("signature", "none")
 	}
+	row("spf", joined(e.SPF.Result, e.SPF.Domain, e.SPF.Why()))
+	row("dmarc", joined(e.DMARC.Result, e.DMARC.Domain, e.DMARC.Why()))
 	if e.Stripped > 0 {
 		row("stripped", terminal.Plural(e.Stripped, "Authentication-Results field")+" in our name")
 	}
@@ -130,6 +132,7 @@ func (p *painter) summary(s *events.Summary, top int) {
 	p.table("mode", "", &s.Modes, verdicts, top)
 	p.table("domain", "", &s.Domains, verdicts, top)
 	p.table("signature", "reason", &s.Results, []string{"strict", "relaxed", events.Unaligned}, top)
+	p.table("check", "result", &s.Checks, verdicts, top)
 	p.table("rules file", "rule", &s.Rules, []string{
 		"accept", "quarantine", "discard", "tempfail", "reject",
 		"(accept)", "(quarantine)", "(discard)", "(tempfail)", "(reject)",

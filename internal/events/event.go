@@ -100,6 +100,14 @@ type SPF struct {
 	Reason string `json:"reason"`
 }
 
+// Why is the reason of a result other than pass.
+func (s *SPF) Why() string {
+	if s.Result == "pass" {
+		return ""
+	}
+	return s.Reason
+}
+
 // DMARC is what DMARC says of a verified message (RFC 9989); empty where it was not asked.
 type DMARC struct {
 	Result    string `json:"result"`
@@ -110,6 +118,17 @@ type DMARC struct {
 	Testing   bool   `json:"testing"`
 	AlignedBy string `json:"aligned_by"` // dkim or spf, and the domain
 	Reason    string `json:"reason"`
+}
+
+// Why says what a result rests on.
+func (d *DMARC) Why() string {
+	switch d.Result {
+	case "pass":
+		return "by " + d.AlignedBy
+	case "fail":
+		return "policy " + d.Policy
+	}
+	return d.Reason
 }
 
 // Signed is one signature that was added.

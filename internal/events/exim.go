@@ -178,6 +178,11 @@ func (w *textWriter) eximAction(e *Event) {
 		w.buf = append(w.buf, ", "...)
 		w.buf = appendWords(w.buf, e.Why())
 	}
+	for _, checked := range [...][2]string{{", spf ", e.SPF.Result}, {", dmarc ", e.DMARC.Result}} {
+		if checked[1] != "" {
+			w.buf = appendToken(append(w.buf, checked[0]...), checked[1])
+		}
+	}
 	if rule != nil {
 		w.buf = append(w.buf, ", rule "...)
 		w.buf = appendToken(w.buf, rule.File)

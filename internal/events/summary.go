@@ -24,6 +24,7 @@ type Summary struct {
 	First, Last time.Time // of the records counted
 	Domains     Table     // From domain; by verdict
 	Results     Table     // result of a signature and why, "none" for a message without; by alignment
+	Checks      Table     // spf or dmarc, and its result; by verdict
 	Reasons     Table     // mode and reason, of messages that were neither signed nor verified for a stranger; by verdict
 	Rules       Table     // file and rule, of decisions; by action, in monitor mode in parentheses
 	Modes       Table     // mode; by verdict
@@ -91,6 +92,11 @@ func (s *Summary) Add(e *Event) {
 	}
 	if verified && len(e.Signatures) == 0 {
 		s.Results.count("none", "", "")
+	}
+	for _, checked := range [...][2]string{{"spf", e.SPF.Result}, {"dmarc", e.DMARC.Result}} {
+		if checked[1] != "" {
+			s.Checks.count(checked[0], checked[1], e.Verdict)
+		}
 	}
 	if e.Mode == ModeUnsigned || e.Mode == ModeAborted || e.Error != "" {
 		s.Reasons.count(e.Mode, cmp.Or(e.Error, e.Why(), "(no reason given)"), e.Verdict)

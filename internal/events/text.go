@@ -36,6 +36,8 @@ func appendTextLine(dst []byte, e *Event, listBytes int) []byte {
 		w.buf = appendWords(w.buf, e.Why())
 	}
 	w.signatures(e)
+	w.checked("spf: ", e.SPF.Domain, e.SPF.Result, e.SPF.Why())
+	w.checked("dmarc: ", e.DMARC.Domain, e.DMARC.Result, e.DMARC.Why())
 	w.policy(e)
 	if e.Stripped > 0 {
 		w.clause("stripped=")
@@ -171,6 +173,22 @@ func (w *textWriter) signatures(e *Event) {
 			w.buf = append(w.buf, ", "...)
 		}
 		w.key(e.Signed[i].Domain, e.Signed[i].Selector, e.Signed[i].Algorithm)
+	}
+}
+
+// checked is a clause with a domain and its result, or nothing where there is no result.
+func (w *textWriter) checked(name, domain, result, why string) {
+	if result == "" {
+		return
+	}
+	w.clause(name)
+	if domain != "" {
+		w.buf = append(appendToken(w.buf, domain), ' ')
+	}
+	w.buf = appendToken(w.buf, result)
+	if why != "" {
+		w.buf = append(w.buf, " ("...)
+		w.buf = append(appendWords(w.buf, why), ')')
 	}
 }
 

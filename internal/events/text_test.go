@@ -25,10 +25,28 @@ func TestText(t *testing.T) {
 		Error: "sign example.org/s1: key unusable",
 	}
 	none := &events.Event{Time: eventstest.Sample().Time, ID: "1", Mode: events.ModeVerify, Sender: "a b@x", From: []string{"a@x", "b@x"}, Verdict: "accept"}
+	checked := &events.Event{
+		Time: eventstest.Sample().Time, ID: "1", Mode: events.ModeVerify, From: []string{"a@x.example"}, Sender: "a@x.example", Verdict: "quarantine",
+		SPF:   events.SPF{Result: "softfail", Domain: "x.example", Reason: "matched all"},
+		DMARC: events.DMARC{Result: "fail", Policy: "quarantine", Published: "reject", Domain: "x.example", Testing: true},
+	}
+	passed := &events.Event{
+		Time: eventstest.Sample().Time, ID: "1", Mode: events.ModeVerify, From: []string{"a@x.example"}, Verdict: "accept",
+		SPF:   events.SPF{Result: "pass", Domain: "mx.x.example", Reason: "matched ip"},
+		DMARC: events.DMARC{Result: "pass", Policy: "none", Domain: "x.example", AlignedBy: "spf mx.x.example"},
+	}
+	open := &events.Event{
+		Time: eventstest.Sample().Time, ID: "1", Mode: events.ModeVerify, From: []string{"a@x.example"}, Verdict: "tempfail",
+		SPF:   events.SPF{Result: "none"},
+		DMARC: events.DMARC{Result: "temperror", Reason: "_dmarc.x.example: SERVFAIL"},
+	}
 	tests := map[string]struct {
 		event *events.Event
 		want  string
 	}{
+		"checked":  {checked, `2026-11-23T14:00:00Z 1           QUARANTINE verify   from=a@x.example client=- to=0 bytes=0; dkim: none; spf: x.example softfail (matched all); dmarc: x.example fail (policy quarantine); total=0s`},
+		"passed":   {passed, `2026-11-23T14:00:00Z 1           ACCEPT     verify   from=a@x.example sender=<> client=- to=0 bytes=0; dkim: none; spf: mx.x.example pass; dmarc: x.example pass (by spf mx.x.example); total=0s`},
+		"open":     {open, `2026-11-23T14:00:00Z 1           TEMPFAIL   verify   from=a@x.example sender=<> client=- to=0 bytes=0; dkim: none; spf: none; dmarc: temperror (_dmarc.x.example: SERVFAIL); total=0s`},
 		"rejected": {eventstest.Sample(), `2026-11-23T14:00:00Z 4Xyz8q2Nk1z REJECT     verify   from=alice@gmail.com sender=bounce@esp.example client=203.0.113.9 helo=mail.example.net to=2 bytes=12345 message_id=<a.b@gmail.com>; dkim: gmail.com/s1 fail (body hash did not verify), esp.example/k pass duplicates Subject+Content-Type; rule esp.example.toml "try" [monitor] tempfail "451 4.7.5 later"; rule gmail.com.toml "gmail must be signed" reject "550 5.7.20 Come on, what's going on?"; stripped=1; warning: a line is longer than 998 octets; total=15ms dns=12.3ms`},
 		"signed":   {eventstest.Signed(), `2026-11-23T14:00:00Z 4Abc        ACCEPT     sign     from=bob@example.org client=local auth=bob to=1 bytes=10; reason: local: submitted on this host; signed: example.org/r rsa-sha256, example.org/e ed25519-sha256; total=2ms`},
 		"unsigned": {bounce, `2026-11-23T14:00:00Z 1           ACCEPT     unsigned from=- sender=<> client=192.0.2.1 to=0 bytes=0; reason: no key for example.org; ERROR: sign example.org/s1: key unusable; total=0s`},
@@ -54,6 +72,11 @@ func TestExim(t *testing.T) {
 `
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	checked := eventstest.Sample()
+	checked.SPF.Result, checked.DMARC.Result = "softfail", "fail"
+	if got := written("exim", checked); !strings.Contains(got, "(dkimd: verify, spf softfail, dmarc fail, rule gmail.com.toml ") {
+		t.Error(got)
 	}
 	got = written("exim", eventstest.Signed())
 	want = stamp + " 4Abc [local] A=bob F=<bob@example.org> accepted (dkimd: sign, local: submitted on this host); DKIM signed d=example.org s=r a=rsa-sha256; DKIM signed d=example.org s=e a=ed25519-sha256\n"

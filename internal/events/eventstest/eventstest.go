@@ -82,6 +82,7 @@ func Poisoned(s string) *events.Event {
 	e.From, e.Warnings, e.Error, e.Verdict = []string{s, s}, []string{s, s}, s, s
 	e.Signatures = []events.Signature{{Domain: s, Selector: s, Algorithm: s, Canonicalization: s, Result: s, Reason: s, Aligned: s, Identity: s}}
 	e.Signed = []events.Signed{{Domain: s, Selector: s, Algorithm: s}}
+	e.SPF, e.DMARC = events.SPF{Result: "permerror", Domain: s, Reason: s}, events.DMARC{Result: "temperror", Reason: s}
 	e.Policy = []events.Decision{{File: s, Rule: s, Mode: s, Action: s, Reply: s}, {File: s, Rule: s, Mode: "monitor", Action: s, Reply: s}}
 	return e
 }
