@@ -3,7 +3,8 @@
 // MTA in front of it: a Lane of the Postfix that all tests of a package share, or an
 // Exim (NewEximWorld) or Sendmail (NewSendmailWorld) of its own. A Session is an SMTP
 // client, a Sink the host that takes what the MTA delivers, and a Stream the records
-// that dkimd writes. FreshRoot is a machine of its own in which a guide is followed.
+// that dkimd writes. FreshRoot is a machine of its own in which a guide is followed. An
+// Internet is DNS with real name servers in it: StartBIND, StartKnot, StartPowerDNS.
 //
 // SignWith... and VerifyWith... run other DKIM programs. Process, Run, Eventually and
 // Poll are for any child process; it never outlives the tests.

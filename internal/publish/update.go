@@ -100,7 +100,7 @@ func (u *Update) apply(ctx context.Context, server string, c Change) error {
 func meaning(rcode int) string {
 	switch rcode {
 	case dns.RcodeNotAuth:
-		return "NOTAUTH: the server has no such zone, or does not know the key or its secret"
+		return "NOTAUTH: the server has no such zone, does not know the key or its secret, or does not let it change the name"
 	case dns.RcodeRefused:
 		return "REFUSED: it does not let this key change the name"
 	case dns.RcodeNotZone:
