@@ -323,17 +323,39 @@ func (d *Domain) Lock() (unlock func(), err error) {
 	return dir.close, nil
 }
 
-// Reveal is the private key of a retired key, in base64: nothing that it signed proves anything from then on.
-func (d *Domain) Reveal(selector string) (string, error) {
-	path := filepath.Join(d.Path, selector+retiredSuffix)
+// Retired is the key of SELECTOR.pem.old.
+func (d *Domain) Retired(selector string) (*Private, error) {
+	path, data, err := d.readRetired(selector)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	private, wrong := parse(path, data)
+	if wrong != nil {
+		return nil, *wrong
+	}
+	return private, nil
+}
+
+func (d *Domain) readRetired(selector string) (path string, data []byte, err error) {
+	path = filepath.Join(d.Path, selector+retiredSuffix)
 	top, err := stat(filepath.Dir(d.Path))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	permissions := newPermissions(top, Config{})
 	data, _, wrong := permissions.read(path, permissions.checkKey)
 	if wrong != nil {
-		return "", *wrong
+		return "", nil, *wrong
+	}
+	return path, data, nil
+}
+
+// Reveal is the private key of a retired key, in base64: nothing that it signed proves anything from then on.
+func (d *Domain) Reveal(selector string) (string, error) {
+	_, data, err := d.readRetired(selector)
+	if err != nil {
+		return "", err
 	}
 	defer clear(data)
 	if block, _ := pem.Decode(data); block != nil {

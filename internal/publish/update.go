@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"dkimd/internal/dkim"
+	"dkimd/internal/resolver/authority"
+
 	"github.com/miekg/dns"
 )
 
@@ -57,7 +60,8 @@ func (u *Update) apply(ctx context.Context, server string, c Change) error {
 	if err != nil {
 		return err
 	}
-	if c.New == "" && len(there) == 0 || len(there) == 1 && joined(there[0]) == c.New {
+	// A record of the same key is ours already, however it is written: it may have a note for people in it.
+	if c.New == "" && len(there) == 0 || len(there) == 1 && (joined(there[0]) == c.New || dkim.SameKey(joined(there[0]), c.New)) {
 		return nil
 	}
 	// Prerequisites hold for the zone's own records: a wildcard does not count (RFC 2136 section 3.2).
@@ -166,9 +170,8 @@ func (u *Update) exchange(ctx context.Context, server string, m *dns.Msg) (*dns.
 
 // joined is the text of a TXT record.
 func joined(rr dns.RR) string {
-	t, ok := rr.(*dns.TXT)
-	if !ok {
-		return ""
+	if t, ok := rr.(*dns.TXT); ok {
+		return authority.Text(t)
 	}
-	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(strings.Join(t.Txt, ""))
+	return ""
 }

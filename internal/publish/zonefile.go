@@ -61,7 +61,11 @@ func (z ZoneFile) write(c Change) (err error) {
 		return fmt.Errorf("%s: %w: it does not begin as a file of dkimd does", z.Path, ErrTaken)
 	}
 	own := func(line string) bool { return strings.HasPrefix(line, c.Name+". ") }
-	if i := slices.IndexFunc(lines, own); i >= 0 {
+	i := slices.IndexFunc(lines, own)
+	if i < 0 && c.Old != "" && c.New != "" {
+		return fmt.Errorf("%s: %w: what is to be replaced is not in this file; take it out of the zone: %q", z.Path, ErrTaken, c.Old)
+	}
+	if i >= 0 {
 		_, value, _ := strings.Cut(lines[i], " IN TXT ")
 		if value != strings.Join(quoted(c.New), " ") && (c.Old == "" || value != strings.Join(quoted(c.Old), " ")) {
 			return fmt.Errorf("%s: %w: %s", z.Path, ErrTaken, lines[i])

@@ -197,18 +197,28 @@ func (j *job) retiresWith(k keys.Held) bool {
 	})
 }
 
-// complete adds what the state file does not know: the record, where a run was killed before it was written, and the last signature.
+// complete adds what the state file does not know: the record, where a run was killed before it was written, and the last
+// signature. The record of a key that may sign is that of its file: somebody may have put another key there.
 func (j *job) complete(ctx context.Context, k *keys.Held) error {
-	if k.Life.Record == "" && (k.Place == keys.Waiting || k.Place == keys.Signing) {
-		private, err := j.load(ctx, k.Selector)
-		if err != nil {
-			return err
-		}
+	var private *keys.Private
+	var err error
+	switch {
+	case k.Place == keys.Waiting, k.Place == keys.Signing:
+		private, err = j.load(ctx, k.Selector)
+	case k.Place == keys.Retired && k.Life.Record == "":
+		private, err = j.domain.Retired(k.Selector)
+	}
+	if err != nil {
+		return err
+	}
+	if private != nil {
 		record, err := keys.NewRecord(j.domain.Name, k.Selector, private.Signer.Public())
 		if err != nil {
 			return err
 		}
-		k.Life.Record, k.Life.Type = record.Text, private.Type
+		if !dkim.SameKey(k.Life.Record, record.Text) {
+			k.Life.Record, k.Life.Type = record.Text, private.Type
+		}
 	}
 	if j.Signed != nil {
 		if last := j.Signed(j.domain.Name, k.Selector); last.After(k.Life.Signed) {

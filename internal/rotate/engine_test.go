@@ -256,6 +256,133 @@ func TestRecordGoes(t *testing.T) {
 	}
 }
 
+// A record is ours by its key and not to the letter: it neither counts as gone, nor as that of somebody else.
+func TestRecordIsOursByItsKey(t *testing.T) {
+	t.Parallel()
+	const next = "s20261130-ed25519"
+	for name, test := range map[string]struct {
+		write func(record string) string
+		signs bool   // verifiers take it for what it is to be
+		waits string // what is told otherwise
+	}{
+		"a note":        {func(r string) string { return r + "; n=by hand" }, true, ""},
+		"other order":   {func(r string) string { return strings.TrimPrefix(r, "v=DKIM1; ") + "; t=s; s=email" }, true, ""},
+		"folded base64": {func(r string) string { return r[:40] + "  " + r[40:] }, true, ""},
+		"testing":       {func(r string) string { return r + "; t=y" }, false, "t=y has verifiers treat its mail as unsigned"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.signs("old", keys.Ed25519)
+			e := w.engine(nil)
+			w.begin(e)
+			w.step(e, time.Minute)
+			rewrite := func(selector string) {
+				at := selector + "._domainkey." + org
+				w.primary[at], w.second[at] = test.write(w.primary[at]), test.write(w.second[at])
+			}
+			rewrite(next)
+			r := w.step(e, time.Hour)
+			if got := w.states(); strings.HasPrefix(got, "old retiring") != test.signs {
+				t.Fatalf("the new key: %s, %+v", got, r)
+			}
+			if i := slices.IndexFunc(r.Lines, func(l rotate.Line) bool { return l.Selector == next }); test.waits != "" && !strings.Contains(r.Lines[i].Text, test.waits) {
+				t.Errorf("it waits for %q; want %q", r.Lines[i].Text, test.waits)
+			}
+			if !test.signs {
+				at := next + "._domainkey." + org
+				w.primary[at] = strings.TrimSuffix(w.primary[at], "; t=y")
+				w.second[at] = w.primary[at]
+				w.step(e, 2*time.Hour)
+			}
+			rewrite("old")
+			w.step(e, keep+24*time.Hour)
+			if got := w.states(); !strings.HasPrefix(got, "old destroyed") {
+				t.Fatalf("the old key: %s", got)
+			}
+			if got := w.primary["old._domainkey."+org]; got != "v=DKIM1; p=" {
+				t.Errorf("its record was left: %q", got)
+			}
+		})
+	}
+}
+
+// Each life of a selector that is used in turn ends with its record revoked, not only the first.
+func TestPairEndsEachTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("s1", keys.Ed25519)
+	e := w.engine(func(c *rotate.Config) { c.Selectors = []string{"s1", "s2"} })
+	ends := "s1"
+	for turn, signs := range []string{"s1-ed25519", "s2-ed25519", "s1-ed25519", "s2-ed25519"} {
+		w.begin(e)
+		w.step(e, keep+48*time.Hour)
+		if got := w.states(); !strings.Contains(got, ends+" destroyed") || !strings.Contains(got, signs+" active") {
+			t.Fatalf("turn %d: %s", turn, got)
+		}
+		if got := w.primary[ends+"._domainkey."+org]; got != "v=DKIM1; p=" {
+			t.Errorf("turn %d: the record of %s was left: %q", turn, ends, got)
+		}
+		ends = signs
+	}
+}
+
+// The key of a file counts, not what the state beside it says of one that was there before.
+func TestStateOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	e := w.engine(nil)
+	w.begin(e)
+	w.step(e, 10*time.Minute)
+	if got := w.states(); !strings.Contains(got, "published") {
+		t.Fatal(got)
+	}
+	const next = "s20261130-ed25519"
+	other, err := keys.Generate(keys.New{Directory: w.dir, Domain: "other.example", Selector: next, Type: keys.Ed25519})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other.Path, filepath.Join(w.dir, org, next+".pem.new")); err != nil {
+		t.Fatal(err)
+	}
+	r := w.step(e, 2*time.Hour)
+	if got := w.states(); !strings.HasPrefix(got, "old active") || !strings.Contains(r.Lines[len(r.Lines)-1].Text, "another record") {
+		t.Errorf("it signs with a key that DNS does not have: %s, %+v", got, r)
+	}
+}
+
+// Of a retired key whose record nobody knows nothing is destroyed; the key tells where it is.
+func TestRetiredWithoutRecord(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]bool{"the key tells": false, "the key is gone": true} {
+		w := newWorld(t)
+		w.signs("old", keys.Ed25519)
+		w.signs("new", keys.Ed25519)
+		at := filepath.Join(w.dir, org, "old.pem")
+		if err := os.Rename(at, at+".old"); err != nil {
+			t.Fatal(err)
+		}
+		if gone {
+			if err := os.Remove(at + ".old"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.write(org+"/old.toml", "state = \"retiring\"\nrotating = true\n")
+		r := w.step(w.engine(nil), keep+48*time.Hour)
+		want := "old destroyed"
+		if gone {
+			want = "old retiring"
+		}
+		if got := w.states(); !strings.Contains(got, want) || gone == (len(r.Lines) == 0) {
+			t.Errorf("%s: %s, %+v", name, got, r)
+		}
+		if got := w.primary["old._domainkey."+org]; (got == "v=DKIM1; p=") == gone {
+			t.Errorf("%s: its record is %q", name, got)
+		}
+	}
+}
+
 // RSA and Ed25519 take turns, and a pair of selectors is used in turn.
 func TestTypesAndPairs(t *testing.T) {
 	t.Parallel()

@@ -5,9 +5,9 @@
 package rotate
 
 import (
-	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,8 +64,8 @@ type Facts struct {
 	Err  error            // the servers could not be found
 }
 
-// fits judges the TXT records at a name.
-type fits func(texts []string) bool
+// fits judges the TXT records at a name; why may say more than what is there.
+type fits func(texts []string) (fit bool, why string)
 
 // judged is what Facts are to a wish.
 type judged struct {
@@ -78,6 +78,9 @@ type judged struct {
 	ttl      time.Duration // of the records
 	other    string        // a record at a name of ours, of which strange is true
 }
+
+// nobody has a strange record where it does not matter whose it is.
+func nobody(string) bool { return false }
 
 // judge compares what is said with a wish. strange tells records of others.
 func (f Facts) judge(wish fits, strange func(text string) bool) judged {
@@ -93,11 +96,12 @@ func (f Facts) judge(wish fits, strange func(text string) bool) judged {
 	}
 	for _, s := range f.Said {
 		j.negative, j.ttl = max(j.negative, s.Negative), max(j.ttl, s.TTL)
-		switch {
-		case s.Err != nil:
+		if s.Err != nil {
 			lack(s, true, s.Err.Error())
 			continue
-		case wish(s.Texts):
+		}
+		fit, why := wish(s.Texts)
+		if fit {
 			j.none = false
 			continue
 		}
@@ -110,21 +114,29 @@ func (f Facts) judge(wish fits, strange func(text string) bool) judged {
 				j.other = text
 			}
 		}
-		lack(s, false, "has "+shown(s.Texts)+" at "+s.Name)
+		lack(s, false, has(s, why))
 	}
 	for _, s := range f.View {
-		switch {
-		case s.Err != nil:
+		if s.Err != nil {
 			lack(s, true, s.Err.Error())
-		case !wish(s.Texts):
-			why := "has " + shown(s.Texts) + " at " + s.Name
+		} else if fit, why := wish(s.Texts); !fit {
+			text := has(s, why)
 			if j.all {
-				why += ", though every server of the zone is right: it remembers, or has another view of DNS"
+				text += ", though every server of the zone is right: it remembers, or has another view of DNS"
 			}
-			lack(s, false, why)
+			lack(s, false, text)
 		}
 	}
 	return j
+}
+
+// has is what a server has at a name, and what is wrong with it.
+func has(s authority.Said, why string) string {
+	text := "has " + shown(s.Texts) + " at " + s.Name
+	if why != "" {
+		text += ": " + why
+	}
+	return text
 }
 
 func shown(texts []string) string {
@@ -137,15 +149,27 @@ func shown(texts []string) string {
 	return fmt.Sprintf("%d records", len(texts))
 }
 
-// sameKey reports whether a TXT record is usable and has the public key of another one.
-func sameKey(text, record string) bool {
-	have, haveErr := dkim.ParseKeyRecord(text)
-	want, wantErr := dkim.ParseKeyRecord(record)
-	if haveErr != nil || wantErr != nil || have.Testing {
-		return false
+// serves judges whether verifiers take the key of a record from what is at its name: one record, which need not be
+// the same to the letter.
+func serves(record string) fits {
+	return func(texts []string) (bool, string) {
+		if len(texts) != 1 || !dkim.SameKey(texts[0], record) {
+			return false, ""
+		}
+		why := flaw(texts[0])
+		return why == "", why
 	}
-	ours, ok := want.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && ours.Equal(have.PublicKey)
+}
+
+// flaw is why verifiers do not take a key record for what it is to be; empty: they do.
+func flaw(text string) string {
+	switch record, err := dkim.ParseKeyRecord(text); {
+	case err != nil:
+		return dkim.KeyFlaw(text, err)
+	case record.Testing:
+		return "t=y has verifiers treat its mail as unsigned: take that tag out"
+	}
+	return ""
 }
 
 func isRevoked(text string) bool {
@@ -226,6 +250,9 @@ func (s *Step) enter(stage keys.Stage, now keys.Moment) {
 	l := &s.Life
 	l.Stage, l.Since, l.Asked, l.Reminded, l.Trouble = stage, now.Wall, time.Time{}, time.Time{}, ""
 	l.Waited, l.Looked = 0, now
+	if stage == keys.StageActive || stage == keys.StageRetiring {
+		l.Before = "" // of the selector's last life: what comes now is about this key
+	}
 	s.Do = Save
 }
 
@@ -253,9 +280,9 @@ func (s *Step) held(what string, p Policy, now keys.Moment) {
 
 func (s *Step) made(f Facts, p Policy, now keys.Moment) {
 	l := &s.Life
-	ours := func(text string) bool { return sameKey(text, l.Record) }
-	j := f.judge(func(texts []string) bool { return len(texts) == 1 && ours(texts[0]) },
-		func(text string) bool { return !ours(text) && text != l.Before && (l.Before == "" || !isRevoked(text)) })
+	j := f.judge(serves(l.Record), func(text string) bool {
+		return !dkim.SameKey(text, l.Record) && text != l.Before && (l.Before == "" || !isRevoked(text))
+	})
 	s.count(now)
 	l.Hold = max(l.Hold, j.hold, j.negative)
 	switch {
@@ -270,12 +297,19 @@ func (s *Step) made(f Facts, p Policy, now keys.Moment) {
 		s.Stuck = true
 	case l.Asked.IsZero() && f.Err != nil:
 		s.held(f.Err.Error(), p, now)
-	case l.Asked.IsZero(), j.none && !j.silent && l.Waited >= askAgain:
+	case l.Asked.IsZero(), j.none && !j.silent && !f.have(l.Record) && l.Waited >= askAgain:
 		s.Do, s.Old, s.Record, s.Text = Publish, inPlace(f, l.Before), l.Record, "publish its record"
 		s.restart(now)
 	default:
 		s.held(j.lacking, p, now)
 	}
+}
+
+// have reports whether a server has a record of this key, be it one that verifiers do not take.
+func (f Facts) have(record string) bool {
+	return slices.ContainsFunc(f.Said, func(s authority.Said) bool {
+		return slices.ContainsFunc(s.Texts, func(text string) bool { return dkim.SameKey(text, record) })
+	})
 }
 
 // inPlace is what is to be replaced: what DNS has, if it may be.
@@ -292,7 +326,7 @@ func inPlace(f Facts, before string) string {
 
 func (s *Step) published(f Facts, p Policy, now keys.Moment) {
 	l := &s.Life
-	j := f.judge(func(texts []string) bool { return len(texts) == 1 && sameKey(texts[0], l.Record) }, func(string) bool { return false })
+	j := f.judge(serves(l.Record), nobody)
 	l.Hold, l.TTL = max(l.Hold, j.hold, j.negative), max(l.TTL, j.ttl)
 	s.count(now)
 	switch {
@@ -321,7 +355,7 @@ func (s *Step) active(f Facts, p Policy, now keys.Moment) {
 	switch {
 	case !l.Rotating:
 	case len(l.Replaces) > 0:
-		j := f.judge(func(texts []string) bool { return len(texts) == 1 && sameKey(texts[0], l.Record) }, func(string) bool { return false })
+		j := f.judge(serves(l.Record), nobody)
 		if l.TTL = max(l.TTL, j.ttl); !j.all {
 			s.held("what it replaces does not retire: "+j.lacking, p, now)
 			return
@@ -348,17 +382,17 @@ func (s *Step) retiring(f Facts, p Policy, now keys.Moment) {
 	if l.Before != "" { // l.Record is the revoked one already
 		wanted = l.Before
 	}
+	if !dkim.SameKey(wanted, wanted) { // then no record would be its own, and its end would come at once
+		s.held("the record that it had is not known; dkimd has no way to see it revoked", p, now)
+		s.Stuck = true
+		return
+	}
 	if p.Withdraw {
 		record = ""
 	}
-	j := f.judge(func(texts []string) bool {
-		for _, text := range texts {
-			if sameKey(text, wanted) {
-				return false
-			}
-		}
-		return true
-	}, func(string) bool { return false })
+	j := f.judge(func(texts []string) (bool, string) {
+		return !slices.ContainsFunc(texts, func(text string) bool { return dkim.SameKey(text, wanted) }), ""
+	}, nobody)
 	switch {
 	case j.all:
 		stage := keys.StageWithdrawn
@@ -387,7 +421,7 @@ func (s *Step) retiring(f Facts, p Policy, now keys.Moment) {
 func found(f Facts, record string) string {
 	for _, s := range f.Said {
 		for _, text := range s.Texts {
-			if sameKey(text, record) {
+			if dkim.SameKey(text, record) {
 				return text
 			}
 		}

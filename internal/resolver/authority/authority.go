@@ -248,12 +248,15 @@ func aliasOf(m *dns.Msg, name string) string {
 func textsOf(m *dns.Msg, name string) (texts []string, ttl time.Duration) {
 	for _, rr := range m.Answer {
 		if t, ok := rr.(*dns.TXT); ok && dns.CanonicalName(t.Hdr.Name) == dns.CanonicalName(name) {
-			texts = append(texts, unescape(strings.Join(t.Txt, "")))
+			texts = append(texts, Text(t))
 			ttl = max(ttl, seconds(t.Hdr.Ttl))
 		}
 	}
 	return texts, ttl
 }
+
+// Text is a TXT record in one piece.
+func Text(t *dns.TXT) string { return unescape(strings.Join(t.Txt, "")) }
 
 // unescape undoes what miekg/dns makes of octets that are special in zone files.
 func unescape(s string) string {
