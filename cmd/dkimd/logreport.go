@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"dkimd/internal/events"
 	"dkimd/internal/terminal"
@@ -57,71 +56,16 @@ func (p *painter) json(e *events.Event) {
 func (p *painter) details(e *events.Event) {
 	p.text(p.Paint(terminal.Bold, terminal.Safe(cmp.Or(e.ID, "(no queue id)"))) + "  " + e.Time.Local().Format("2006-01-02 15:04:05 MST") +
 		"  " + terminal.Safe(e.Mode) + "  " + p.Paint(colourOf(e.Verdict), terminal.Safe(e.Verdict)) + "\n")
-	row := func(name, value string) {
-		if value != "" {
-			p.text(fmt.Sprintf("  %-11s %s\n", name, terminal.Safe(value)))
+	for _, d := range e.Details() {
+		line := fmt.Sprintf("  %-11s %s", d.Name, terminal.Safe(d.Text))
+		if d.Result != "" {
+			line += ": " + p.Paint(colourOf(d.Result), terminal.Safe(d.Result))
 		}
-	}
-	row("message-id", e.MessageID)
-	row("client", joined(e.Client, named("helo", e.Helo), named("login", e.Auth), named("through", e.Front)))
-	row("mail from", "<"+e.Sender+">")
-	row("from", strings.Join(e.From, ", "))
-	row("size", joined(terminal.Plural(int(e.Bytes), "byte"), terminal.Plural(e.Recipients, "recipient")))
-	row("why", e.Why())
-	for _, s := range e.Signed {
-		row("signed", joined("d="+s.Domain, "s="+s.Selector, "a="+s.Algorithm))
-	}
-	for i := range e.Signatures {
-		s := &e.Signatures[i]
-		text := joined("d="+s.Domain, "s="+s.Selector, "a="+s.Algorithm, "c="+s.Canonicalization)
-		if s.KeyBits > 0 {
-			text += fmt.Sprintf(", key of %d bits", s.KeyBits)
+		if d.Reason != "" {
+			line += " (" + terminal.Safe(d.Reason) + ")"
 		}
-		if s.Testing {
-			text += ", test mode (t=y)"
-		}
-		if len(s.Duplicates) > 0 {
-			text += ", duplicate fields unsigned: " + strings.Join(s.Duplicates, ", ")
-		}
-		text = terminal.Safe(text + ", aligned " + s.Aligned)
-		p.text(fmt.Sprintf("  %-11s %s: %s", "signature", text, p.Paint(colourOf(s.Result), terminal.Safe(s.Result))))
-		if s.Reason != "" {
-			p.text(" (" + terminal.Safe(s.Reason) + ")")
-		}
-		p.text("\n")
+		p.text(line + "\n")
 	}
-	if len(e.Signatures) == 0 && (e.Mode == events.ModeVerify || e.Mode == events.ModeTrusted) {
-		row("signature", "none")
-	}
-	row("spf", joined(e.SPF.Result, e.SPF.Domain, e.SPF.Why()))
-	row("dmarc", joined(e.DMARC.Result, e.DMARC.Domain, e.DMARC.Why()))
-	if e.Stripped > 0 {
-		row("stripped", terminal.Plural(e.Stripped, "Authentication-Results field")+" in our name")
-	}
-	for i := range e.Policy {
-		d := &e.Policy[i]
-		text := fmt.Sprintf("%s (%s): %s", d.File, d.Mode, d.Action)
-		if d.Rule != "" {
-			text += fmt.Sprintf(" by rule %q", d.Rule)
-		}
-		row("rules", joined(text, d.Reply))
-	}
-	for _, w := range e.Warnings {
-		row("warning", w)
-	}
-	row("ERROR", e.Error)
-	row("time", fmt.Sprintf("%s, of it at most %s for DNS", e.Total.Round(100*time.Microsecond), e.DNS.Round(100*time.Microsecond)))
-}
-
-func named(name, value string) string {
-	if value == "" {
-		return ""
-	}
-	return name + " " + value
-}
-
-func joined(parts ...string) string {
-	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
 }
 
 // summary prints the tables.
