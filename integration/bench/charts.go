@@ -134,7 +134,9 @@ func (r *report) drawSizes(c *canvas) {
 	}
 	for plot, d := range []deed{signRSA, verifyOne} {
 		x0 := left + plot*350
-		at := func(size int) float64 { return float64(x0) + 270*math.Log2(float64(size)/(4<<10))/math.Log2(10<<20/(4<<10)) }
+		at := func(size int) float64 {
+			return float64(x0) + 270*math.Log2(float64(size)/(4<<10))/math.Log2(10<<20/(4<<10))
+		}
 		rows := r.rows(func(r row) bool { return r.Deed == d && r.PerConn == 1 })
 		for ms := bottom; ms < top; ms *= 10 {
 			fmt.Fprintf(c, `<path class="g" d="M%d %.1fh290"/>`, x0, level(ms))
