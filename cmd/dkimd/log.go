@@ -193,12 +193,12 @@ func (q *logQuery) show(in io.Reader, std stdio, a *logAnswer) error {
 	var summary events.Summary
 	out := &painter{w: std.out, Palette: terminal.PaletteOf(std.out)}
 	r := events.NewReader(in)
+	records := r.All()
+	if q.follow {
+		records = r.Each()
+	}
 	count, probes := 0, 0
-	for {
-		e, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for e, err := range records {
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}

@@ -47,7 +47,10 @@ type Event struct {
 	Auth       string        `json:"auth"`   // login name
 	Sender     string        `json:"sender"` // MAIL FROM; empty: the null sender
 	From       []string      `json:"from"`   // addresses of all From fields
+	Originator Originator    `json:"originator"`
+	RcptTo     []string      `json:"rcpt_to"` // addresses of RCPT TO
 	Recipients int           `json:"recipients"`
+	List       bool          `json:"list"`  // there is a List-Id field
 	Bytes      int64         `json:"bytes"` // header and body as received
 	Signatures []Signature   `json:"signatures"`
 	SPF        SPF           `json:"spf"`
@@ -70,6 +73,23 @@ type Event struct {
 	LongBody  bool          `json:"-"` // or in the body
 }
 
+// Originator is what rules ask of From beside its addresses, so that they can be tried on the record: message.Originator.
+type Originator struct {
+	Faults  []string `json:"faults"`  // missing, unreadable, multiple, incomplete, unread
+	Domains []string `json:"domains"` // that a reader may take for the author's; nil: the record is older than this key
+	Sender  []string `json:"sender"`  // those of the Sender fields, where From names none
+	Shows   string   `json:"shows"`   // a domain of others that a name in From shows
+}
+
+// What may be wrong with From.
+const (
+	FromMissing    = "missing"
+	FromUnreadable = "unreadable"
+	FromMultiple   = "multiple"   // more than one field
+	FromIncomplete = "incomplete" // there is more in it than is read
+	FromUnread     = "unread"     // Shows is not known
+)
+
 // Signature is what came of one DKIM-Signature field of a verified message.
 type Signature struct {
 	Domain           string   `json:"d"`
@@ -80,9 +100,10 @@ type Signature struct {
 	Reason           string   `json:"reason"`
 	KeyBits          int      `json:"key_bits"`
 	Testing          bool     `json:"testing"`
-	Aligned          string   `json:"aligned"`    // none, relaxed, strict
-	DNSSEC           bool     `json:"dnssec"`     // the name server vouches for the key record
-	Duplicates       []string `json:"duplicates"` // fields that may occur once, and occur more often than h= covers
+	Aligned          string   `json:"aligned"`      // none, relaxed, strict
+	AlignedOpen      bool     `json:"aligned_open"` // DNS did not say whether it is
+	DNSSEC           bool     `json:"dnssec"`       // the name server vouches for the key record
+	Duplicates       []string `json:"duplicates"`   // fields that may occur once, and occur more often than h= covers
 
 	// What only the format exim writes.
 	Code          Code   `json:"-"`

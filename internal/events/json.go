@@ -2,8 +2,28 @@ package events
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
+
+// cut begins the warnings that say what a record lacks.
+const cut = "dkimd: this record "
+
+// LeftOut are the keys of lists that lack elements in a record that was read; "" where texts were cut.
+func (e *Event) LeftOut() []string {
+	var keys []string
+	for _, w := range e.Warnings {
+		if rest, ok := strings.CutPrefix(w, cut); ok {
+			_, key, _ := strings.Cut(rest, " of ")
+			_, key, _ = strings.Cut(key, " ")
+			if strings.HasPrefix(rest, "keeps ") {
+				key = ""
+			}
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
 
 // MarshalJSON is the record as the stream has it.
 func (e *Event) MarshalJSON() ([]byte, error) { return appendJSON(nil, e), nil }
@@ -18,7 +38,7 @@ func appendJSON(dst []byte, e *Event) []byte {
 func appendShortJSON(dst []byte, e *Event, within bounds) []byte {
 	w := &jsonWriter{buf: dst, bounds: within, ascii: true}
 	if within.most < MaxValue {
-		w.cuts = append(w.cuts, "dkimd: this record keeps "+strconv.Itoa(within.most)+" bytes of each text")
+		w.cuts = append(w.cuts, cut+"keeps "+strconv.Itoa(within.most)+" bytes of each text")
 	}
 	return w.record(e)
 }
@@ -37,8 +57,15 @@ func (w *jsonWriter) record(e *Event) []byte {
 	w.text(`,"helo":`, e.Helo)
 	w.text(`,"auth":`, e.Auth)
 	w.text(`,"sender":`, e.Sender)
-	w.texts("from", e.From)
+	w.texts(`,"from":[`, e.From)
+	w.texts(`,"originator":{"faults":[`, e.Originator.Faults)
+	w.texts(`,"domains":[`, e.Originator.Domains)
+	w.texts(`,"sender":[`, e.Originator.Sender)
+	w.text(`,"shows":`, e.Originator.Shows)
+	w.buf = append(w.buf, '}')
+	w.texts(`,"rcpt_to":[`, e.RcptTo)
 	w.number(`,"recipients":`, int64(e.Recipients))
+	w.truth(`,"list":`, e.List)
 	w.number(`,"bytes":`, e.Bytes)
 	w.signatures(e.Signatures)
 	w.text(`,"spf":{"result":`, e.SPF.Result)
@@ -49,8 +76,7 @@ func (w *jsonWriter) record(e *Event) []byte {
 	w.text(`,"published":`, e.DMARC.Published)
 	w.text(`,"domain":`, e.DMARC.Domain)
 	w.text(`,"org":`, e.DMARC.Org)
-	w.buf = append(w.buf, `,"testing":`...)
-	w.buf = strconv.AppendBool(w.buf, e.DMARC.Testing)
+	w.truth(`,"testing":`, e.DMARC.Testing)
 	w.text(`,"aligned_by":`, e.DMARC.AlignedBy)
 	w.text(`,"reason":`, e.DMARC.Reason)
 	w.buf = append(w.buf, '}')
@@ -60,7 +86,7 @@ func (w *jsonWriter) record(e *Event) []byte {
 	w.text(`,"verdict":`, e.Verdict)
 	w.milliseconds(`,"dns_ms":`, e.DNS)
 	w.milliseconds(`,"total_ms":`, e.Total)
-	w.texts("warnings", e.Warnings)
+	w.texts(`,"warnings":[`, e.Warnings)
 	w.text(`,"error":`, e.Error)
 	return append(w.buf, '}')
 }
@@ -91,22 +117,25 @@ func (w *jsonWriter) number(key string, n int64) {
 	w.buf = strconv.AppendInt(w.buf, n, 10)
 }
 
+func (w *jsonWriter) truth(key string, v bool) {
+	w.buf = append(w.buf, key...)
+	w.buf = strconv.AppendBool(w.buf, v)
+}
+
 func (w *jsonWriter) milliseconds(key string, d time.Duration) {
 	w.buf = append(w.buf, key...)
 	w.buf = strconv.AppendFloat(w.buf, float64(d.Microseconds())/1000, 'f', -1, 64)
 }
 
-func (w *jsonWriter) begin(name string) {
-	w.buf = append(w.buf, `,"`...)
-	w.buf = append(w.buf, name...)
-	w.buf = append(w.buf, `":[`...)
+func (w *jsonWriter) begin(key string) {
+	w.buf = append(w.buf, key...)
 	w.list = len(w.buf)
 }
 
 // room reports whether element i of n still fits into the list, and begins it.
 func (w *jsonWriter) room(name string, i, n int) bool {
 	if i >= MaxList || len(w.buf)-w.list > w.listBytes {
-		w.cuts = append(w.cuts, "dkimd: this record leaves out "+strconv.Itoa(n-i)+" of "+strconv.Itoa(n)+" "+name)
+		w.cuts = append(w.cuts, cut+"leaves out "+strconv.Itoa(n-i)+" of "+strconv.Itoa(n)+" "+name)
 		return false
 	}
 	if i > 0 {
@@ -118,8 +147,9 @@ func (w *jsonWriter) room(name string, i, n int) bool {
 func (w *jsonWriter) end() { w.buf = append(w.buf, ']') }
 
 // texts writes a list of strings. The last list also says what was left out.
-func (w *jsonWriter) texts(name string, list []string) {
-	w.begin(name)
+func (w *jsonWriter) texts(key string, list []string) {
+	w.begin(key)
+	name := key[strings.LastIndexByte(key[:len(key)-3], '"')+1 : len(key)-3]
 	for i, s := range list {
 		if !w.room(name, i, len(list)) {
 			break
@@ -141,7 +171,7 @@ func (w *jsonWriter) texts(name string, list []string) {
 }
 
 func (w *jsonWriter) signatures(list []Signature) {
-	w.begin("signatures")
+	w.begin(`,"signatures":[`)
 	for i := range list {
 		if !w.room("signatures", i, len(list)) {
 			break
@@ -154,11 +184,10 @@ func (w *jsonWriter) signatures(list []Signature) {
 		w.text(`,"result":`, s.Result)
 		w.text(`,"reason":`, s.Reason)
 		w.number(`,"key_bits":`, int64(s.KeyBits))
-		w.buf = append(w.buf, `,"testing":`...)
-		w.buf = strconv.AppendBool(w.buf, s.Testing)
+		w.truth(`,"testing":`, s.Testing)
 		w.text(`,"aligned":`, s.Aligned)
-		w.buf = append(w.buf, `,"dnssec":`...)
-		w.buf = strconv.AppendBool(w.buf, s.DNSSEC)
+		w.truth(`,"aligned_open":`, s.AlignedOpen)
+		w.truth(`,"dnssec":`, s.DNSSEC)
 		w.duplicates(s.Duplicates)
 		w.buf = append(w.buf, '}')
 	}
@@ -178,7 +207,7 @@ func (w *jsonWriter) duplicates(list []string) {
 }
 
 func (w *jsonWriter) signed(list []Signed) {
-	w.begin("signed")
+	w.begin(`,"signed":[`)
 	for i := range list {
 		if !w.room("signed", i, len(list)) {
 			break
@@ -192,7 +221,7 @@ func (w *jsonWriter) signed(list []Signed) {
 }
 
 func (w *jsonWriter) policy(list []Decision) {
-	w.begin("policy")
+	w.begin(`,"policy":[`)
 	for i := range list {
 		if !w.room("policy", i, len(list)) {
 			break

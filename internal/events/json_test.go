@@ -27,6 +27,9 @@ func oracle(t *testing.T, e *events.Event) []byte {
 	for i := range c.Signatures { // an empty list is written as one, nil too
 		c.Signatures[i].Duplicates = append([]string{}, c.Signatures[i].Duplicates...)
 	}
+	for _, list := range []*[]string{&c.Originator.Faults, &c.Originator.Domains, &c.Originator.Sender} {
+		*list = append([]string{}, *list...)
+	}
 	v := reflect.ValueOf(c)
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Tag.Get("json")

@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"dkimd/internal/domain"
@@ -14,6 +17,9 @@ import (
 
 // maxRecord is the longest line that is read as a record. None that is written is longer.
 const maxRecord = 1 << 20
+
+// blockSize is how much is decoded by one goroutine at a time.
+const blockSize = 256 << 10
 
 // Reader reads a log stream in format json. What is no record in it, such as
 // what a supervisor writes between, is skipped and counted.
@@ -35,12 +41,119 @@ func (r *Reader) Next() (*Event, error) {
 		if len(line) == 0 && err != nil {
 			return nil, err
 		}
-		e := new(Event)
-		if len(line) <= maxRecord && json.Unmarshal(line, e) == nil && e.isRecord() {
+		if e := read(line); e != nil {
 			return e, nil
 		}
-		if len(bytes.TrimSpace(line)) > 0 {
-			r.skipped++
+		r.skipped += lost(line)
+	}
+}
+
+// read is the record in a line; nil: it is none.
+func read(line []byte) *Event {
+	e := new(Event)
+	if len(line) > maxRecord {
+		return nil
+	}
+	if line = bytes.TrimSuffix(line, []byte("\n")); !e.decode(string(line)) {
+		*e = Event{}
+		if json.Unmarshal(line, e) != nil {
+			return nil
+		}
+	}
+	if !e.isRecord() {
+		return nil
+	}
+	return e
+}
+
+// lost is 1 for a line that should have been a record.
+func lost(line []byte) int { return min(1, len(bytes.TrimSpace(line))) }
+
+// Each is Next as a loop, for a stream that grows.
+func (r *Reader) Each() iter.Seq2[*Event, error] {
+	return func(yield func(*Event, error) bool) {
+		for {
+			e, err := r.Next()
+			if errors.Is(err, io.EOF) || !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// All are the records up to the end of the stream, in order: Next, for a stream that ends. All processors decode them.
+func (r *Reader) All() iter.Seq2[*Event, error] {
+	return func(yield func(*Event, error) bool) {
+		jobs := make(chan *block, 2*runtime.GOMAXPROCS(0))
+		var workers sync.WaitGroup
+		defer workers.Wait()
+		defer close(jobs)
+		for range runtime.GOMAXPROCS(0) {
+			workers.Go(func() {
+				for b := range jobs {
+					b.decode()
+				}
+			})
+		}
+		var queue []*block // that jobs has, or has had
+		var err error
+		b := new(block)
+		for {
+			for err == nil && len(queue) < cap(jobs) {
+				err = b.read(r)
+				jobs <- b
+				queue = append(queue, b)
+				b = new(block)
+			}
+			if len(queue) == 0 {
+				break
+			}
+			b, queue = queue[0], queue[1:]
+			<-b.done
+			r.skipped += b.skipped
+			for _, e := range b.records {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			yield(nil, err)
+		}
+	}
+}
+
+// block is some lines, and the records in them.
+type block struct {
+	lines   []byte
+	records []*Event
+	skipped int
+	done    chan struct{} // closed when they are decoded
+}
+
+// read takes the next lines, whole ones.
+func (b *block) read(r *Reader) error {
+	b.records, b.skipped, b.done = b.records[:0], 0, make(chan struct{})
+	b.lines = slices.Grow(b.lines[:0], blockSize+blockSize/16)[:blockSize]
+	n, err := io.ReadFull(r.in, b.lines)
+	if b.lines = b.lines[:n]; err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		return err
+	}
+	last, err := r.line()
+	b.lines = append(b.lines, last...)
+	return err
+}
+
+func (b *block) decode() {
+	defer close(b.done)
+	for line := range bytes.Lines(b.lines) {
+		if e := read(line); e != nil {
+			b.records = append(b.records, e)
+		} else {
+			b.skipped += lost(line)
 		}
 	}
 }

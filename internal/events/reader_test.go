@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -59,6 +61,101 @@ func TestReaderSkipsWhatIsNoRecord(t *testing.T) {
 	all, r := readAll(t, stream)
 	if len(all) != 2 || r.Skipped() != 6 {
 		t.Errorf("%d records, %d skipped; want 2 and 6", len(all), r.Skipped())
+	}
+}
+
+// The quick way of reading gives what encoding/json does, or leaves it to that.
+func FuzzDecode(f *testing.F) {
+	for _, e := range []*events.Event{eventstest.Sample(), eventstest.Signed(), eventstest.Poisoned("a\u2028\"\\\x00ü"), {}} {
+		record, err := json.Marshal(e)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(record))
+		f.Add(strings.Replace(string(record), `"list":false,`, "", 1))
+	}
+	f.Add(`{"time":"2026-11-23T14:00:00Z","mode":"sign","verdict":"accept","dns_ms":1.0005,"total_ms":01}`)
+	f.Fuzz(func(t *testing.T, line string) {
+		quick, whole := new(events.Event), new(events.Event)
+		if !events.Decode(quick, line) {
+			return
+		}
+		if err := json.Unmarshal([]byte(line), whole); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if d := cmp.Diff(whole, quick); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
+// All records of ours are read the quick way, also those from before a key was added.
+func TestOurRecordsAreReadTheQuickWay(t *testing.T) {
+	t.Parallel()
+	worlds := []*events.Event{eventstest.Sample(), eventstest.Signed(), {}}
+	for _, s := range eventstest.Hostile() {
+		worlds = append(worlds, eventstest.Poisoned(s))
+	}
+	for _, e := range worlds {
+		record, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{string(record), strings.Replace(string(record), `,"list":false`, "", 1)} {
+			if !events.Decode(new(events.Event), line) {
+				t.Errorf("left to encoding/json: %s", line)
+			}
+		}
+	}
+}
+
+// All gives what Next does, whatever lies where blocks meet.
+func TestAllIsNext(t *testing.T) {
+	t.Parallel()
+	var stream strings.Builder
+	for i := range 5000 {
+		e := eventstest.Sample()
+		e.ID = strconv.Itoa(i)
+		e.Helo = strings.Repeat("x", i%700)
+		record, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream.Write(append(record, '\n'))
+		if i%1000 == 0 {
+			stream.WriteString("no record\n" + strings.Repeat("y", i*600) + "\n")
+		}
+	}
+	want, r := readAll(t, stream.String())
+	all := events.NewReader(strings.NewReader(stream.String()))
+	var got []*events.Event
+	for e, err := range all.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e)
+	}
+	if len(want) != 5000 || !cmp.Equal(want, got) || all.Skipped() != r.Skipped() {
+		t.Errorf("%d records, %d skipped; want %d and %d", len(got), all.Skipped(), len(want), r.Skipped())
+	}
+	for _, err := range all.All() { // at its end
+		t.Error("more", err)
+	}
+	failing := events.NewReader(io.MultiReader(strings.NewReader(stream.String()[:2000]), iotest.ErrReader(io.ErrClosedPipe)))
+	var last error
+	for e, err := range failing.All() {
+		if last = err; e != nil {
+			continue
+		}
+	}
+	if !errors.Is(last, io.ErrClosedPipe) {
+		t.Errorf("got %v", last)
+	}
+	for _, err := range events.NewReader(strings.NewReader(stream.String())).All() {
+		if err != nil {
+			t.Error(err)
+		}
+		break // leaves nothing behind: the test waits for its goroutines
 	}
 }
 

@@ -63,11 +63,17 @@ func (t *Table) count(first, second, by string) {
 		r = t.rows[key]
 	}
 	if r == nil {
+		// Texts are parts of their records, which they would keep in memory.
+		key = [2]string{strings.Clone(key[0]), strings.Clone(key[1])}
 		r = &Row{Key: key, By: map[string]int{}}
 		t.rows[key] = r
 	}
 	r.Count++
-	r.By[by]++
+	if n, counted := r.By[by]; counted {
+		r.By[by] = n + 1
+	} else {
+		r.By[strings.Clone(by)] = 1
+	}
 }
 
 // Add counts a record.

@@ -80,7 +80,7 @@ func (f *Syslog) appendJSON(dst []byte, e *Event) []byte {
 	dst = append(f.head(dst, e), ceeCookie...)
 	head := len(dst)
 	// With the last of these it fits, though each byte of a text may become six and HOSTNAME have 255.
-	for _, within := range [...]bounds{{MaxValue, maxListBytes}, {MaxValue, listSyslog}, {256, listSyslog}, {32, 0}} {
+	for _, within := range [...]bounds{{MaxValue, maxListBytes}, {MaxValue, listSyslog}, {256, listSyslog}, {24, 0}} {
 		dst = appendShortJSON(dst[:head], e, within)
 		if len(dst)-start <= maxSyslog {
 			break

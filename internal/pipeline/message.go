@@ -51,7 +51,8 @@ type Message struct {
 	route        route
 	reason       signer.Reason
 	from         message.Originator
-	misleading   *domain.Name // nil: no rule asked
+	misleading   *domain.Name // nil: nobody looked
+	asked        bool         // whether a rule did
 	signing      *signer.Signing
 	verification *verifier.Verification
 	spf          *verifier.SPF
@@ -157,16 +158,9 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 	}
 	request := verifier.Request{Header: &m.header, From: m.from, Exceeded: m.exceeded()}
 	if m.route == foreign {
-		m.rules = m.p.Rules.Select(policy.Message{
-			From:                m.from,
-			Sender:              m.env.Sender,
-			Client:              m.env.Client,
-			Recipients:          m.env.Recipients,
-			RecipientsTruncated: m.env.RecipientCount > len(m.env.Recipients),
-			List:                len(m.header.All("List-Id")) > 0,
-			Misleading:          m.readNames,
-		})
+		m.rules = m.p.Rules.Select(m.question())
 		m.judged = true
+		m.readShortNames()
 		request.Prefer = m.rules.Signers()
 		request.DMARC = m.p.SPF || m.rules.NeedsDMARC()
 		if m.p.SPF || m.rules.NeedsSPF() {
@@ -178,7 +172,36 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 	m.verification = m.p.Verifier.Begin(ctx, request)
 }
 
-// readNames is policy.Message.Misleading, read at the first rule that asks.
+// question is what rules ask of the message beside its signatures. Recorded reads it from the record.
+func (m *Message) question() policy.Message {
+	return policy.Message{
+		From:                m.from,
+		Sender:              m.env.Sender,
+		Client:              m.env.Client,
+		Recipients:          m.env.Recipients,
+		RecipientsTruncated: m.env.RecipientCount > len(m.env.Recipients),
+		List:                m.isList(),
+		Misleading: func() domain.Name {
+			m.asked = true
+			return m.readNames()
+		},
+	}
+}
+
+// usualFrom is up to how many octets of From its names are read for the record alone: what a flood shows is costly to read.
+const usualFrom = 998
+
+func (m *Message) readShortNames() {
+	size := 0
+	for _, f := range m.header.All("From") {
+		size += len(f.Value())
+	}
+	if size <= usualFrom {
+		m.readNames()
+	}
+}
+
+// readNames is what a name in From shows.
 func (m *Message) readNames() domain.Name {
 	if m.misleading == nil {
 		name := message.Misleading(&m.header, m.from)
@@ -186,6 +209,8 @@ func (m *Message) readNames() domain.Name {
 	}
 	return *m.misleading
 }
+
+func (m *Message) isList() bool { return len(m.header.All("List-Id")) > 0 }
 
 // exceeded names a message limit that was passed, or is empty.
 func (m *Message) exceeded() string {

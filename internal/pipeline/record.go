@@ -7,6 +7,7 @@ import (
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/dmarc"
+	"dkimd/internal/domain"
 	"dkimd/internal/events"
 	"dkimd/internal/message"
 	"dkimd/internal/safetext"
@@ -47,7 +48,10 @@ func (m *Message) write(out *Outcome, rec *record) {
 		Helo:       m.env.Helo,
 		Auth:       m.env.AuthUser,
 		Sender:     m.env.Sender,
+		Originator: m.originator(),
+		RcptTo:     m.env.Recipients,
 		Recipients: m.env.RecipientCount,
+		List:       m.isList(),
 		Bytes:      int64(m.header.Bytes()) + m.bytes,
 		Stripped:   len(out.RemoveAuthRes),
 		Verdict:    out.Action.String(),
@@ -77,7 +81,7 @@ func (m *Message) write(out *Outcome, rec *record) {
 	if limit := m.exceeded(); limit != "" {
 		e.Warnings = append(e.Warnings, "over the limit of "+limit)
 	}
-	if m.misleading != nil && *m.misleading != "" {
+	if m.asked && *m.misleading != "" {
 		e.Warnings = append(e.Warnings, "a name in From shows "+string(*m.misleading))
 	}
 	switch {
@@ -90,6 +94,37 @@ func (m *Message) write(out *Outcome, rec *record) {
 		e.Verdict = events.ModeAborted
 	}
 	m.p.Events.Write(e)
+}
+
+func (m *Message) originator() events.Originator {
+	from := m.from
+	o := events.Originator{Domains: texts(from.Claimed), Sender: texts(from.Instead)}
+	if m.misleading != nil {
+		o.Shows = string(*m.misleading)
+	}
+	for _, fault := range []struct {
+		is   bool
+		word string
+	}{
+		{from.Fields == 0, events.FromMissing},
+		{from.Fields > 0 && !from.Readable, events.FromUnreadable},
+		{from.Fields > 1, events.FromMultiple},
+		{from.Incomplete, events.FromIncomplete},
+		{m.judged && m.misleading == nil, events.FromUnread},
+	} {
+		if fault.is {
+			o.Faults = append(o.Faults, fault.word)
+		}
+	}
+	return o
+}
+
+func texts(names []domain.Name) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = string(name)
+	}
+	return list
 }
 
 func (m *Message) mode(rec *record) string {
@@ -162,6 +197,7 @@ func signature(r verifier.Result) events.Signature {
 		DNSSEC:           r.Authenticated,
 		Duplicates:       r.Duplicates,
 		Aligned:          r.Aligned.String(),
+		AlignedOpen:      r.AlignmentOpen,
 		Code:             code(r),
 		Identity:         r.Identity,
 		Timestamp:        r.Timestamp,

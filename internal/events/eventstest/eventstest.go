@@ -13,6 +13,10 @@ func Sample() *events.Event {
 		Time: time.Date(2026, 11, 23, 14, 0, 0, 123456000, time.UTC), ID: "4Xyz8q2Nk1z", MessageID: "<a.b@gmail.com>",
 		Front: "milter", Mode: events.ModeVerify, Client: "203.0.113.9", Helo: "mail.example.net",
 		Sender: "bounce@esp.example", From: []string{"alice@gmail.com"}, Recipients: 2, Bytes: 12345,
+		Originator: events.Originator{
+			Faults: []string{events.FromUnreadable, events.FromMultiple}, Domains: []string{"gmail.com", "esp.example"}, Sender: []string{"a.example"}, Shows: "bank.example",
+		},
+		RcptTo: []string{"bob@example.org", "joe@example.org"}, List: true,
 		Signatures: []events.Signature{
 			{
 				Domain: "gmail.com", Selector: "s1", Algorithm: "rsa-sha256", Canonicalization: "relaxed/relaxed", Result: "fail",
@@ -21,7 +25,7 @@ func Sample() *events.Event {
 			},
 			{
 				Domain: "esp.example", Selector: "k", Algorithm: "ed25519-sha256", Canonicalization: "relaxed/simple", Result: "pass",
-				KeyBits: 256, SignatureBits: 512, Testing: true, Aligned: "none", DNSSEC: true, Duplicates: []string{"Subject", "Content-Type"},
+				KeyBits: 256, SignatureBits: 512, Testing: true, Aligned: "none", AlignedOpen: true, DNSSEC: true, Duplicates: []string{"Subject", "Content-Type"},
 				Identity: "u@m.esp.example", Timestamp: -1, Expiration: -1, BodyLength: -1,
 			},
 		},
@@ -79,6 +83,7 @@ func Hostile() map[string]string {
 func Poisoned(s string) *events.Event {
 	e := Sample()
 	e.ID, e.MessageID, e.Front, e.Mode, e.ReasonCode, e.Reason, e.Client, e.Helo, e.Auth, e.Sender = s, s, s, s, s, s, s, s, s, s
+	e.Originator, e.RcptTo = events.Originator{Faults: []string{s}, Domains: []string{s, s}, Sender: []string{s}, Shows: s}, []string{s, s}
 	e.From, e.Warnings, e.Error, e.Verdict = []string{s, s}, []string{s, s}, s, s
 	e.Signatures = []events.Signature{{Domain: s, Selector: s, Algorithm: s, Canonicalization: s, Result: s, Reason: s, Aligned: s, Identity: s}}
 	e.Signed = []events.Signed{{Domain: s, Selector: s, Algorithm: s}}

@@ -194,7 +194,7 @@ func TestSyslogJSONFits(t *testing.T) {
 	}{
 		"much in lists":   {long(eventstest.Sample()), "reject", []string{"leaves out 99 of 102 signatures", " of 102 policy", " of 101 from"}},
 		"two texts":       {helo, "reject", []string{"keeps 256 bytes of each text"}},
-		"all that can be": {worst, strings.Repeat("\ufffd", 32) + "...", []string{"keeps 32 bytes of each text", "leaves out 100 of 101 signatures", "leaves out 101 of 102 from", "leaves out 101 of 102 warnings"}},
+		"all that can be": {worst, strings.Repeat("\ufffd", 24) + "...", []string{"keeps 24 bytes of each text", "leaves out 100 of 101 signatures", "leaves out 101 of 102 from", "leaves out 101 of 102 warnings"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
