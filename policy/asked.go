@@ -92,35 +92,56 @@ func (f facts) policy() string {
 	return f.published.String()
 }
 
-// possible are the facts that there may be, given what was found: only that where DNS left nothing open. retry says that it will be
-// known later; else nobody can tell.
-func (e *evidence) possible(f *file) (list []facts, retry bool) {
-	d, found := e.report.DMARC, e.found()
-	list, retry = []facts{found}, true
+// left says why there is more than one way in which it can be.
+type left uint8
+
+const (
+	openNow     left = iota // DNS will say later
+	openForever             // nobody can tell
+	notAsked                // the message was not judged by these rules, and nobody asked then
+)
+
+// possible are the facts that there may be, given what was found: only that where nothing is left open.
+func (e *evidence) possible(f *file) (list []facts, why left) {
+	found := e.found()
+	list = []facts{found}
 	if f.asksDMARC {
-		switch {
-		case d.Result == dmarc.TempError && d.Policy != dmarc.PolicyAbsent: // the record is known
-			list = found.results(dmarc.Pass, dmarc.Fail)
-		case d.Result == dmarc.TempError:
-			list = found.everything()
-		case d.Result == dmarc.Unknown && d.Policy != dmarc.PolicyAbsent:
-			list, retry = found.results(dmarc.Pass, dmarc.Fail), false
-		case d.Result == dmarc.Unknown && d.Author == "" && e.authors > 0: // nobody asked
-			list, retry = found.everything(), false
-		case d.Result == dmarc.PermError && d.Author == "" && e.authors > 0: // several authors, each with a policy of its own
-			list, retry = found.policies(false), false
-		}
+		list, why = e.possibleDMARC(found)
 	}
-	if f.asksSPF && found.spf == spf.TempError {
+	unasked := e.gaps&GapSPF != 0
+	if f.asksSPF && (found.spf == spf.TempError || unasked) {
 		var all []facts
 		for _, one := range list {
 			for _, one.spf = range []spf.Result{spf.None, spf.Neutral, spf.Pass, spf.Fail, spf.SoftFail, spf.PermError} {
 				all = append(all, one)
 			}
 		}
-		list = all
+		if list = all; unasked {
+			why = notAsked
+		}
 	}
-	return list, retry
+	return list, why
+}
+
+func (e *evidence) possibleDMARC(found facts) ([]facts, left) {
+	d := e.report.DMARC
+	switch {
+	case e.gaps&GapDMARC != 0:
+		return found.everything(), notAsked
+	case e.gaps&GapSPF != 0 && d.Result == dmarc.Unknown:
+		return found.results(dmarc.Pass, dmarc.Fail), notAsked
+	case d.Result == dmarc.TempError && d.Policy != dmarc.PolicyAbsent: // the record is known
+		return found.results(dmarc.Pass, dmarc.Fail), openNow
+	case d.Result == dmarc.TempError:
+		return found.everything(), openNow
+	case d.Result == dmarc.Unknown && d.Policy != dmarc.PolicyAbsent:
+		return found.results(dmarc.Pass, dmarc.Fail), openForever
+	case d.Result == dmarc.Unknown && d.Author == "" && e.authors > 0: // nobody asked
+		return found.everything(), openForever
+	case d.Result == dmarc.PermError && d.Author == "" && e.authors > 0: // several authors, each with a policy of its own
+		return found.policies(false), openForever
+	}
+	return []facts{found}, openNow
 }
 
 func (f facts) results(results ...dmarc.Result) (list []facts) {

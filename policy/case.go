@@ -21,6 +21,10 @@ type Case struct {
 	excess []claim // the first claim past maxClaims, and the first whose file can stop mail in enforce mode
 	// unread: From holds more than is read of it, and there are files that could stop the message for that.
 	unread bool
+
+	gaps    Gap
+	doubts  map[*rule]Gap // rules whose conditions on the message may hold or not
+	unknown Gap           // which files judge it, or what they judge
 }
 
 func (c *Case) add(f *file, sender domain.Name, onlyEnvelope bool, m *Message) {
@@ -44,6 +48,9 @@ func (c *Case) add(f *file, sender domain.Name, onlyEnvelope bool, m *Message) {
 	}
 	if added.rules == nil {
 		added.rules = f.open(m)
+		if m.Gaps != 0 {
+			c.doubtful(added.rules, m)
+		}
 	}
 	c.claims = append(c.claims, added)
 }
@@ -91,7 +98,7 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 		return c.Fault()
 	}
 	if len(c.claims) == 0 && !c.unread {
-		return Verdict{}
+		return Verdict{Unknown: c.unknown}
 	}
 	w := newEvidence(c, report)
 	decisions := make([]Decision, 0, len(c.claims)+len(c.excess)+1)
@@ -110,6 +117,9 @@ func (c *Case) Judge(report *verifier.Report) Verdict {
 	if c.unread {
 		reply := smtpreply.Reply{Code: 550, Enhanced: "5.7.1", Text: "this message has more in From than anybody needs"}
 		decisions = append(decisions, Decision{Rule: ruleTooMany, Mode: modeEnforce, Action: Reject, Reply: reply})
+	}
+	if c.unknown != 0 {
+		decisions = append(decisions, Decision{Mode: modeEnforce, Unknown: c.unknown})
 	}
 	return combine(decisions)
 }

@@ -19,13 +19,15 @@ type evidence struct {
 	multiple   bool
 	signed     bool
 	passes     []passing
+	gaps       Gap
+	doubts     map[*rule]Gap
 }
 
 // passing is the domain of a signature that passes, for default replies.
 type passing struct{ domain, organization domain.Name }
 
 func newEvidence(c *Case, report *verifier.Report) *evidence {
-	e := &evidence{signatures: signaturesOf(report.Results), report: report, authors: len(c.from.Claimed), multiple: c.from.Fields > 1}
+	e := &evidence{signatures: signaturesOf(report.Results), report: report, authors: len(c.from.Claimed), multiple: c.from.Fields > 1, gaps: c.gaps, doubts: c.doubts}
 	e.signed = len(e.signatures) > 0
 	for i := range e.signatures {
 		if s := &e.signatures[i]; s.status == verifier.Pass {
@@ -48,6 +50,8 @@ type ruling struct {
 	rule    *rule // nil: none held, accept
 	deferBy string
 	tags    []*rule
+	unknown Gap
+	doubted [Reject + 1]Gap // what the actions hang on of rules that may hold
 }
 
 func (r ruling) action() Action {
@@ -67,7 +71,26 @@ func (r ruling) same(other ruling, deferBy string) ruling {
 	if by := cmp.Or(r.deferBy, other.deferBy); by != "" || r.action() != other.action() {
 		r.rule, r.deferBy = nil, cmp.Or(by, deferBy)
 	}
+	r.tags, r.unknown = common(r.tags, other.tags), r.unknown|other.unknown
+	return r
+}
+
+// unless is the ruling where another one with another action may be the right one.
+func (r ruling) unless(other ruling, hangsOn Gap) ruling {
+	if r.unknown |= other.unknown; r.action() != other.action() {
+		r.unknown |= hangsOn
+	}
 	r.tags = common(r.tags, other.tags)
+	return r
+}
+
+// settled takes into account what rules would have decided that may hold.
+func (r ruling) settled() ruling {
+	for action, gap := range r.doubted {
+		if Action(action) != r.action() {
+			r.unknown |= gap
+		}
+	}
 	return r
 }
 
@@ -79,10 +102,11 @@ func (r ruling) stricter(other ruling) ruling {
 			tags = append(tags, tag)
 		}
 	}
+	unknown := r.unknown | other.unknown
 	if other.action() > r.action() {
 		r = other
 	}
-	r.tags = tags
+	r.tags, r.unknown = tags, unknown
 	return r
 }
 
@@ -98,13 +122,16 @@ func common(a, b []*rule) []*rule {
 
 // judge tries one file's rules on one sender domain, in each way in which it can be what DNS has left open.
 func (e *evidence) judge(c *claim) Decision {
-	list, retry := e.possible(c.file)
+	list, left := e.possible(c.file)
 	decided := e.given(c, list[0])
 	for _, f := range list[1:] {
-		if next := e.given(c, f); retry {
+		switch next := e.given(c, f); left {
+		case openNow:
 			decided = decided.same(next, rulePolicyLookup)
-		} else {
+		case openForever:
 			decided = decided.stricter(next)
+		case notAsked:
+			decided = decided.unless(next, e.gaps&(GapSPF|GapDMARC))
 		}
 	}
 	return e.decision(c, decided)
@@ -155,13 +182,19 @@ func (e *evidence) try(c *claim, a assumption) ruling {
 		if r.outcomes != 0 && !e.results(r, c, a) {
 			continue
 		}
-		if !r.isTag {
+		gap := e.doubts[r]
+		switch {
+		case gap != 0 && !r.isTag:
+			decided.doubted[r.action] |= gap
+		case gap != 0:
+		case !r.isTag:
 			decided.rule = r
-			break
+			return decided.settled()
+		default:
+			decided.tags = append(decided.tags, r)
 		}
-		decided.tags = append(decided.tags, r)
 	}
-	return decided
+	return decided.settled()
 }
 
 // results reports whether the signatures that count have a result that the rule
@@ -176,7 +209,7 @@ func (e *evidence) results(r *rule, c *claim, a assumption) bool {
 
 func (e *evidence) decision(c *claim, decided ruling) Decision {
 	d := c.decision(decided.deferBy)
-	d.Action = decided.action()
+	d.Action, d.Unknown = decided.action(), decided.unknown
 	for _, r := range decided.tags {
 		d.Tags = append(d.Tags, r.tag)
 	}

@@ -49,15 +49,15 @@ func (r *rule) plain() bool {
 	return r.clients == nil && r.notClients == nil && r.recipients == nil && r.anyRecipient == nil && r.list == either && r.from == 0
 }
 
-// open tests the conditions on the message.
+// open tests the conditions on the message. What is not known does not keep it from holding: doubt tells.
 func (r *rule) open(m *Message) bool {
 	switch {
 	case r.clients != nil && !within(r.clients, m.Client),
 		r.notClients != nil && within(r.notClients, m.Client),
 		r.recipients != nil && !r.everyRecipient(m),
 		r.anyRecipient != nil && !r.oneRecipient(m),
-		!r.list.allows(m.List),
-		r.from != 0 && !r.author(m):
+		m.Gaps&GapList == 0 && !r.list.allows(m.List),
+		r.from != 0 && !r.author(m) && r.doubt(m)&(GapFrom|GapNames) == 0:
 		return false
 	}
 	return true
@@ -67,7 +67,7 @@ func (r *rule) open(m *Message) bool {
 // past the envelope's limit are unknown; they do not help a message past a rule
 // that stops it, nor to one that does not.
 func (r *rule) everyRecipient(m *Message) bool {
-	if len(m.Recipients) == 0 || m.RecipientsTruncated && !r.stops() {
+	if len(m.Recipients) == 0 && m.Gaps&GapRecipients == 0 || m.RecipientsTruncated && !r.stops() {
 		return false
 	}
 	for _, recipient := range m.Recipients {
@@ -80,7 +80,7 @@ func (r *rule) everyRecipient(m *Message) bool {
 
 // oneRecipient: the unknown ones past the envelope's limit may be among them where the rule stops mail.
 func (r *rule) oneRecipient(m *Message) bool {
-	return slices.ContainsFunc(m.Recipients, r.anyRecipient.Has) || m.RecipientsTruncated && r.stops()
+	return slices.ContainsFunc(m.Recipients, r.anyRecipient.Has) || m.RecipientsTruncated && r.stops() || m.Gaps&GapRecipients != 0
 }
 
 // within: a client without a readable address is in no network.

@@ -43,6 +43,7 @@ type Message struct {
 	List                bool // a List-Id field is there (RFC 2919)
 	// Misleading is the domain of others that a name in From shows, if any: message.Misleading. Nil: no name does.
 	Misleading func() domain.Name
+	Gaps       Gap // what is not known of a message that is read from its record
 }
 
 func (m *Message) misleading() domain.Name {
@@ -131,20 +132,24 @@ func (r *Rules) find(sender domain.Name, where identity) *file {
 }
 
 // forRecipients is the file of the one recipient domain that a message is for. Mail that is for others too has none: the MTA
-// takes one answer for all, and a customer's rules must not decide on the mail of another (ADR 19).
-func (r *Rules) forRecipients(m *Message) *file {
+// takes one answer for all, and a customer's rules must not decide on the mail of another (ADR 19). With recipients that are
+// not known it may have one.
+func (r *Rules) forRecipients(m *Message) (*file, Gap) {
 	if len(r.recipients) == 0 || m.RecipientsTruncated {
-		return nil
+		return nil, 0
 	}
 	var all *file
 	for i, recipient := range m.Recipients {
 		f := r.findRecipient(message.DomainOf(recipient))
 		if f == nil || i > 0 && f != all {
-			return nil
+			return nil, 0
 		}
 		all = f
 	}
-	return all
+	if m.Gaps&GapRecipients != 0 {
+		return nil, GapRecipients
+	}
+	return all, 0
 }
 
 // of is the files of a kind, by domain.
@@ -172,7 +177,11 @@ func (r *Rules) Select(m Message) *Case {
 	if r == nil {
 		return c
 	}
-	if f := r.forRecipients(&m); f != nil {
+	f, gap := r.forRecipients(&m)
+	if c.gaps = m.Gaps; !r.Empty() {
+		c.unknown = gap | m.Gaps&(GapAuthors|GapSignatures)
+	}
+	if f != nil {
 		for _, author := range m.From.Claimed {
 			c.add(f, author, false, &m)
 		}

@@ -16,6 +16,7 @@ type Verdict struct {
 	Rule      string     `json:"rule"`
 	Decisions []Decision `json:"-"`              // one for each file and sender domain, in the order of the senders
 	Tags      []Tag      `json:"tags,omitempty"` // header fields to add, each once
+	Unknown   Gap        `json:"-"`              // what would have to be known for another verdict; 0: this is it
 }
 
 // Decision is what one file said of one sender domain, also in monitor mode.
@@ -29,6 +30,8 @@ type Decision struct {
 	Action Action          `json:"action"` // what the rule said; in monitor mode the message is accepted all the same
 	Reply  smtpreply.Reply `json:"reply"`
 	Tags   []Tag           `json:"tags,omitempty"` // what the file's tag rules said
+	// Unknown is what would have to be known for another action.
+	Unknown Gap `json:"-"`
 }
 
 // Rules that no file contains, as Decision.Rule names them.
@@ -44,11 +47,13 @@ const (
 // strictest holds, the first among equals.
 func combine(decisions []Decision) Verdict {
 	v := Verdict{Decisions: decisions}
-	first := true
+	first, refused := true, false
 	for _, d := range decisions {
 		if d.Mode != modeEnforce {
 			continue
 		}
+		v.Unknown |= d.Unknown
+		refused = refused || d.Unknown == 0 && d.Action == Reject
 		if first || d.Action > v.Action {
 			v.Action, v.Reply, v.File, v.Rule = d.Action, d.Reply, d.File, d.Rule
 			first = false
@@ -56,6 +61,9 @@ func combine(decisions []Decision) Verdict {
 		for _, tag := range d.Tags {
 			v.tag(tag)
 		}
+	}
+	if refused { // whatever else there may be
+		v.Unknown = 0
 	}
 	return v
 }
