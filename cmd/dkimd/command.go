@@ -58,6 +58,9 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root.SetIn(std.in)
 	root.SetOut(std.out)
 	root.SetErr(std.err)
+	if isReply(args) {
+		return replyStatus(std, func() error { return root.ExecuteContext(ctx) })
+	}
 	return exitStatus(root.ExecuteContext(ctx), daemon.WithPriorities(std.err))
 }
 
@@ -115,7 +118,7 @@ Start with: dkimd demo`,
 	completeFlag(root, "config", files("toml"))
 	withCommands(root,
 		serveCommand(std), reloadCommand(std), statusCommand(std), checkCommand(std), configCommand(std), keyCommand(std), signCommand(std), verifyCommand(std), demoCommand(std), importCommand(std),
-		probeCommand(std), logCommand(std), policyCommand(std), eximSignCommand(), versionCommand(std),
+		probeCommand(std), logCommand(std), reportCommand(std), policyCommand(std), eximSignCommand(), versionCommand(std),
 	)
 	completeNothingElse(root)
 	return root

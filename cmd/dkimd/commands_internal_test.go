@@ -31,7 +31,7 @@ const commandsDocument = "../../docs/commands.md"
 func answers() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"check": reflect.TypeFor[checked](), "import": reflect.TypeFor[imported](), "config": reflect.TypeFor[configuration](), "key list": reflect.TypeFor[keyList](), "key rotate": reflect.TypeFor[rotated](),
-		"key show": reflect.TypeFor[shownKeys](), "key check": reflect.TypeFor[checkedKeys](), "log": reflect.TypeFor[logAnswer](),
+		"key show": reflect.TypeFor[shownKeys](), "key check": reflect.TypeFor[checkedKeys](), "log": reflect.TypeFor[logAnswer](), "report": reflect.TypeFor[reported](),
 		"policy explain": reflect.TypeFor[explanation](), "policy test": reflect.TypeFor[testedRules](), "probe": reflect.TypeFor[probeAnswer](),
 		"reload": reflect.TypeFor[control.Reload](), "status": reflect.TypeFor[control.Status](), "version": reflect.TypeFor[versionAnswer](),
 	}

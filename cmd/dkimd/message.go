@@ -7,11 +7,16 @@ import (
 	"log/slog"
 	"strings"
 
+	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/eml"
 	"dkimd/internal/events"
+	"dkimd/internal/explain"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/resolver"
+	"dkimd/internal/spf"
+	"dkimd/verifier"
 
 	"github.com/spf13/cobra"
 )
@@ -88,4 +93,48 @@ func (one *oneMessage) process(ctx context.Context, env *message.Envelope) (pipe
 	m.Body(one.Body)
 	out := m.Finish(ctx)
 	return out, one.recorded.event
+}
+
+// verified verifies a message against DNS, with DMARC and, where the client is known, SPF.
+func verified(ctx context.Context, c *config.Config, dns *resolver.Resolver, request verifier.Request, client spf.Request, body []byte) (*verifier.Report, error) {
+	v, err := daemon.NewVerifier(c, dns, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	request.DMARC, request.Exceeded = true, request.Header.Exceeded()
+	if client.Client.IsValid() {
+		request.SPF = v.BeginSPF(client)
+		defer request.SPF.Close()
+	}
+	w := v.Begin(ctx, request)
+	defer w.Close()
+	if _, err := w.Write(body); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	return w.Finish(ctx), nil
+}
+
+// explained says why the signatures of a message do not verify. It takes the keys from the resolver that verified the
+// message, which has them still, and asks not again for one that could not be looked up: the two cannot disagree.
+func explained(ctx context.Context, dns *resolver.Resolver, m eml.Message, verified []events.Signature) []explain.Explanation {
+	failed := map[string]string{}
+	for _, s := range verified {
+		if s.Result == verifier.TempError.String() {
+			failed[s.Selector+"._domainkey."+s.Domain] = s.Reason
+		}
+	}
+	asRead := m.RawBody
+	if m.EOL == "\n" {
+		asRead = nil // a file of this system, which says nothing of the line ends on the way
+	}
+	return explain.Explain(explain.Message{
+		Header: m.Header(), Body: m.Body, AsRead: asRead,
+		Lookup: func(name string) ([]string, error) {
+			if reason, known := failed[name]; known {
+				return nil, errors.New(reason)
+			}
+			answer, err := dns.TXT(ctx, name)
+			return answer.Records, err
+		},
+	})
 }

@@ -2,15 +2,12 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 
-	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/domain"
 	"dkimd/internal/events"
@@ -165,7 +162,13 @@ func (e *explanation) explained(cmd *cobra.Command, args []string, std stdio, s 
 	if m, err = messageOf(header, s, bounce); err != nil {
 		return m, nil, nil, usageError(err, helpOf(cmd))
 	}
-	report, err = verified(cmd.Context(), c, header, read.Body, rules.Select(m), m)
+	dns, err := daemon.OpenResolver(c)
+	if err != nil {
+		return m, nil, nil, err
+	}
+	defer dns.Close() //nolint:errcheck // only a cache is lost
+	request := verifier.Request{Header: header, From: m.From, Prefer: rules.Select(m).Signers()}
+	report, err = verified(cmd.Context(), c, dns, request, spf.Request{Client: m.Client.Addr, Sender: m.Sender}, read.Body)
 	return m, report, rules, err
 }
 
@@ -193,29 +196,6 @@ func atFlag(err error) error {
 	}
 	f.Key = "--" + strings.TrimSuffix(f.Key, "s") // signatures are given one by one
 	return f
-}
-
-// verified verifies a message against DNS, as the rules that judge it ask for.
-func verified(ctx context.Context, c *config.Config, header *message.Header, body []byte, selected *policy.Case, m policy.Message) (*verifier.Report, error) {
-	dns, err := daemon.OpenResolver(c)
-	if err != nil {
-		return nil, err
-	}
-	defer dns.Close() //nolint:errcheck // only a cache is lost
-	v, err := daemon.NewVerifier(c, dns, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	request := verifier.Request{Header: header, From: m.From, Prefer: selected.Signers(), DMARC: true, Exceeded: header.Exceeded()}
-	if m.Client.Kind == message.ClientAddress {
-		request.SPF = v.BeginSPF(spf.Request{Client: m.Client.Addr, Sender: m.Sender})
-	}
-	w := v.Begin(ctx, request)
-	defer w.Close()
-	if _, err := w.Write(body); err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
-	}
-	return w.Finish(ctx), nil
 }
 
 func (e *explanation) print(std stdio) error {

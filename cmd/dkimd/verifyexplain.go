@@ -2,40 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"dkimd/internal/events"
-	"dkimd/internal/explain"
 	"dkimd/internal/message"
-	"dkimd/verifier"
 )
 
-// explainMessage prints why the signatures of a message do not verify. It takes
-// the keys from the resolver that verified the message, which has them still, and
-// asks not again for one that could not be looked up: the two cannot disagree.
+// explainMessage prints why the signatures of a message do not verify.
 func explainMessage(ctx context.Context, w io.Writer, one *oneMessage, verified []events.Signature) {
-	failed := map[string]string{}
-	for _, s := range verified {
-		if s.Result == verifier.TempError.String() {
-			failed[s.Selector+"._domainkey."+s.Domain] = s.Reason
-		}
-	}
-	asRead := one.RawBody
-	if one.EOL == "\n" {
-		asRead = nil // a file of this system, which says nothing of the line ends on the way
-	}
-	list := explain.Explain(explain.Message{
-		Header: one.Header(), Body: one.Body, AsRead: asRead,
-		Lookup: func(name string) ([]string, error) {
-			if reason, known := failed[name]; known {
-				return nil, errors.New(reason)
-			}
-			answer, err := one.Resolver.TXT(ctx, name)
-			return answer.Records, err
-		},
-	})
+	list := explained(ctx, one.Resolver, one.Message, verified)
 	for i, e := range list {
 		fmt.Fprintf(w, "\nsignature %d, d=%s s=%s:\n", i+1, e.Domain, e.Selector)
 		if e.Holds {

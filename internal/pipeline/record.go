@@ -153,9 +153,15 @@ func (m *Message) tell(e *events.Event, report *verifier.Report) {
 	if m.env.Front == message.CommandLine {
 		e.Walk = Walk(report)
 	}
+	e.Signatures = Signatures(report)
+}
+
+// Signatures is what a report says of each signature.
+func Signatures(report *verifier.Report) (list []events.Signature) {
 	for _, r := range report.Results {
-		e.Signatures = append(e.Signatures, signature(r))
+		list = append(list, signature(r))
 	}
+	return list
 }
 
 // Walk tells what DNS was asked for DMARC, a line each.
