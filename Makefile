@@ -11,7 +11,7 @@ TAGS ?= $(shell pkg-config --exists 'libcrypto >= 3' 2>/dev/null && echo libcryp
 
 PREFIX ?= /usr/local
 
-.PHONY: build install package test deps unit race integration system soak check elsewhere lint fmt fuzz cover bench microbench clean
+.PHONY: build install package test deps unit race integration system soak rotation-chaos check elsewhere lint fmt fuzz cover bench microbench clean
 
 build: ## dkimd, and dkimd-exim-sign for Exim, in bin/
 	$(GO) build -trimpath -tags "$(TAGS)" -ldflags "-X main.version=$(VERSION)" -o bin/dkimd ./cmd/dkimd
@@ -46,6 +46,9 @@ system: ## packages on booted Debian 12 and 13
 
 soak: ## dkimd under load while everything around it goes wrong, for SOAK=10m; by itself, as others mind its load
 	DKIMD_SOAK=$(SOAK) $(GO) test -tags integration -count=1 -timeout 2h -v -run '^TestSoak$$' ./integration/soak
+
+rotation-chaos: ## keys rotate, and dkimd is killed at 50 random points, while mail flows and is verified
+	DKIMD_ROTATION_KILLS=50 $(GO) test -tags integration -count=1 -timeout 30m -v -run '^TestLifeOfKeys$$' ./integration/
 
 lint: ## golangci-lint, pinned here and not in go.mod
 	$(LINT) run ./...

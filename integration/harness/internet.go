@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -174,7 +176,8 @@ func start(t *testing.T, address, file, conf, program string, args ...string) *P
 	t.Cleanup(func() {
 		p.Stop(syscall.SIGTERM, 5*time.Second)
 		if t.Failed() {
-			t.Logf("%s at %s said:\n%s", program, address, p.Log)
+			_, said, _ := strings.Cut(p.Log.String(), "using default UDP/IPv6") // BIND begins with a page about itself
+			t.Logf("%s at %s said:\n%s", program, address, cmp.Or(said, p.Log.String()))
 		}
 	})
 	if !Poll(WaitLimit, func() bool { return p.Ended() || Accepts("tcp", address+":53") }) || p.Ended() {

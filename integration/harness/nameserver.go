@@ -107,7 +107,7 @@ func StartKnot(t *testing.T, z Zone) *NameServer {
 	switch {
 	case z.Primary != "":
 		remotes = []string{z.Primary}
-		zone = "    file: copy\n    refresh-min-interval: 1\n    retry-min-interval: 1\n    master: " + z.Primary + "\n"
+		zone = "    file: copy\n    refresh-min-interval: 2\n    retry-min-interval: 2\n    master: " + z.Primary + "\n"
 	case z.Signed:
 		zone += "    dnssec-signing: on\n"
 	}
