@@ -252,17 +252,30 @@ func (w *Signing) signAs(ctx context.Context, p *signatory, now time.Time, bodyH
 		expiration = timestamp + int64(p.expiry/time.Second)
 	}
 	var last error
-	for _, t := range p.templates {
-		algorithm, field, err := w.sign(ctx, t, p, timestamp, expiration, bodyHash)
-		if err != nil {
-			last = err
-			signed.Warnings = append(signed.Warnings, "key "+t.domain+"/"+t.selector+" was left out: "+err.Error())
-			continue
+	before := len(signed.Fields)
+	for _, withheld := range []bool{false, true} {
+		if withheld && len(signed.Fields) > before {
+			break // else even a key that DNS does not serve is better than none: DNS may have it again
 		}
-		signed.Fields = append(signed.Fields, field)
-		signed.Signatures = append(signed.Signatures, Signature{t.domain, t.selector, algorithm})
+		for _, t := range p.templates {
+			if w.signer.withheld(t) != withheld {
+				continue
+			}
+			algorithm, field, err := w.sign(ctx, t, p, timestamp, expiration, bodyHash)
+			if err != nil {
+				last = err
+				signed.Warnings = append(signed.Warnings, "key "+t.domain+"/"+t.selector+" was left out: "+err.Error())
+				continue
+			}
+			signed.Fields = append(signed.Fields, field)
+			signed.Signatures = append(signed.Signatures, Signature{t.domain, t.selector, algorithm})
+		}
 	}
 	return last
+}
+
+func (s *Signer) withheld(t *template) bool {
+	return s.config.Withheld != nil && s.config.Withheld(t.key.Domain, t.selector)
 }
 
 func (w *Signing) sign(ctx context.Context, t *template, p *signatory, timestamp, expiration int64, bodyHash [32]byte) (algorithm, field string, err error) {

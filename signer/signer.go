@@ -33,6 +33,8 @@ type Config struct {
 	// Keys finds who signs for a sender: see keys.Store.Lookup. It is asked for each message, and no message
 	// waits for another's domain in it; what it returns must not change.
 	Keys func(message.Address) []*keys.Domain
+	// Withheld says of a key that it is to sign only where no other key of the domain does. Nil: no key is withheld.
+	Withheld func(name domain.Name, selector string) bool
 	// HeaderCanon and BodyCanon are the c= of every signature (RFC 6376 section 3.4).
 	HeaderCanon, BodyCanon dkim.Canonicalization
 	// Headers are the fields that are signed as often as they occur, in the order

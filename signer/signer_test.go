@@ -82,6 +82,15 @@ func TestWhoSigns(t *testing.T) {
 			w.key("example.org", "s2", keys.Ed25519)
 			w.write("example.org", "domain.toml", `selectors = ["s2"]`)
 		}, "example.org/s2"},
+		"a withheld key beside another": {func(w *world) {
+			w.key("example.org", "s2", keys.Ed25519)
+			w.config.Withheld = func(name domain.Name, selector string) bool { return name == "example.org" && selector == "s1" }
+		}, "example.org/s2"},
+		"a withheld key alone": {func(w *world) { w.config.Withheld = func(domain.Name, string) bool { return true } }, "example.org/s1"},
+		"a withheld key where the other is unusable": {func(w *world) {
+			w.write("example.org", "s2.pem", "rubbish")
+			w.config.Withheld = func(_ domain.Name, selector string) bool { return selector == "s1" }
+		}, "example.org/s1"},
 		"two From fields":               {func(w *world) { w.fields = append(w.fields, "From: joe@example.org") }, "multiple_from"},
 		"no From":                       {func(w *world) { withoutField(w, "From") }, "from_missing"},
 		"an unreadable From":            {func(w *world) { withField(w, "From", "joe@example.org joe@example.com") }, "from_unreadable"},

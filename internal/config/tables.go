@@ -157,7 +157,18 @@ type Sign struct {
 	FallbackDomain     domain.Name // or empty
 	AlsoDomains        []domain.Name
 	SendUnsigned       bool // on_error: mail that could not be signed is not deferred
+	RequirePublished   RequirePublished
 }
+
+// RequirePublished is what comes of keys that DNS does not serve.
+type RequirePublished uint8
+
+// What may come of them.
+const (
+	WarnUnpublished RequirePublished = iota
+	IgnoreUnpublished
+	WithholdUnpublished
+)
 
 const docTLSClients = "Mail of clients with these TLS certificates is ours, where the MTA has verified them: the common name " +
 	"(CN) of the certificate, or NAME|ISSUER with that of its issuer, as they are written in it. Milter only. A certificate " +
@@ -205,6 +216,12 @@ func (s *Sign) keys() []key {
 		{
 			"on_error", choice(&s.SendUnsigned, means("tempfail", false), means("unsigned", true)),
 			"When no usable key is left, or signing failed: tempfail defers the mail, unsigned lets it go out unsigned.",
+		},
+		{
+			"require_published", choice(&s.RequirePublished, means("warn", WarnUnpublished), means("off", IgnoreUnpublished), means("withhold", WithholdUnpublished)),
+			"Keys that DNS does not serve: warn tells in the log and by metrics, from a comparison once a day. withhold also has such a key sign no " +
+				"more once every name server of its zone has answered for a day and none has its record, while another key of the " +
+				"domain is served; it signs again as soon as its record is back. off: DNS is not asked.",
 		},
 	})
 }

@@ -60,6 +60,8 @@ type daemon struct {
 	current atomic.Pointer[Setup]
 	// refused is the last reload, if it was refused; nil: the newest configuration is in force.
 	refused  atomic.Pointer[refusal]
+	withheld withheld     // keys that DNS does not serve
+	compared atomic.Value // the comparison of keys with DNS that was finished last
 	stopping atomic.Bool
 	began    time.Time
 	reloads  chan reloadRequest // what refresh is to do
@@ -80,7 +82,7 @@ func newDaemon(o Options) *daemon {
 
 // observers are told what happens in a setup of this daemon.
 func (d *daemon) observers() Observers {
-	return Observers{Recorder: d.metrics.Messages.Before(d.events), Log: d.log, DNS: d.metrics.DNS, Keys: d.metrics.Keys}
+	return Observers{Recorder: d.metrics.Messages.Before(d.events), Log: d.log, DNS: d.metrics.DNS, Keys: d.metrics.Keys, Withheld: d.withheld.has}
 }
 
 // Run runs the daemon until ctx ends or a signal stops it.
@@ -146,6 +148,9 @@ func (d *daemon) enforce(s *Setup) {
 	}
 	if s.AnyLoginForAll() {
 		d.log.Warn("a login may have mail signed for every domain", "domains", len(s.Keys.Domains()), "hint", "user_match = \"domain\" where logins belong to domains")
+	}
+	if s.Config.Sign.RequirePublished != config.WithholdUnpublished {
+		d.withheld.set(nil)
 	}
 	d.memory.SetLimit(s.Config.Memory << 20)
 	d.current.Store(s)

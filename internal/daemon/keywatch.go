@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"dkimd/internal/config"
 	"dkimd/internal/resolver"
 	"dkimd/keys"
 )
@@ -31,9 +32,17 @@ type keyWatch struct {
 	lookup  keys.Lookup
 	domains func() []*keys.Domain
 	pause   time.Duration // after each domain
-	// compared is told at the end of a round how many keys are not published, and of how many DNS did not say.
-	compared func(missing, unknown int)
+	// compared is told at the end of a round.
+	compared func(comparison)
+	require  func() config.RequirePublished
+	// gone asks each name server of a key's zone, and withhold is told the keys that are to sign no more.
+	gone     func(ctx context.Context, r *keys.CheckResult) (gone, known bool)
+	withhold func(map[keyName]bool)
+	absent   map[keyName]*absence // that no server has; of withhold only
 }
+
+// comparison is what came of comparing keys with DNS.
+type comparison struct{ keys, missing, unknown int }
 
 // currentDNS asks the resolver in force, whichever it is by now.
 type currentDNS struct{ d *daemon }
@@ -47,28 +56,52 @@ func (c currentDNS) TXT(ctx context.Context, name string) (resolver.Answer, erro
 func (d *daemon) watchKeys(ctx context.Context) {
 	w := &keyWatch{
 		log: d.log, lookup: currentDNS{d}, pause: watchPause,
-		domains:  func() []*keys.Domain { return d.current.Load().Keys.Domains() },
-		compared: d.metrics.Keys.Compared,
+		domains: func() []*keys.Domain { return d.current.Load().Keys.Domains() },
+		compared: func(c comparison) {
+			d.compared.Store(c)
+			d.metrics.Keys.Compared(c.missing, c.unknown)
+		},
+		require: func() config.RequirePublished { return d.current.Load().Config.Sign.RequirePublished },
+		gone:    d.gone, withhold: d.withheld.set, absent: map[keyName]*absence{},
 	}
 	w.run(ctx, watchFirst)
 }
 
 func (w *keyWatch) run(ctx context.Context, wait time.Duration) {
+	next, require := time.Now().Add(wait), w.require()
 	for sleep(ctx, wait) {
-		wait = watchEvery
-		if unknown := w.round(ctx); unknown > 0 {
-			wait = watchAgain
+		switch {
+		case !time.Now().Before(next), w.require() != require:
+			next, require = time.Now().Add(watchEvery), w.require()
+			if unknown := w.round(ctx); unknown > 0 {
+				next = time.Now().Add(watchAgain)
+			}
+		case len(w.absent) > 0:
+			w.again(ctx)
 		}
+		if wait = min(time.Until(next), watchAgain); len(w.absent) > 0 { // require may change meanwhile
+			wait = min(wait, absentEvery)
+		}
+	}
+}
+
+func (w *keyWatch) rescue() {
+	if p := recover(); p != nil {
+		w.log.Error("panic in comparing keys with DNS", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 }
 
 // round compares all keys once, and returns of how many DNS did not say anything.
 func (w *keyWatch) round(ctx context.Context) (unknown int) {
-	defer func() {
-		if p := recover(); p != nil {
-			w.log.Error("panic in comparing keys with DNS", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
+	defer w.rescue()
+	require := w.require()
+	if require == config.IgnoreUnpublished {
+		w.compared(comparison{})
+		return 0
+	}
+	if require != config.WithholdUnpublished {
+		clear(w.absent)
+	}
 	began := time.Now()
 	count, missing := 0, 0
 	var cause error
@@ -88,6 +121,9 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 			}
 			count++
 		}
+		if require == config.WithholdUnpublished {
+			w.note(ctx, results)
+		}
 		if !sleep(ctx, w.pause) {
 			return context.Cause(ctx)
 		}
@@ -105,7 +141,8 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 	if unknown > 0 {
 		w.log.Warn("could not look up the records of keys that sign", "keys", unknown, "error", cause.Error())
 	}
-	w.compared(missing, unknown)
+	w.settle()
+	w.compared(comparison{count, missing, unknown})
 	w.log.Info("keys compared with DNS", "keys", count, "not_published", missing, "unknown", unknown,
 		"took", time.Since(began).Round(time.Millisecond).String())
 	return unknown

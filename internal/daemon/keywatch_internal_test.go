@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dkimd/internal/config"
 	"dkimd/internal/logtest"
 	"dkimd/internal/resolver"
 	"dkimd/keys"
@@ -97,7 +98,8 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 				var told []int
 				w := &keyWatch{
 					log: slog.New(slog.NewTextHandler(log, nil)), lookup: tt.dns, domains: store.Domains, pause: watchPause,
-					compared: func(missing, unknown int) { told = []int{missing, unknown} },
+					compared: func(c comparison) { told = []int{c.missing, c.unknown} },
+					require:  func() config.RequirePublished { return config.WarnUnpublished }, withhold: func(map[keyName]bool) {},
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan struct{})

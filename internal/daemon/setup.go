@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dkimd/internal/config"
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/hosts"
 	"dkimd/internal/pipeline"
@@ -36,6 +37,8 @@ type Observers struct {
 	Log      *slog.Logger
 	DNS      resolver.Meter
 	Keys     keys.Meter
+	// Withheld is that of signer.Config.
+	Withheld func(name domain.Name, selector string) bool
 }
 
 // Faults are what the operator should fix though dkimd can run: rules files
@@ -160,7 +163,7 @@ func NewVerifier(c *config.Config, dns *resolver.Resolver, log *slog.Logger) (*v
 func (s *Setup) wire(previous *Setup, o Observers) (*pipeline.Pipeline, error) {
 	c, log := s.Config, o.Log
 	sign, signErr := signer.New(signer.Config{
-		Keys: s.Keys.Lookup, HeaderCanon: c.Sign.Canonicalization.Header, BodyCanon: c.Sign.Canonicalization.Body,
+		Keys: s.Keys.Lookup, Withheld: o.Withheld, HeaderCanon: c.Sign.Canonicalization.Header, BodyCanon: c.Sign.Canonicalization.Body,
 		Headers: c.Sign.Headers, Oversign: c.Sign.Oversign, Expiry: c.Sign.Expiry,
 		FallbackDomain: c.Sign.FallbackDomain, AlsoDomains: c.Sign.AlsoDomains, UserMatch: c.Sign.UserMatch,
 		IdentityFrom: c.Sign.IdentityFrom,

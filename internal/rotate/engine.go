@@ -271,6 +271,18 @@ func (j *job) facts(ctx context.Context, selector string) (f Facts) {
 	return f
 }
 
+// Gone reports whether DNS does not have the record of a key: every server of the zone has answered, and none has one
+// with that key. known is false where one has not answered.
+func (e *Engine) Gone(ctx context.Context, name domain.Name, selector, record string) (gone, known bool) {
+	f := (&job{Engine: e, names: []domain.Name{name}}).facts(ctx, selector)
+	if f.have(record) {
+		return false, true
+	}
+	silent := func(s authority.Said) bool { return s.Err != nil }
+	known = f.Err == nil && len(f.Said) > 0 && !slices.ContainsFunc(f.Said, silent) && !slices.ContainsFunc(f.View, silent)
+	return known, known
+}
+
 // do carries out a step. moved: there is something new, and the keys are to be looked at again.
 func (j *job) do(ctx context.Context, k keys.Held, s *Step, line *Line) (moved bool, err error) {
 	switch s.Do {
