@@ -34,8 +34,11 @@ func AuthenticationResults(authservID string, r *Report) []string {
 	}
 	var room [8]string // enough for most mail
 	entries := entriesOf(room[:0], r)
+	var b strings.Builder // a field
 	if len(entries) == 1 && len(r.Results) == 0 {
-		return []string{id + ";" + fold(entries[0], nameLength+len(id)+1)}
+		b.WriteString(id + ";")
+		fold(&b, entries[0], nameLength+b.Len())
+		return []string{b.String()}
 	}
 	var fields []string
 	total, count, split := 0, 0, 0 // octets in all; results in the last field, and its octets when split
@@ -43,15 +46,23 @@ func AuthenticationResults(authservID string, r *Report) []string {
 		if total += len(entry) + 16; total > authresBytes-len(id) {
 			break
 		}
-		if size := splitSize(entry); count == 0 || count == resultsPerField || split+size > splitBytes {
-			fields = append(fields, id)
-			count, split = 0, splitSize(id)
+		size := splitSize(entry)
+		if count == resultsPerField || count > 0 && split+size > splitBytes {
+			fields = append(fields, b.String())
+			b.Reset()
+			count = 0
 		}
-		fields[len(fields)-1] += ";" + fold(entry, lineLength)
+		if count == 0 {
+			b.Grow(512)
+			b.WriteString(id)
+			split = splitSize(id)
+		}
+		b.WriteString(";")
+		fold(&b, entry, lineLength)
 		count++
-		split += splitSize(";" + entry)
+		split += size + len(";") + 2
 	}
-	return fields
+	return append(fields, b.String())
 }
 
 // bestFirst are the indices of results: those that pass before all others, and among them those
@@ -84,14 +95,21 @@ func entriesOf(entries []string, r *Report) []string {
 		if r.SPF.HELO {
 			identity = "smtp.helo"
 		}
-		entries = append(entries, "spf="+r.SPF.Result.String()+property(identity, string(r.SPF.Domain)))
+		var b strings.Builder
+		b.Grow(64)
+		b.WriteString("spf=" + r.SPF.Result.String())
+		property(&b, identity, string(r.SPF.Domain))
+		entries = append(entries, b.String())
 	}
 	if r.DMARC.Result != dmarc.Unknown {
-		entry := "dmarc=" + r.DMARC.Result.String() + property("header.from", string(r.DMARC.Author)) // RFC 9989 section 9.2
+		var b strings.Builder
+		b.Grow(64)
+		b.WriteString("dmarc=" + r.DMARC.Result.String())
+		property(&b, "header.from", string(r.DMARC.Author)) // RFC 9989 section 9.2
 		if r.DMARC.Result == dmarc.Fail {
-			entry += property("policy.dmarc", r.DMARC.Policy.String())
+			property(&b, "policy.dmarc", r.DMARC.Policy.String())
 		}
-		entries = append(entries, entry)
+		entries = append(entries, b.String())
 	}
 	if len(r.Results) == 0 {
 		entries = append(entries, "dkim=none")
@@ -103,15 +121,18 @@ func entriesOf(entries []string, r *Report) []string {
 }
 
 // property writes one, with a space in front, or nothing where it has no value.
-func property(name, value string) string {
+func property(b *strings.Builder, name, value string) {
 	value = harmless(value)
-	switch {
-	case value == "":
-		return ""
-	case isToken(value) || isAddress(value):
-		return " " + name + "=" + value
+	if value == "" {
+		return
 	}
-	return " " + name + `="` + value + `"`
+	quote := `"`
+	if isToken(value) || isAddress(value) {
+		quote = ""
+	}
+	for _, s := range [...]string{" ", name, "=", quote, value, quote} {
+		b.WriteString(s)
+	}
 }
 
 // entryOf writes the result of a signature, unfolded.
@@ -129,7 +150,7 @@ func entryOf(r Result) string {
 	for _, p := range [...][2]string{
 		{"header.a", r.Algorithm}, {"header.b", r.B}, {"header.d", r.Domain}, {"header.i", identity}, {"header.s", r.Selector},
 	} {
-		b.WriteString(property(p[0], p[1]))
+		property(&b, p[0], p[1])
 	}
 	return b.String()
 }
@@ -210,15 +231,13 @@ func words(s string) string {
 	return string(out)
 }
 
-// fold breaks text into lines, each begun with CRLF and a tab if the text does
+// fold writes text in lines, each begun with CRLF and a tab if the text does
 // not fit behind what the line already holds. It breaks at spaces outside quoted
 // strings, within them where nothing else helps, and a word of more
 // than a line's length stays whole (RFC 5322 section 2.2.3).
-func fold(text string, used int) string {
-	var b strings.Builder
-	b.Grow(len(text) + 16)
+func fold(b *strings.Builder, text string, used int) {
 	column := used
-	for _, piece := range pieces(text) {
+	write := func(piece string) {
 		if column+1+len(piece) <= lineLength {
 			b.WriteByte(' ')
 			column += 1 + len(piece)
@@ -228,32 +247,31 @@ func fold(text string, used int) string {
 		}
 		b.WriteString(piece)
 	}
-	return b.String()
+	for text != "" {
+		piece := text[:unquotedSpace(text)]
+		text = strings.TrimPrefix(text[len(piece):], " ")
+		if len(piece) < lineLength {
+			write(piece)
+			continue
+		}
+		for part := range strings.SplitSeq(piece, " ") {
+			write(part)
+		}
+	}
 }
 
-// pieces splits text at the spaces where a line may end.
-func pieces(text string) []string {
-	found := make([]string, 0, strings.Count(text, " ")+1)
-	start, quoted := 0, false
-	flush := func(end int) {
-		piece := text[start:end]
-		if len(piece) >= lineLength {
-			found = append(found, strings.Split(piece, " ")...)
-		} else {
-			found = append(found, piece)
-		}
-		start = end + 1
-	}
+// unquotedSpace is where the first space outside quotes is, or the end.
+func unquotedSpace(text string) int {
+	quoted := false
 	for i := range len(text) {
 		switch text[i] {
 		case '"':
 			quoted = !quoted
 		case ' ':
 			if !quoted {
-				flush(i)
+				return i
 			}
 		}
 	}
-	flush(len(text))
-	return found
+	return len(text)
 }

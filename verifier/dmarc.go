@@ -29,6 +29,7 @@ func (v *Verifier) discover(req Request, tried []*signature) *discovery {
 		d.several = true // nothing is aligned
 		return d
 	}
+	d.identifiers = make([]domain.Name, 0, 1+len(tried))
 	if req.SPF != nil {
 		d.identifiers = append(d.identifiers, req.SPF.domain)
 	}
@@ -80,24 +81,28 @@ func (d *discovery) answer(answered bool) *dmarc.Discovery {
 // SPF is a check that runs beside the message, from MAIL on.
 type SPF struct {
 	task
-	cancel  context.CancelFunc
+	cancel  context.CancelFunc // nil: it was answered at once
 	expired <-chan struct{}
 	domain  domain.Name // that may be aligned; empty: none
 	late    spf.Outcome // where there is no answer
 	outcome spf.Outcome
 }
 
-// BeginSPF checks the sender's domain until Close.
+// BeginSPF checks the sender's domain until Close. Where every answer is cached no goroutine is started.
 func (v *Verifier) BeginSPF(req spf.Request) *SPF {
 	s := new(SPF)
 	s.domain, s.late.HELO = req.Identity()
 	s.late.Result, s.late.Domain, s.late.Reason = spf.TempError, s.domain, "no answer in time"
+	s.outcome = s.late // stands if it panics
+	if v.guard(&s.task, func() (ok bool) { s.outcome, ok = v.spf.CheckCached(req); return ok }) {
+		return s
+	}
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	s.expired = ctx.Done()
 	v.run(&s.task, func() bool {
 		s.outcome = s.late // stands if it panics
-		s.outcome = spf.Check(ctx, v.cfg.SPF, req)
+		s.outcome = v.spf.Check(ctx, req)
 		return true
 	})
 	return s
@@ -105,7 +110,7 @@ func (v *Verifier) BeginSPF(req spf.Request) *SPF {
 
 // Close ends the check.
 func (s *SPF) Close() {
-	if s != nil {
+	if s != nil && s.cancel != nil {
 		s.cancel()
 	}
 }
@@ -135,7 +140,7 @@ func (r *Report) Rejudge() {
 	if r.discovery == nil {
 		return
 	}
-	var identifiers []dmarc.Identifier
+	identifiers := make([]dmarc.Identifier, 0, 1+min(len(r.Results), maxLooked))
 	for i := range r.Results {
 		if result := &r.Results[i]; result.Status == Pass || result.Status == TempError {
 			identifiers = append(identifiers, dmarc.Identifier{Method: dmarc.DKIM, Domain: domain.Name(result.Domain), Open: result.Status == TempError})

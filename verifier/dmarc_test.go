@@ -2,6 +2,7 @@ package verifier_test
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,8 @@ import (
 
 	"dkimd/internal/authrestest"
 	"dkimd/internal/dmarc"
+	"dkimd/internal/message"
+	"dkimd/internal/resolver"
 	"dkimd/internal/spf"
 	"dkimd/verifier"
 )
@@ -63,6 +66,61 @@ func TestVerifyWaitsLessForWhatIsOnlyRecorded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// faultyDNS is DNS for SPF that panics, in the cache or beyond.
+type faultyDNS struct {
+	*fakeDNS
+	known bool
+}
+
+func (d faultyDNS) LookupCached(string, resolver.Type) (resolver.Answer, error, bool) { //nolint:revive // as the interface has it
+	if d.known {
+		panic("no")
+	}
+	return resolver.Answer{}, nil, false
+}
+
+func (faultyDNS) Lookup(context.Context, string, resolver.Type) (resolver.Answer, error) {
+	panic("no")
+}
+
+// SPF of what is cached is there at once, without a goroutine, which would ask DNS; a panic is temperror, and an alarm.
+func TestSPFFromTheCache(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		dns  func(*fakeDNS) spf.DNS
+		want spf.Result
+	}{
+		"all of it is cached":    {func(d *fakeDNS) spf.DNS { return cachedDNS{d} }, spf.Pass},
+		"a panic in the cache":   {func(d *fakeDNS) spf.DNS { return faultyDNS{d, true} }, spf.TempError},
+		"a panic in the lookup":  {func(d *fakeDNS) spf.DNS { return faultyDNS{d, false} }, spf.TempError},
+		"nothing of it is there": {func(d *fakeDNS) spf.DNS { d.slow = true; return d }, spf.Pass},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			w.dns.records["example.org"] = []string{"v=spf1 ip4:192.0.2.1 -all"}
+			w.config.SPF = test.dns(w.dns)
+			v, err := verifier.New(w.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check := v.BeginSPF(spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: "mx.example.org", Sender: "joe@example.org"})
+			report := v.Begin(t.Context(), verifier.Request{Header: &message.Header{}, SPF: check}).Finish(t.Context())
+			if got := report.SPF; got.Result != test.want || got.Domain != "example.org" || report.LookupPanic != (test.want == spf.TempError) {
+				t.Errorf("got %+v, panic %t; want %s", got, report.LookupPanic, test.want)
+			}
+		})
+	}
+}
+
+// cachedDNS is DNS for SPF of which all is cached.
+type cachedDNS struct{ *fakeDNS }
+
+func (cachedDNS) Lookup(context.Context, string, resolver.Type) (resolver.Answer, error) {
+	panic("DNS is asked")
 }
 
 // SPF and DMARC stand in front, in the words of RFC 8601 section 2.7.2 and RFC 9989 section 9.2, without comments, and strangers'

@@ -65,6 +65,7 @@ type Config struct {
 type Verifier struct {
 	cfg  Config
 	keys *keyring
+	spf  *spf.Checker
 }
 
 // New makes a Verifier. The error joins all that is wrong with the Config; each
@@ -111,8 +112,9 @@ func New(cfg Config) (*Verifier, error) {
 		return nil, errors.Join(faults...)
 	}
 	keys, err := newKeyring()
-	if err != nil {
+	checker, fault := spf.New(cfg.SPF)
+	if err := errors.Join(err, fault); err != nil {
 		return nil, fmt.Errorf("verifier: %w", err)
 	}
-	return &Verifier{cfg: cfg, keys: keys}, nil
+	return &Verifier{cfg: cfg, keys: keys, spf: checker}, nil
 }

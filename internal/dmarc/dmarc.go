@@ -110,10 +110,12 @@ type Discovery struct {
 	orgFound  []stand
 	orgErr    error
 	walks     int
-	alignment map[domain.Name]relation
+	relations []relation
 }
 
+// relation is that of an identifier to the author domain.
 type relation struct {
+	id        domain.Name
 	alignment Alignment
 	err       error
 }
@@ -121,8 +123,8 @@ type relation struct {
 // Discover looks up the policy of an author domain (RFC 9989 section 4.10.1), and how identifiers are aligned
 // with it (section 4.10.2): those that matter most first. It asks no more than it must; a domain that DNS cannot hold has no record.
 func Discover(lookup Lookup, author domain.Name, identifiers []domain.Name) *Discovery {
-	d := &Discovery{author: author, alignment: make(map[domain.Name]relation, len(identifiers))}
-	d.lookup, d.asked = lookup, make(map[domain.Name]stand, 4)
+	d := &Discovery{author: author, relations: make([]relation, 0, len(identifiers))}
+	d.lookup = lookup
 	if !author.Lookable() {
 		return d
 	}
@@ -136,7 +138,7 @@ func Discover(lookup Lookup, author domain.Name, identifiers []domain.Name) *Dis
 // findPolicy prefers the record of the author domain, then that of its organizational domain, then that of the public
 // suffix above. A record between these is not used (RFC 9989 section 4.10.1).
 func (d *Discovery) findPolicy() {
-	d.policy = d.ask(d.author, "policy of "+string(d.author))
+	d.policy = d.ask(d.author, "policy", d.author)
 	if d.err = d.policy.err; d.err != nil {
 		return
 	}
@@ -170,7 +172,7 @@ func (d *Discovery) walkAuthor() {
 	if d.org != "" || d.orgErr != nil {
 		return
 	}
-	d.orgFound, d.orgErr = d.walk(d.author, "organizational domain of "+string(d.author))
+	d.orgFound, d.orgErr = d.walk(d.author)
 	if d.orgErr == nil {
 		d.org = organizational(d.author, d.orgFound)
 	}
@@ -179,7 +181,7 @@ func (d *Discovery) walkAuthor() {
 // exists reports whether the author domain does: only NXDOMAIN says no (RFC 9989 section 3.2.13). A name that is
 // an alias exists.
 func (d *Discovery) exists() (bool, error) {
-	step := Step{For: "whether " + string(d.author) + " exists", Name: string(d.author), Text: "it exists"}
+	step := Step{For: "existence", Of: d.author, Name: string(d.author), Text: "it exists"}
 	_, err := d.lookup(step.Name)
 	_, alias := errors.AsType[*resolver.Dangling](err)
 	gone := errors.Is(err, resolver.ErrNotExist) && !alias
@@ -197,10 +199,21 @@ func (d *Discovery) exists() (bool, error) {
 // align finds out how an identifier relates to the author domain, with as few questions as will do: equal names are
 // aligned, and so is nothing that is not at or below the author's organizational domain.
 func (d *Discovery) align(id domain.Name) {
-	if _, known := d.alignment[id]; known || id == "" {
+	if _, known := d.relation(id); known || id == "" {
 		return
 	}
-	d.alignment[id] = d.relate(id)
+	r := d.relate(id)
+	r.id = id
+	d.relations = append(d.relations, r)
+}
+
+func (d *Discovery) relation(id domain.Name) (r relation, known bool) {
+	for _, r := range d.relations { // to the domains of a message's signatures, of which few are verified
+		if r.id == id {
+			return r, true
+		}
+	}
+	return relation{}, false
 }
 
 func (d *Discovery) relate(id domain.Name) relation {
@@ -217,7 +230,7 @@ func (d *Discovery) relate(id domain.Name) relation {
 	if d.walks++; d.walks > maxWalks {
 		return relation{}
 	}
-	found, err := d.walk(id, "organizational domain of "+string(id))
+	found, err := d.walk(id)
 	if err != nil || organizational(id, found) != d.org {
 		return relation{err: err}
 	}
@@ -231,7 +244,7 @@ func top(name domain.Name) domain.Name {
 
 // Alignment is that of an identifier that Discover was given. An error says that DNS left it open.
 func (d *Discovery) Alignment(id domain.Name) (Alignment, error) {
-	r := d.alignment[id]
+	r, _ := d.relation(id)
 	return r.alignment, r.err
 }
 

@@ -17,7 +17,8 @@ type Lookup func(name string) (resolver.Answer, error)
 
 // Step is one name that DNS was asked for.
 type Step struct {
-	For  string // what was to be found
+	For  string      // what was to be found
+	Of   domain.Name // of which name
 	Name string
 	Text string // the record that counts, or why there is none
 	Err  error  // nobody could tell
@@ -44,18 +45,20 @@ func (s stand) is(psd byte) bool {
 // walker asks DNS, each name once.
 type walker struct {
 	lookup Lookup
-	asked  map[domain.Name]stand
+	asked  []stand // at most maxQueries a walk
 	steps  []Step
 }
 
 // ask looks for the record of a name: exactly one that begins with v=DMARC1 (section 4.10, steps 2 and 6).
-func (w *walker) ask(name domain.Name, why string) stand {
-	if known, ok := w.asked[name]; ok {
-		return known
+func (w *walker) ask(name domain.Name, goal string, of domain.Name) stand {
+	for i := range w.asked {
+		if w.asked[i].name == name {
+			return w.asked[i]
+		}
 	}
 	s := stand{name: name}
 	if at := "_dmarc." + name; at.Lookable() { // else DNS cannot have one
-		step := Step{For: why, Name: string(at)}
+		step := Step{For: goal, Of: of, Name: string(at)}
 		var answer resolver.Answer
 		answer, s.err = w.lookup(step.Name)
 		switch {
@@ -69,7 +72,7 @@ func (w *walker) ask(name domain.Name, why string) stand {
 		}
 		w.steps = append(w.steps, step)
 	}
-	w.asked[name] = s
+	w.asked = append(w.asked, s)
 	return s
 }
 
@@ -91,10 +94,10 @@ func only(records []string) (found record, text string) {
 
 // walk is the DNS tree walk from a name up (section 4.10): the records on the way, the longest name first. It
 // does not climb past a name about which nobody could tell.
-func (w *walker) walk(start domain.Name, why string) (found []stand, err error) {
+func (w *walker) walk(start domain.Name) (found []stand, err error) {
 	name := start
 	for {
-		s := w.ask(name, why)
+		s := w.ask(name, "organizational domain", start)
 		if s.err != nil {
 			return found, s.err
 		}

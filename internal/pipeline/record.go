@@ -168,7 +168,7 @@ func Signatures(report *verifier.Report) (list []events.Signature) {
 func Walk(report *verifier.Report) []string {
 	lines := []string{}
 	for _, s := range report.Walk() {
-		line := s.For + ": " + s.Name + ": " + s.Text
+		line := s.For + " of " + string(s.Of) + ": " + s.Name + ": " + s.Text
 		if s.Err != nil {
 			line += s.Err.Error()
 		}

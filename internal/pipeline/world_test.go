@@ -93,12 +93,16 @@ func (w *world) clients(entries ...hosts.Entry) *hosts.List {
 	return hosts.New(hosts.Config{Entries: entries, DNS: w})
 }
 
-// Lookup and Reverse make the world a hosts.DNS.
+// Lookup, LookupCached and Reverse make the world a hosts.DNS and a spf.DNS.
 func (w *world) Lookup(ctx context.Context, name string, _ resolver.Type) (resolver.Answer, error) {
 	if w.lookupIn != nil {
 		w.lookupIn(ctx.Done())
 	}
 	return w.lookup(name)
+}
+
+func (w *world) LookupCached(name string, _ resolver.Type) (resolver.Answer, error, bool) { //nolint:revive // as the interface has it
+	return w.Cached(name)
 }
 
 func (w *world) Reverse(_ context.Context, addr netip.Addr) (resolver.Answer, error) {

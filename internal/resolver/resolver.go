@@ -284,6 +284,22 @@ func (r *Resolver) Cached(name string) (a Answer, err error, ok bool) {
 	if err != nil {
 		return Answer{}, err, true
 	}
+	return r.cached(set)
+}
+
+// LookupCached is Lookup as Cached is TXT.
+//
+//nolint:revive // as there
+func (r *Resolver) LookupCached(name string, rrtype Type) (a Answer, err error, ok bool) {
+	set, err := setOf(name, rrtype)
+	if err != nil {
+		return Answer{}, err, true
+	}
+	return r.cached(set)
+}
+
+//nolint:revive // as there
+func (r *Resolver) cached(set rrset) (a Answer, err error, ok bool) {
 	e := r.cache.get(set)
 	if e == nil {
 		return Answer{}, nil, false

@@ -55,9 +55,16 @@ a\ b.example.org. A 127.0.0.3
 		{strings.Repeat("a", 64) + ".org", resolver.A, nil, resolver.ErrName},
 		{strings.Repeat("a.", 126) + "bc", resolver.A, nil, resolver.ErrName},
 	}
-	for range 2 { // the second time from the cache
+	for again := range 2 { // the second time from the cache
 		for _, test := range tests {
+			_, cause, cached := r.LookupCached(test.name, test.rrtype)
+			if known := again > 0 || errors.Is(test.err, resolver.ErrName); cached != known || known && !errors.Is(cause, test.err) {
+				t.Errorf("%s %d: %t, %v from the cache", test.name, test.rrtype, cached, cause)
+			}
 			answer, err := r.Lookup(t.Context(), test.name, test.rrtype)
+			if kept, _, _ := r.LookupCached(test.name, test.rrtype); !cmp.Equal(kept.Records, test.want) {
+				t.Errorf("%s %d: %v from the cache", test.name, test.rrtype, kept.Records)
+			}
 			if diff := cmp.Diff(test.want, answer.Records); diff != "" || !errors.Is(err, test.err) {
 				t.Errorf("%s %d: %v; (-want +got):\n%s", test.name, test.rrtype, err, diff)
 			}

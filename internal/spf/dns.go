@@ -15,14 +15,18 @@ import (
 type DNS interface {
 	Lookup(ctx context.Context, name string, rrtype resolver.Type) (resolver.Answer, error)
 	Reverse(ctx context.Context, addr netip.Addr) (resolver.Answer, error)
+	// LookupCached is Lookup without I/O; the last result is false when a query is needed.
+	LookupCached(name string, rrtype resolver.Type) (resolver.Answer, error, bool)
 }
 
 // adapter makes a DNS what the library asks. It belongs to one check.
 type adapter struct {
-	dns     DNS
-	client  netip.Addr
-	flaw    string // what is wrong with the last record that cannot be read
-	failure string // why a lookup failed
+	*Checker
+	client     netip.Addr
+	cachedOnly bool
+	missed     bool   // cachedOnly: something that the cache does not know was needed
+	flaw       string // what is wrong with the last record that cannot be read
+	failure    string // why a lookup failed
 }
 
 // explained is an error as the library tells absence from failure: it looks for this type alone.
@@ -35,28 +39,39 @@ func (a *adapter) explained(name string, err error) error {
 }
 
 func (a *adapter) lookup(ctx context.Context, name string, rrtype resolver.Type) ([]string, error) {
-	answer, err := a.dns.Lookup(ctx, name, rrtype)
+	answer, err := a.ask(ctx, name, rrtype)
 	if err != nil {
 		return nil, a.explained(name, err)
 	}
 	return answer.Records, nil
 }
 
-// LookupTXT returns the SPF records of a name. In the place of one that breaks the syntax there is one that the library
-// cannot read either: it evaluates until a mechanism matches, and would not see what is wrong behind it
-// (RFC 7208 section 4.6).
+func (a *adapter) ask(ctx context.Context, name string, rrtype resolver.Type) (resolver.Answer, error) {
+	if !a.cachedOnly {
+		return a.dns.Lookup(ctx, name, rrtype)
+	}
+	answer, err, known := a.dns.LookupCached(name, rrtype)
+	if !known {
+		a.missed, err = true, resolver.ErrTemporary // ends the check
+	}
+	return answer, err
+}
+
+// LookupTXT returns the SPF records of a name, as far as they matter to the client. In the place of one that breaks the
+// syntax there is one that the library cannot read either: it evaluates until a mechanism matches, and would not see what
+// is wrong behind it (RFC 7208 section 4.6).
 func (a *adapter) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	records, err := a.lookup(ctx, name, resolver.TXT)
 	var found []string
-	for _, record := range records {
-		if !isRecord(record) {
+	for _, text := range records {
+		if !isRecord(text) {
 			continue
 		}
-		if flaw := flawOf(record); flaw != "" {
-			a.flaw = "record of " + name + ": " + flaw
-			record = "v=spf1 ?"
+		r := a.read(text)
+		if r.flaw != "" {
+			a.flaw = "record of " + name + ": " + r.flaw
 		}
-		found = append(found, record)
+		found = append(found, r.about(a.client))
 	}
 	return found, err
 }
@@ -99,6 +114,10 @@ func (a *adapter) LookupIPAddr(ctx context.Context, host string) (found []net.IP
 
 // LookupAddr returns the names of the client.
 func (a *adapter) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	if a.cachedOnly { // hardly any record asks for them (RFC 7208 section 5.5)
+		a.missed = true
+		return nil, nil
+	}
 	answer, err := a.dns.Reverse(ctx, a.client)
 	if err != nil {
 		return nil, a.explained(addr, err)

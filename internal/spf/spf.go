@@ -1,5 +1,5 @@
-// Package spf checks whether a domain lets a client send its mail (RFC 7208). It chooses the identity, reads the
-// syntax of each record and asks DNS; the evaluation is that of blitiri.com.ar/go/spf (docs/adr). What happens to
+// Package spf checks whether a domain lets a client send its mail (RFC 7208). It chooses the identity, reads
+// each record, leaves out what cannot matter to the client, and asks DNS; the evaluation is that of blitiri.com.ar/go/spf (docs/adr). What happens to
 // the message is not decided here.
 package spf
 
@@ -13,6 +13,7 @@ import (
 	"dkimd/internal/safetext"
 
 	"blitiri.com.ar/go/spf"
+	"github.com/maypok86/otter/v2"
 )
 
 // Result is a word of RFC 7208 section 2.6.
@@ -99,22 +100,44 @@ func (r Request) Identity() (name domain.Name, helo bool) {
 	return o.Domain, o.HELO
 }
 
+// Checker checks senders. It is safe for concurrent use.
+type Checker struct {
+	dns  DNS
+	kept *otter.Cache[string, *record]
+}
+
+// New makes a Checker.
+func New(dns DNS) (*Checker, error) {
+	kept, err := newKept()
+	return &Checker{dns, kept}, err
+}
+
 // Check is check_host of RFC 7208 section 4.
-func Check(ctx context.Context, dns DNS, r Request) Outcome {
+func (c *Checker) Check(ctx context.Context, r Request) Outcome {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return r.check(ctx, &adapter{Checker: c})
+}
+
+// CheckCached is Check without I/O; ok is false where DNS must be asked.
+func (c *Checker) CheckCached(r Request) (o Outcome, ok bool) {
+	a := &adapter{Checker: c, cachedOnly: true}
+	o = r.check(context.Background(), a)
+	return o, !a.missed
+}
+
+func (r Request) check(ctx context.Context, a *adapter) Outcome {
 	o, sender, asked := r.identity()
-	client := r.Client.Unmap().WithZone("")
-	if !asked || !client.IsValid() {
+	a.client = r.Client.Unmap().WithZone("")
+	if !asked || !a.client.IsValid() {
 		o.Result = None
 		return o
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	a := &adapter{dns: dns, client: client}
 	helo := r.HELO
 	if name, err := domain.ParseLax(helo); err == nil {
 		helo = string(name)
 	}
-	result, why := spf.CheckHostWithSender(client.AsSlice(), helo, sender, spf.WithResolver(a), spf.WithContext(ctx))
+	result, why := spf.CheckHostWithSender(a.client.AsSlice(), helo, sender, spf.WithResolver(a), spf.WithContext(ctx))
 	o.Result, _ = Parse(string(result))
 	switch {
 	case ctx.Err() != nil && o.Result != Pass:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,6 +22,9 @@ type world struct {
 	records map[string]string
 	delay   time.Duration
 	asked   []string
+	cached  bool // all of it
+	// everywhere is the TXT record of each name, where nothing else is.
+	everywhere string
 }
 
 // Instead of records.
@@ -43,6 +47,8 @@ func (w *world) Lookup(ctx context.Context, name string, rrtype resolver.Type) (
 		}
 	}
 	switch text, ok := w.records[key]; {
+	case !ok && rrtype == resolver.TXT && w.everywhere != "":
+		return resolver.Answer{Records: []string{w.everywhere}}, nil
 	case !ok:
 		return resolver.Answer{}, resolver.ErrNotExist
 	case text == nodata:
@@ -54,6 +60,13 @@ func (w *world) Lookup(ctx context.Context, name string, rrtype resolver.Type) (
 	default:
 		return resolver.Answer{Records: strings.Split(text, "|")}, nil
 	}
+}
+
+func (w *world) LookupCached(name string, rrtype resolver.Type) (a resolver.Answer, err error, ok bool) { //nolint:revive // as the interface has it
+	if w.cached {
+		a, err = w.Lookup(context.Background(), name, rrtype)
+	}
+	return a, err, w.cached
 }
 
 func (w *world) Reverse(ctx context.Context, addr netip.Addr) (resolver.Answer, error) {
@@ -71,7 +84,32 @@ func zone(lines ...string) *world {
 
 func check(t *testing.T, w *world, client, helo, sender string) spf.Outcome {
 	t.Helper()
-	return spf.Check(t.Context(), w, spf.Request{Client: netip.MustParseAddr(client), HELO: helo, Sender: sender})
+	c, r := checker(t, w), spf.Request{Client: netip.MustParseAddr(client), HELO: helo, Sender: sender}
+	got := c.Check(t.Context(), r)
+	sameFromCache(t, c, r, w, got)
+	return got
+}
+
+func checker(tb testing.TB, dns spf.DNS) *spf.Checker {
+	tb.Helper()
+	c, err := spf.New(dns)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+// sameFromCache has the check made again where all of DNS is cached: it needs no query but for names of the client, and says the same.
+func sameFromCache(t *testing.T, c *spf.Checker, r spf.Request, w *world, want spf.Outcome) {
+	t.Helper()
+	if cached, ok := c.CheckCached(r); ok && len(w.asked) > 0 {
+		t.Errorf("%+v: got %+v from an empty cache", r, cached)
+	}
+	again := &world{records: w.records, everywhere: w.everywhere, cached: true}
+	cached, ok := checker(t, again).CheckCached(r)
+	if asksPTR := slices.ContainsFunc(w.asked, func(key string) bool { return strings.HasPrefix(key, "PTR") }); ok == asksPTR || ok && cached != want && w.delay == 0 {
+		t.Errorf("%+v: got %+v, %t from the cache; want %+v", r, cached, ok, want)
+	}
 }
 
 // Which domain is asked, and which are not (RFC 7208 sections 2.4, 4.1 and 4.3).
@@ -126,7 +164,7 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%q, %q: Identity is %q, %t", test.helo, test.sender, name, helo)
 		}
 	}
-	if got := spf.Check(t.Context(), zone(), spf.Request{Sender: "a@example.org"}); got.Result != spf.None {
+	if got := checker(t, zone()).Check(t.Context(), spf.Request{Sender: "a@example.org"}); got.Result != spf.None {
 		t.Errorf("no client address: %+v", got)
 	}
 }
@@ -242,11 +280,15 @@ func TestAllLookupsEndAfter20Seconds(t *testing.T) {
 // FuzzCheck: whatever stands in a record, there is a result, and none of it is for a record that is broken.
 func FuzzCheck(f *testing.F) {
 	for _, text := range []string{"v=spf1 a mx/24//64 -all", "v=spf1 exists:%{l1r+-}._spf.%{d} ~all", "v=spf1 include:e.org", "v=spf1 %{", "v=spf1  ip4:1.2.3.4/33"} {
-		f.Add(text, "a@e.org", "mx.example")
+		f.Add(text, "a@e.org", "mx.example", "192.0.2.1")
 	}
-	f.Fuzz(func(t *testing.T, text, sender, helo string) {
+	f.Fuzz(func(t *testing.T, text, sender, helo, client string) {
 		w := &world{records: map[string]string{"TXT e.org": text}}
-		got := spf.Check(t.Context(), w, spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: helo, Sender: sender})
+		addr, err := netip.ParseAddr(client)
+		if err != nil {
+			return
+		}
+		got := check(t, w, addr.WithZone("").String(), helo, sender)
 		if got.Result == spf.Unasked || got.Result.String() == "" || len(w.asked) > 200 {
 			t.Errorf("%q: %+v after %d lookups", text, got, len(w.asked))
 		}
@@ -261,10 +303,11 @@ func BenchmarkCheck(b *testing.B) {
 		"TXT _spf.a.org: v=spf1 include:_n1.a.org include:_n2.a.org ~all",
 		"TXT _n1.a.org: v=spf1"+strings.Repeat(" ip4:198.51.100.0/24", 12)+" ~all", "TXT _n2.a.org: v=spf1"+strings.Repeat(" ip6:2001:db8:1234::/48", 8)+" ~all",
 		"TXT _spf.b.org: v=spf1"+strings.Repeat(" ip4:203.0.113.0/24", 10)+" ~all")
+	c := checker(b, w)
 	b.ReportAllocs()
 	for b.Loop() {
 		w.asked = w.asked[:0]
-		if got := spf.Check(b.Context(), w, spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: "mx.e.org", Sender: "a@e.org"}); got.Result != spf.Pass {
+		if got := c.Check(b.Context(), spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: "mx.e.org", Sender: "a@e.org"}); got.Result != spf.Pass {
 			b.Fatal(got)
 		}
 	}

@@ -63,8 +63,13 @@ func TestSuiteOfRFC7208(t *testing.T) {
 		t.Run(s.Description, func(t *testing.T) {
 			t.Parallel()
 			dnsOf := s.serve(t)
+			c := checker(t, dnsOf)
 			for name, test := range s.Tests {
-				got := spf.Check(t.Context(), dnsOf, spf.Request{Client: netip.MustParseAddr(test.Host), HELO: test.Helo, Sender: test.MailFrom})
+				r := spf.Request{Client: netip.MustParseAddr(test.Host), HELO: test.Helo, Sender: test.MailFrom}
+				got := c.Check(t.Context(), r)
+				if cached, ok := c.CheckCached(r); ok && cached != got {
+					t.Errorf("%s: got %+v from the cache; want %+v", name, cached, got)
+				}
 				passes := slices.Contains(test.Result, got.Result.String())
 				if _, out := leftOut[name]; passes == out {
 					t.Errorf("%s: got %+v; want %v, but for what is left out", name, got, test.Result)

@@ -36,49 +36,96 @@ func isRecord(txt string) bool {
 	return strings.EqualFold(version, "v=spf1")
 }
 
-// flawOf is what breaks the syntax of a record; empty: nothing does. A fault anywhere is one of the whole record (section 4.6).
-func flawOf(record string) string {
-	if len(record) > maxRecord {
-		return "it is longer than 4096 octets"
+// record is an SPF record as it was read. It does not change.
+type record struct {
+	flaw  string // what breaks the syntax; empty: nothing does
+	terms []term // those that are evaluated, in order
+}
+
+// term is a directive, or the modifier redirect.
+type term struct {
+	text    string
+	network netip.Prefix // of ip4 and ip6; invalid: it is neither
+}
+
+// readRecord reads a record. A fault anywhere is one of the whole record (section 4.6).
+func readRecord(text string) *record {
+	if len(text) > maxRecord {
+		return &record{flaw: "it is longer than 4096 octets"}
 	}
-	_, terms, _ := strings.Cut(record, " ")
-	redirects, explanations := 0, 0
-	for term := range strings.SplitSeq(terms, " ") {
-		lower := strings.ToLower(term)
-		ok := true
+	r := &record{}
+	_, terms, _ := strings.Cut(text, " ")
+	redirects, explanations, ended := 0, 0, false
+	for t := range strings.SplitSeq(terms, " ") {
+		lower := strings.ToLower(t)
+		ok, evaluated, network := true, false, netip.Prefix{}
 		switch {
-		case term == "":
+		case t == "":
 		case strings.HasPrefix(lower, "redirect="):
 			redirects++
-			ok = redirects == 1 && modifier.MatchString(lower) // each once (section 6)
+			ok, evaluated = redirects == 1 && modifier.MatchString(lower), true // each once (section 6)
 		case strings.HasPrefix(lower, "exp="):
 			explanations++
 			ok = explanations == 1 && modifier.MatchString(lower)
 		default:
-			ok = isDirective(lower) || unknown.MatchString(lower)
+			network, evaluated = readDirective(lower)
+			ok = evaluated || unknown.MatchString(lower)
 		}
 		if !ok {
-			return "wrong term " + safetext.ASCII(term[:min(len(term), maxReason/2)])
+			return &record{flaw: "wrong term " + safetext.ASCII(t[:min(len(t), maxReason/2)])}
+		}
+		if evaluated && !ended {
+			r.terms = append(r.terms, term{t, network})
+			ended = strings.TrimLeft(lower, "+-?~") == "all" // what stands behind it is never looked at (section 5.1)
 		}
 	}
-	return ""
+	return r
 }
 
-// isDirective reports whether a term in lower case is a mechanism, with or without qualifier. Most are networks.
-func isDirective(term string) bool {
+// about is the record without the networks that the client is not in, and without what stands behind one that it is in:
+// whatever the library says of it, it would say of the whole.
+func (r *record) about(client netip.Addr) string {
+	if r.flaw != "" {
+		return "v=spf1 ?"
+	}
+	var b strings.Builder
+	b.Grow(64)
+	b.WriteString("v=spf1")
+	for _, t := range r.terms {
+		if t.network.IsValid() && !t.network.Contains(client) {
+			continue
+		}
+		b.WriteString(" ")
+		b.WriteString(t.text)
+		if t.network.IsValid() {
+			break
+		}
+	}
+	return b.String()
+}
+
+// readDirective reports whether a term in lower case is a mechanism, with or without qualifier, and of which network. Most
+// are of one.
+func readDirective(term string) (network netip.Prefix, ok bool) {
 	if strings.IndexByte("+-?~", term[0]) >= 0 {
 		term = term[1:]
 	}
-	switch name, network, _ := strings.Cut(term, ":"); {
+	var err error
+	switch name, text, _ := strings.Cut(term, ":"); {
 	case name == "all":
-		return term == name
+		return netip.Prefix{}, term == name
 	case name != "ip4" && name != "ip6":
-		return mechanism.MatchString(term)
-	case strings.Contains(network, "/"):
-		prefix, err := netip.ParsePrefix(network)
-		return err == nil && prefix.Addr().Is4() == (name == "ip4")
+		return netip.Prefix{}, mechanism.MatchString(term)
+	case strings.Contains(text, "/"):
+		network, err = netip.ParsePrefix(text)
+		ok = network.Addr().Is4() == (name == "ip4")
 	default:
-		addr, err := netip.ParseAddr(network)
-		return err == nil && addr.Zone() == "" && addr.Is4() == (name == "ip4")
+		var addr netip.Addr
+		addr, err = netip.ParseAddr(text)
+		network, ok = netip.PrefixFrom(addr, addr.BitLen()), addr.Zone() == "" && addr.Is4() == (name == "ip4")
 	}
+	if addr, bits := network.Addr(), network.Bits(); addr.Is4In6() && bits >= 96 { // such a client is one of IPv4 (section 5)
+		network = netip.PrefixFrom(addr.Unmap(), bits-96)
+	}
+	return network, ok && err == nil
 }
