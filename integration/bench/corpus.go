@@ -45,7 +45,7 @@ func rsaDomain(i int) string { return fmt.Sprintf("d%d.example.com", i%rsaDomain
 // corpus holds the keys and makes the messages.
 type corpus struct {
 	store *keys.Store
-	zone  map[string]string // key records by name
+	zone  map[string]string // TXT records by name
 	mails map[string][]client.Mail
 }
 
@@ -86,7 +86,10 @@ func newCorpus(dir string) (*corpus, error) {
 			os.WriteFile(filepath.Join(tree, domain, selector+".pem"), text, 0o600))
 	}
 	var faults []error
+	c.zone["_spf.example.net"] = "v=spf1" + strings.Repeat(" ip4:198.51.100.0/24", 10) + " ~all"
 	for i := range rsaDomains {
+		c.zone[rsaDomain(i)] = "v=spf1 include:_spf.example.net ip4:192.0.2.0/24 ~all"
+		c.zone["_dmarc."+rsaDomain(i)] = "v=DMARC1; p=reject; rua=mailto:dmarc@" + rsaDomain(i)
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
 			return nil, err
@@ -133,7 +136,7 @@ func (c *corpus) messages(ctx context.Context, r row) ([]client.Mail, error) {
 		case signBoth:
 			domain = bothDomain
 		case signRSA:
-		case verifyOne, verifyThree:
+		case verifyOne, verifyThree, verifyPolicies:
 			peer = stranger()
 		}
 		raw := text(domain, i, r.Size)

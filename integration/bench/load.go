@@ -78,13 +78,13 @@ func (w *world) round(ctx context.Context, s *server, subject string, r row) (sa
 // session is one connection with its messages.
 func (w *world) session(ctx context.Context, s *server, subject string, r row, mails []client.Mail, k int) (waits []time.Duration, err error) {
 	began := time.Now()
-	mta, err := client.Dial(ctx, "unix", s.socket, client.Options{})
+	mta, err := dial(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	for i := range r.PerConn {
 		mail := mails[(k*r.PerConn+i)%len(mails)]
-		answer, err := mta.Send(ctx, mail)
+		answer, err := mta.send(ctx, mail)
 		waits = append(waits, time.Since(began))
 		began = time.Now()
 		if err == nil {
@@ -94,25 +94,60 @@ func (w *world) session(ctx context.Context, s *server, subject string, r row, m
 			err = w.verify(mail, answer)
 		}
 		if err != nil {
-			_ = mta.Close()
+			mta.close()
 			return waits, fmt.Errorf("%s: %w", subject, err)
 		}
 	}
-	if err := mta.Quit(); err != nil && !errors.Is(err, client.ErrProtocol) {
-		return waits, nil // a peer that closes first
+	for _, milter := range mta {
+		_ = milter.Quit() // a peer may close first
 	}
 	return waits, nil
 }
 
+// milters are connections to a daemon and those that are asked after it.
+type milters []*client.Session
+
+func dial(ctx context.Context, s *server) (mta milters, err error) {
+	for ; s != nil; s = s.next {
+		session, err := client.Dial(ctx, "unix", s.socket, client.Options{})
+		if err != nil {
+			mta.close()
+			return nil, err
+		}
+		mta = append(mta, session)
+	}
+	return mta, nil
+}
+
+// send shows each a message as those before it have changed it.
+func (mta milters) send(ctx context.Context, mail client.Mail) (answer client.Result, err error) {
+	for _, milter := range mta {
+		edits := answer.Edits
+		if answer, err = milter.Send(ctx, mail); err != nil {
+			return answer, err
+		}
+		mail.Raw = client.Apply(client.Postfix, mail.Raw, answer.Edits)
+		answer.Edits = append(edits, answer.Edits...)
+	}
+	return answer, nil
+}
+
+func (mta milters) close() {
+	for _, milter := range mta {
+		_ = milter.Close()
+	}
+}
+
 // check tells whether the daemon did its work: nobody wins by doing nothing.
 func check(subject string, d deed, answer client.Result) error {
-	signed, passed, floor := 0, 0, false
+	signed, passed, floor, policies := 0, 0, false, ""
 	for _, e := range answer.Edits {
 		switch {
 		case strings.EqualFold(e.Name, "DKIM-Signature"):
 			signed++
 		case strings.EqualFold(e.Name, "Authentication-Results"):
 			passed += strings.Count(e.Value, "dkim=pass")
+			policies += e.Value
 		case e.Name == floorField:
 			floor = true
 		}
@@ -124,6 +159,8 @@ func check(subject string, d deed, answer client.Result) error {
 	case subject == subjectFloor && floor:
 	case subject == subjectFloor:
 		return errors.New("the floor added nothing")
+	case d == verifyPolicies && (!strings.Contains(policies, "spf=pass") || !strings.Contains(policies, "dmarc=pass")):
+		return fmt.Errorf("%s does not pass SPF and DMARC: %+v", d, answer.Edits)
 	case signed != rsaSigns+edSigns:
 		return fmt.Errorf("%s made %d signatures", d, signed)
 	case passed != verifies:

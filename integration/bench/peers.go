@@ -17,6 +17,8 @@ listen = ["unix:@DIR@/run/dkimd.sock", "inet:` + tcpAddress + `"]
 [sign]
 directory = "@DIR@/keys"
 networks = ["127.0.0.1"]
+[verify]
+spf = false
 [log]
 output = "@DIR@/log/events"
 [dns]
@@ -42,6 +44,14 @@ Background no
 AutoRestart no
 AlwaysAddARHeader yes
 AuthservID ` + ownHost + `
+`
+	openDMARCConf = `Socket local:@DIR@/run/odmarc.sock
+UserID root
+Background false
+AuthservID ` + ownHost + `
+TrustedAuthservIDs ` + ownHost + `
+SPFIgnoreResults true
+SPFSelfValidate true
 `
 	rspamdConf = `options {
   pidfile = "@DIR@/run/rspamd.pid";
@@ -72,6 +82,11 @@ dkim_signing {
 }
 milter_headers { use = ["authentication-results"]; skip_local = false; skip_authenticated=false; authenticated_headers=["authentication-results"]; local_headers=["authentication-results"]; }
 `
+	// rspamdPolicies is what SPF and DMARC take more.
+	rspamdPolicies = `modules { path = "/usr/share/rspamd/plugins/spf.lua"; path = "/usr/share/rspamd/plugins/dmarc.lua"; }
+spf { spf_cache_size = 2K; spf_cache_expire = 1d; }
+dmarc { }
+`
 	tcpAddress    = "127.0.0.77:8891" // dkimd, besides its unix socket
 	msgauthModule = "github.com/emersion/go-msgauth/cmd/dkim-milter@v0.7.0"
 )
@@ -91,6 +106,9 @@ func (w *world) startPeers(ctx context.Context) error {
 	faults = append(faults, err, w.add(ctx, subjectOpen, "odv", verifies, find("opendkim"), "-f", "-x", conf))
 	conf, err = w.configure("rspamd.conf", rspamdConf)
 	faults = append(faults, err, w.add(ctx, subjectRspamd, "rspamd", append(verifies, signRSA), find("rspamd"), "-f", "-i", "-c", conf))
+	conf, err = w.configure("rspamd-policies.conf", strings.ReplaceAll(rspamdConf, "/rspamd.", "/rspamd-policies.")+rspamdPolicies)
+	faults = append(faults, err, w.addOpenDMARC(ctx),
+		w.add(ctx, subjectRspamd, "rspamd-policies", []deed{verifyPolicies}, find("rspamd"), "-f", "-i", "-c", conf))
 	milter := w.buildMsgauth(ctx)
 	for name, at := range map[string]struct {
 		domain string
@@ -120,6 +138,32 @@ func (w *world) addOpenSigner(ctx context.Context, name, algorithm string, domai
 		return err
 	}
 	return w.add(ctx, subjectOpen, name, []deed{d}, find("opendkim"), "-f", "-x", conf)
+}
+
+// addOpenDMARC has OpenDMARC look at what OpenDKIM has verified. It asks whom /etc/resolv.conf names, and gets one of its own.
+func (w *world) addOpenDMARC(ctx context.Context) error {
+	conf, err := w.configure("odmarc.conf", openDMARCConf)
+	if err != nil {
+		return err
+	}
+	names, err := w.configure("resolv.conf", "nameserver 127.0.0.77\n")
+	if err != nil {
+		return err
+	}
+	program := find("opendmarc")
+	if program == "" {
+		return w.add(ctx, subjectOpenDMARC, "odmarc", nil, program)
+	}
+	err = w.add(ctx, subjectOpenDMARC, "odmarc", []deed{verifyPolicies}, "unshare", "--mount", "sh", "-c",
+		`mount --bind "$1" /etc/resolv.conf && exec "$2" -f -c "$3"`, "sh", names, program, conf)
+	first := w.servers[subjectOpen][verifyOne]
+	if err != nil || first == nil {
+		return err
+	}
+	both := *first
+	both.next = w.servers[subjectOpenDMARC][verifyPolicies]
+	w.servers[subjectOpen][verifyPolicies] = &both
+	return nil
 }
 
 // buildMsgauth installs go-msgauth's milter for this run only.

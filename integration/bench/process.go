@@ -22,6 +22,7 @@ type server struct {
 	name   string
 	socket string
 	cmd    *exec.Cmd
+	next   *server // the milter that an MTA asks after this one; nil: none
 }
 
 // start runs a daemon and waits for its socket.
@@ -72,7 +73,7 @@ func (s *server) stop() {
 	timer.Stop()
 }
 
-// pids are the daemon and its children, which for rspamd do the work.
+// pids are the daemon, its children, which for rspamd do the work, and the next one.
 func (s *server) pids() []int {
 	all := []int{s.cmd.Process.Pid}
 	for i := 0; i < len(all); i++ {
@@ -85,6 +86,9 @@ func (s *server) pids() []int {
 				}
 			}
 		}
+	}
+	if s.next != nil {
+		all = append(all, s.next.pids()...)
 	}
 	return all
 }

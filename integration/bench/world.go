@@ -36,7 +36,9 @@ const (
 	subjectOpen    = "OpenDKIM"
 	subjectRspamd  = "rspamd"
 	subjectMsgauth = "go-msgauth"
-	subjectBase    = "base" // another build of dkimd
+	// subjectOpenDMARC runs behind OpenDKIM, and is no subject by itself.
+	subjectOpenDMARC = "OpenDMARC"
+	subjectBase      = "base" // another build of dkimd
 )
 
 func subjects() []string {
@@ -68,6 +70,7 @@ func newWorld(ctx context.Context, dir string, o options) (w *world, err error) 
 		return w, err
 	}
 	all := []deed{signRSA, signEd25519, signBoth, verifyOne, verifyThree}
+	policies := []deed{verifyPolicies}
 	self, err := os.Executable()
 	if err != nil {
 		return w, err
@@ -78,9 +81,11 @@ func newWorld(ctx context.Context, dir string, o options) (w *world, err error) 
 	}
 	err = errors.Join(
 		w.add(ctx, subjectDkimd, "dkimd", all, w.dkimdBin, "serve", "--config", conf),
-		w.add(ctx, subjectFloor, "floor", all, self, "-floor", w.socket("floor")))
+		w.addDkimd(ctx, subjectDkimd, "policies", w.dkimdBin, policies, "spf = false", "spf = true"),
+		w.add(ctx, subjectFloor, "floor", append(all, policies...), self, "-floor", w.socket("floor")))
 	if err == nil && o.base != "" {
-		err = w.addBase(ctx, o.base, all)
+		err = errors.Join(w.addDkimd(ctx, subjectBase, "base", o.base, all),
+			w.addDkimd(ctx, subjectBase, "base-policies", o.base, policies, "spf = false", "spf = true"))
 	}
 	if err == nil && o.peers {
 		err = w.startPeers(ctx)
@@ -88,14 +93,15 @@ func newWorld(ctx context.Context, dir string, o options) (w *world, err error) 
 	return w, err
 }
 
-// addBase adds another build of dkimd, to see what a change brought.
-func (w *world) addBase(ctx context.Context, binary string, deeds []deed) error {
-	conf, err := w.configure("base.toml", strings.NewReplacer("/dkimd.sock", "/base.sock", "/events", "/base-events",
-		`, "inet:`+tcpAddress+`"`, "").Replace(dkimdConf))
+// addDkimd adds one more dkimd, of this build or of another, to see what a change brought; replaced are pairs of texts of
+// its configuration.
+func (w *world) addDkimd(ctx context.Context, subject, name, binary string, deeds []deed, replaced ...string) error {
+	conf, err := w.configure(name+".toml", strings.NewReplacer(append(replaced, "/dkimd.sock", "/"+name+".sock", "/events", "/events-"+name,
+		`, "inet:`+tcpAddress+`"`, "")...).Replace(dkimdConf))
 	if err != nil {
 		return err
 	}
-	return w.add(ctx, subjectBase, subjectBase, deeds, binary, "serve", "--config", conf)
+	return w.add(ctx, subject, name, deeds, binary, "serve", "--config", conf)
 }
 
 // split makes strings of at most 255 bytes of a record.
