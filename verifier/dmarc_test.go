@@ -89,13 +89,13 @@ func (faultyDNS) Lookup(context.Context, string, resolver.Type) (resolver.Answer
 func TestSPFFromTheCache(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		dns  func(*fakeDNS) spf.DNS
+		dns  func(*fakeDNS) spf.CachedDNS
 		want spf.Result
 	}{
-		"all of it is cached":    {func(d *fakeDNS) spf.DNS { return cachedDNS{d} }, spf.Pass},
-		"a panic in the cache":   {func(d *fakeDNS) spf.DNS { return faultyDNS{d, true} }, spf.TempError},
-		"a panic in the lookup":  {func(d *fakeDNS) spf.DNS { return faultyDNS{d, false} }, spf.TempError},
-		"nothing of it is there": {func(d *fakeDNS) spf.DNS { d.slow = true; return d }, spf.Pass},
+		"all of it is cached":    {func(d *fakeDNS) spf.CachedDNS { return cachedDNS{d} }, spf.Pass},
+		"a panic in the cache":   {func(d *fakeDNS) spf.CachedDNS { return faultyDNS{d, true} }, spf.TempError},
+		"a panic in the lookup":  {func(d *fakeDNS) spf.CachedDNS { return faultyDNS{d, false} }, spf.TempError},
+		"nothing of it is there": {func(d *fakeDNS) spf.CachedDNS { d.slow = true; return d }, spf.Pass},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

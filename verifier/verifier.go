@@ -40,8 +40,8 @@ const (
 
 // Config says how to verify.
 type Config struct {
-	Resolver Resolver // required
-	SPF      spf.DNS  // for BeginSPF; nil: nobody calls it
+	Resolver Resolver      // required
+	SPF      spf.CachedDNS // for BeginSPF; nil: nobody calls it
 
 	// MaxSignatures is how many signatures of a message are verified, 1 to 100;
 	// 0: 10. RFC 6376 section 6.1 lets a verifier choose.

@@ -15,6 +15,11 @@ import (
 type DNS interface {
 	Lookup(ctx context.Context, name string, rrtype resolver.Type) (resolver.Answer, error)
 	Reverse(ctx context.Context, addr netip.Addr) (resolver.Answer, error)
+}
+
+// CachedDNS is a DNS that keeps what it looked up.
+type CachedDNS interface {
+	DNS
 	// LookupCached is Lookup without I/O; the last result is false when a query is needed.
 	LookupCached(name string, rrtype resolver.Type) (resolver.Answer, error, bool)
 }

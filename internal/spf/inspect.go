@@ -45,7 +45,7 @@ func (i *Inspection) read(ctx context.Context, dns DNS, name string) (string, er
 		i.flaw(name, "there are several records")
 		return "", nil
 	}
-	if flaw := flawOf(found[0]); flaw != "" {
+	if flaw := readRecord(found[0]).flaw; flaw != "" {
 		i.flaw(name, flaw)
 		return "", nil
 	}

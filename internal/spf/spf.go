@@ -102,12 +102,12 @@ func (r Request) Identity() (name domain.Name, helo bool) {
 
 // Checker checks senders. It is safe for concurrent use.
 type Checker struct {
-	dns  DNS
+	dns  CachedDNS
 	kept *otter.Cache[string, *record]
 }
 
 // New makes a Checker.
-func New(dns DNS) (*Checker, error) {
+func New(dns CachedDNS) (*Checker, error) {
 	kept, err := newKept()
 	return &Checker{dns, kept}, err
 }

@@ -90,7 +90,7 @@ func check(t *testing.T, w *world, client, helo, sender string) spf.Outcome {
 	return got
 }
 
-func checker(tb testing.TB, dns spf.DNS) *spf.Checker {
+func checker(tb testing.TB, dns spf.CachedDNS) *spf.Checker {
 	tb.Helper()
 	c, err := spf.New(dns)
 	if err != nil {
