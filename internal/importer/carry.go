@@ -169,29 +169,36 @@ func (o *opendkim) fieldNames(directive string, def []string) (names []string, u
 		return slices.Clone(def), true
 	}
 	listed := d.keys()
-	if slices.Contains(listed, "*") {
+	changes := changesDefault(directive, listed)
+	if changes {
 		names = slices.Clone(def)
 	}
 	add := func(name string) {
 		if strings.Contains(name, `"`) { // is a part of the name for OpenDKIM, and no message has such a field
 			return
 		}
-		if _, _, ok := dkim.ParsePattern(name); ok && !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+		if _, _, ok := dkim.ParsePattern(name); ok && !strings.HasPrefix(name, "+") && !strings.HasPrefix(name, "-") && !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
 			names = append(names, name)
 		}
 	}
 	for _, name := range listed {
 		switch {
 		case name == "*" || name == ".":
-		case strings.HasPrefix(name, "+"):
+		case strings.HasPrefix(name, "+") && changes:
 			add(name[1:])
-		case strings.HasPrefix(name, "-"):
+		case strings.HasPrefix(name, "-") && changes:
 			names = slices.DeleteFunc(names, func(n string) bool { return strings.EqualFold(n, name[1:]) })
-		default:
+		case !changes:
 			add(name)
 		}
 	}
 	return names, false
+}
+
+// changesDefault reports whether a set of fields has a *: then +NAME adds to the default and -NAME takes from it, and
+// OpenDKIM passes over other names. Without it every name is one of a field.
+func changesDefault(directive string, listed []string) bool {
+	return !strings.EqualFold(directive, "OversignHeaders") && slices.Contains(listed, "*")
 }
 
 // noteHeaders is the note of a list of fields that headers reads.
@@ -203,50 +210,73 @@ func (o *opendkim) noteHeaders(s setting) {
 	case d.kind == notRead:
 		o.missed(s, "dkimd reads no database: write the names into [sign] headers")
 	default:
-		var odd []string
-		for _, name := range d.keys() {
-			bare := strings.TrimLeft(name, "+-")
-			_, _, ok := dkim.ParsePattern(bare)
-			oversigned := s.name == "OversignHeaders"
-			if name != "*" && name != "." && !strings.HasPrefix(name, "-") && (!ok || strings.Contains(bare, `"`) || s.name != "OmitHeaders" && dkim.Unstable(bare) != "" || oversigned && strings.Contains(bare, "*")) {
-				odd = append(odd, name)
+		words := map[string]string{"SignHeaders": "[sign] headers", "OmitHeaders": "left out of [sign] headers", "OversignHeaders": "[sign] oversign"}[s.name]
+		odd, passed := oddFields(s.name, d.keys())
+		if len(odd) > 0 {
+			words += ", without " + strings.Join(odd, ", ") + ": dkimd signs no such field"
+			if s.name != "OversignHeaders" && slices.ContainsFunc(odd, func(name string) bool { return strings.HasPrefix(name, "+") }) {
+				words += ", and OpenDKIM does not start with a + and no *"
 			}
 		}
-		words := map[string]string{"SignHeaders": "[sign] headers", "OmitHeaders": "left out of [sign] headers", "OversignHeaders": "[sign] oversign"}[s.name]
-		if len(odd) > 0 {
-			o.near(s, words+", without "+strings.Join(odd, ", ")+": dkimd signs no such field")
+		if len(passed) > 0 {
+			words += ", without " + strings.Join(passed, ", ") + ": beside * OpenDKIM passes over names without + or -"
+		}
+		if omitted, _ := o.fieldNames("omitheaders", nil); s.name == "OmitHeaders" && covers(omitted, "From") {
+			odd, words = append(odd, "From"), words+"; From is always signed: OpenDKIM signs no message without it"
+		}
+		more := ""
+		if s.name == "OversignHeaders" {
+			more = o.oversigned(d)
+		}
+		if len(odd)+len(passed) > 0 || more != "" {
+			o.near(s, words+more)
 			return
 		}
-		o.noteOversigned(s, words, d)
+		o.same(s, words)
 	}
 }
 
-// noteOversigned tells of fields that dkimd oversigns only where they occur.
-func (o *opendkim) noteOversigned(s setting, words string, d dataset) {
-	if s.name == "OversignHeaders" {
-		var only, unsigned []string
-		signed, _ := o.fieldNames("signheaders", defaultSigned())
-		for _, name := range d.keys() {
-			if onlyWhereThere(name) {
-				only = append(only, name)
-			}
-			if !strings.EqualFold(name, "From") && !covers(signed, name) {
-				unsigned = append(unsigned, name)
-			}
+// oddFields are names of a set of fields that dkimd cannot sign, and those that OpenDKIM passes over.
+func oddFields(directive string, listed []string) (odd, passed []string) {
+	changes := changesDefault(directive, listed)
+	for _, name := range listed {
+		sign := strings.HasPrefix(name, "+") || strings.HasPrefix(name, "-")
+		bare := name
+		if changes {
+			bare = strings.TrimLeft(name, "+-")
 		}
-		if len(unsigned) > 0 {
-			words += "; " + strings.Join(unsigned, ", ") + " signed too: OpenDKIM's signatures of a message that has the field do not verify"
-		}
-		if len(only) > 0 {
-			o.near(s, words+"; "+strings.Join(only, ", ")+" only where the message has the field: mailing lists and mail servers add it")
-			return
-		}
-		if len(unsigned) > 0 {
-			o.near(s, words)
-			return
+		_, _, ok := dkim.ParsePattern(bare)
+		switch {
+		case name == "." || changes && (name == "*" || strings.HasPrefix(name, "-")):
+		case changes && !sign:
+			passed = append(passed, name)
+		case !ok, !changes && sign, strings.Contains(bare, `"`), directive != "OmitHeaders" && dkim.Unstable(bare) != "",
+			directive == "OversignHeaders" && strings.Contains(bare, "*"):
+			odd = append(odd, name)
 		}
 	}
-	o.same(s, words)
+	return odd, passed
+}
+
+// oversigned tells of fields that dkimd oversigns only where they occur, or that SignHeaders does not have.
+func (o *opendkim) oversigned(d dataset) (words string) {
+	var only, unsigned []string
+	signed, _ := o.fieldNames("signheaders", defaultSigned())
+	for _, name := range d.keys() {
+		if onlyWhereThere(name) {
+			only = append(only, name)
+		}
+		if _, _, ok := dkim.ParsePattern(name); ok && !strings.HasPrefix(name, "+") && !strings.EqualFold(name, "From") && !covers(signed, name) && dkim.Unstable(name) == "" {
+			unsigned = append(unsigned, name)
+		}
+	}
+	if len(unsigned) > 0 {
+		words += "; " + strings.Join(unsigned, ", ") + " signed too: OpenDKIM's signatures of a message that has the field do not verify"
+	}
+	if len(only) > 0 {
+		words += "; " + strings.Join(only, ", ") + " only where the message has the field: mailing lists and mail servers add it"
+	}
+	return words
 }
 
 // onlyWhereThere reports whether dkimd oversigns a field only where a message has it: docs/configuration.md, oversign.

@@ -51,6 +51,13 @@ func datasetFile(written string) (kind datasetKind, file string) {
 	return ofList, ""
 }
 
+// ofNoType reports whether OpenDKIM takes what stands before the first colon of a list for a type of sets, and does not start.
+func ofNoType(written string) bool {
+	kind, _ := datasetFile(written)
+	before, _, colon := strings.Cut(written, ":")
+	return kind == ofList && colon && before != string(ofList) && !strings.Contains(before, ",")
+}
+
 // dataset reads the set that a setting names. Relative names are below base.
 func (r root) dataset(s setting, base string) (dataset, error) {
 	kind, file := datasetFile(s.value)

@@ -68,7 +68,9 @@ func (o *opendkim) exclude(all []string, suffix string, pattern entry, s setting
 // hostEntry is an entry as dkimd has it. Wrong says why it fits no client of OpenDKIM's.
 func hostEntry(s string, patterns bool) (entries []string, wrong string) {
 	bare := s
-	if strings.HasPrefix(s, "[") {
+	if strings.HasPrefix(s, "[") && patterns {
+		return nil, "fits no client, since OpenDKIM takes [ ] in a refile for one of the letters between"
+	} else if strings.HasPrefix(s, "[") {
 		bare = strings.Replace(s[1:], "]", "", 1)
 	}
 	if prefix, err := netip.ParsePrefix(bare); err == nil {

@@ -145,6 +145,9 @@ func (o *opendkim) add(s setting) {
 	case safetext.Printable(s.value) != s.value:
 		o.plan.note(NotCarried, s.Place, s.name, safetext.Printable(s.value), "want a value in UTF-8 without control characters")
 	default:
+		if d.kind == set && ofNoType(s.value) {
+			o.plan.note(Close, s.Place, s.name, s.value, "OpenDKIM does not start with it: it takes what is before the colon for a type. Read as a list, as with csl: in front")
+		}
 		o.all = append(o.all, s)
 	}
 }

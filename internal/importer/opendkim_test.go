@@ -111,8 +111,16 @@ func TestOpenDKIMSettings(t *testing.T) {
 		"fields added and taken": {
 			"SignHeaders *,+X-Foo,-Reply-To\nOversignHeaders From,X-Bar", "\"X-Foo\"|\"X-Bar\"|oversign = [\"From\", \"X-Bar\"]", "", "",
 		},
-		"From is always signed":    {"SignHeaders Subject", "headers = [\"From\", \"Subject\"]", "", ""},
-		"a field omitted":          {"OmitHeaders *,Subject", "headers = [\n  \"From\",\n  \"Reply-To\",\n  \"Date\"", "", ""},
+		"From is always signed": {"SignHeaders Subject", "headers = [\"From\", \"Subject\"]", "", ""},
+		"a field omitted":       {"OmitHeaders *,+Subject", "headers = [\n  \"From\",\n  \"Reply-To\",\n  \"Date\"", "", ""},
+		"names beside * without a sign": {
+			"SignHeaders *,X-Foo\nOmitHeaders *,Subject", "\"Subject\",\n", "SignHeaders: [sign] headers, without X-Foo: beside * OpenDKIM passes over", "",
+		},
+		"signs without *":          {"SignHeaders From,+X-Foo,-Cc", "headers = [\"From\"]", "without +X-Foo, -Cc: dkimd signs no such field, and OpenDKIM does not start", ""},
+		"signs in oversigned":      {"OversignHeaders *,+From,Subject", "oversign = [\"Subject\"]", "without *, +From: dkimd signs no such field", ""},
+		"From omitted":             {"OmitHeaders From", "headers = [\n  \"From\"", "OpenDKIM signs no message without it", ""},
+		"a colon in a list":        {"InternalHosts ::1,10.0.0.0/8", "networks = [\"::1\", \"10.0.0.0/8\"]", "OpenDKIM does not start with it", ""},
+		"a colon after a comma":    {"InternalHosts 127.0.0.1, ::1", "networks = [\"127.0.0.1\", \"::1\"]", "", ""},
 		"a field that is unstable": {"SignHeaders From,Return-Path", "headers = [\"From\"]", "SignHeaders: [sign] headers, without Return-Path", ""},
 		"an oversigned field":      {"OversignHeaders From,Date", "oversign = [\"From\", \"Date\"]", "OversignHeaders: [sign] oversign; Date only where", ""},
 		"InternalHosts": {
@@ -194,7 +202,17 @@ func TestOpenDKIMTables(t *testing.T) {
 			false,
 			"key_table = \"file:DIR/KeyTable\"|signing_table = \"file:DIR/SigningTable\"",
 			"a.example a.example:mail:ROOT/k/a.private\nb.example b.example:mail:ROOT/k/a.private\n",
-			"a.example a.example\n.a.example a.example\nb.example b.example\n.b.example b.example\n", "",
+			"a.example a.example\nb.example b.example\n.a.example a.example\n.b.example b.example\n", "",
+		},
+		"patterns of domains and those below": {
+			map[string]string{
+				"etc/opendkim.conf": "Domain refile:/etc/domains\nSelector mail\nKeyFile /k/a.private\nSubDomains yes\nMultipleSignatures yes",
+				"etc/domains":       "a.example\nfar.a.example\n*.b.example\n",
+			},
+			false, "signing_table = \"refile:DIR/SigningTable\"",
+			"a.example a.example:mail:ROOT/k/a.private\nfar.a.example far.a.example:mail:ROOT/k/a.private\n*.b.example %:mail:ROOT/k/a.private\n",
+			"*@a.example a.example\n*@far.a.example far.a.example\n*@*.b.example *.b.example\n" +
+				"*@*.far.a.example far.a.example\n*@*.*.b.example *.b.example\n*@*.a.example a.example\n", "",
 		},
 		"a single key, copied": {
 			map[string]string{"etc/opendkim.conf": "Domain a.example\nSelector mail\nKeyFile /k/a.private"}, true, "directory = \"DIR/keys\"", "", "", "",

@@ -35,7 +35,10 @@ func (t *toml) clone() *toml {
 // untouched are settings of opendkim.conf that a proof leaves out: they would reach beyond it.
 const untouched = " Socket PidFile UserID UMask Background AutoRestart AutoRestartCount AutoRestartRate ChangeRootDirectory Syslog SyslogName " +
 	"SyslogFacility SyslogSuccess LogWhy LogResults MilterDebug EnableCoredumps TrustAnchorFile ResolverConfiguration Nameservers " +
-	"Statistics StatisticsName StatisticsPrefix RequireSafeKeys BaseDirectory SendReports DiagnosticDirectory TemporaryDirectory KeepTemporaryFiles "
+	"Statistics StatisticsName StatisticsPrefix RequireSafeKeys BaseDirectory SendReports DiagnosticDirectory TemporaryDirectory KeepTemporaryFiles " +
+	// and what Debian's OpenDKIM does not know
+	"ADSPAction ADSPNoSuchDomain AddAllSignatureResults AnonymousStatistics BogusPolicy DefaultSender DisableADSP IdentityHeader IdentityHeaderRemove " +
+	"LDAPSoftStart LocalADSP NoDiscardableMailTo On-PolicyError POPDBFile ResignAll ResignMailTo SMTPURI SendADSPReports StatisticsPolicyScript UnprotectedPolicy "
 
 // writeOld writes opendkim.conf for a proof. Lines that were left out of the tables are left out here too: OpenDKIM
 // would not sign with them either, or not start.
@@ -93,7 +96,10 @@ func (o *opendkim) inRoot(s setting) string {
 		return s.value
 	}
 	kind, path := datasetFile(s.value)
-	if kind != ofFile && kind != ofPattern {
+	switch {
+	case ofNoType(s.value):
+		return string(ofList) + ":" + s.value
+	case kind != ofFile && kind != ofPattern:
 		return s.value
 	}
 	return string(kind) + ":" + o.root.path(o.absolute(path))

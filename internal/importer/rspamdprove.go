@@ -1,10 +1,10 @@
 package importer
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,8 +12,9 @@ import (
 
 // writeOld writes a configuration of rspamd for a proof: one process that only signs.
 func (r *rspamd) writeOld(dir, socket string) ([]string, error) {
-	if r.root != "" && r.root != "/" {
-		return nil, errors.New("rspamd is proved on its own system, not below --root")
+	settings, err := r.inRoot(dir)
+	if err != nil {
+		return nil, err
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "options { pidfile = %q; filters = \"dkim\"; control_socket = %q; url_tld = \"/usr/share/rspamd/effective_tld_names.dat\";\n",
@@ -26,9 +27,50 @@ func (r *rspamd) writeOld(dir, socket string) ([]string, error) {
 		fmt.Fprintf(&b, "dkim { sign_headers = %q; }\n", u.text)
 	}
 	b.WriteString("modules { path = \"/usr/share/rspamd/plugins/dkim_signing.lua\"; }\ndkim_signing ")
-	emit(&b, r.settings)
+	emit(&b, settings)
 	path := filepath.Join(dir, "rspamd.conf")
 	return []string{"-f", "-i", "-c", path}, os.WriteFile(path, []byte(b.String()), 0o600)
+}
+
+// pathBegins is the / at the beginning of a path in a setting of rspamd or a line of its maps.
+var pathBegins = regexp.MustCompile(`(?m)(^|[\s:;])/`)
+
+// inRoot are the settings with the paths in them as the system has them, also those in maps, of which it writes copies to dir.
+func (r *rspamd) inRoot(dir string) (*ucl, error) {
+	if r.root == "" || r.root == "/" {
+		return r.settings, nil
+	}
+	rooted := func(text string) string {
+		return pathBegins.ReplaceAllString(strings.ReplaceAll(text, "file:///", "/"), "${1}"+r.root.path("/")+"/")
+	}
+	for _, name := range []string{"key_table", "path_map"} {
+		u := r.settings.get(name)
+		if u == nil || u.kind != uclText {
+			continue
+		}
+		content, err := os.ReadFile(rooted(u.text))
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(rooted(string(content))), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	var walk func(name string, u *ucl) *ucl
+	walk = func(name string, u *ucl) *ucl {
+		c := &ucl{Place: u.Place, kind: u.kind, text: rooted(u.text)}
+		if u.kind == uclText && (name == "key_table" || name == "path_map") {
+			c.text = filepath.Join(dir, name)
+		}
+		for _, item := range u.list {
+			c.list = append(c.list, walk("", item))
+		}
+		for _, k := range u.object {
+			c.object = append(c.object, uclKey{k.name, walk(k.name, k.value)})
+		}
+		return c
+	}
+	return walk("", r.settings), nil
 }
 
 func quoted(list []string) string {

@@ -59,7 +59,7 @@ func (o *opendkim) readSigning() error {
 	s.notes = map[string]verdictText{}
 	s.multiple = o.truth("MultipleSignatures")
 	if s.multiple {
-		s.notes["MultipleSignatures"] = verdictText{Close, "multiple_signatures = true: every line that fits signs; of three or more OpenDKIM 2.11 takes the first and the last"}
+		s.notes["MultipleSignatures"] = verdictText{Close, "multiple_signatures = true: every line that fits signs, a key once; OpenDKIM 2.11 signs twice with a key that two lines name, and takes the first and the last of three or more"}
 	} else {
 		s.notes["MultipleSignatures"] = verdictText{Same, "off, as in dkimd"}
 	}
@@ -153,6 +153,9 @@ func (o *opendkim) readRow(e entry) {
 		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "signs mail of ours from every domain, also from those of strangers: as it was")
 	} else if !s.patterns && strings.Contains(row.address, "*") && row.address != "*" && !strings.HasSuffix(row.address, "@*") {
 		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "a * counts in a refile only: this line signs nothing, as it did not")
+	}
+	if s.patterns && strings.ContainsAny(row.address, `?^$|\[]{}`) {
+		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "dkimd takes each letter but * as it is; to OpenDKIM some are of a regular expression, which fits other addresses or has it not start")
 	}
 	s.rows = append(s.rows, row)
 }
@@ -280,6 +283,7 @@ func inlineKey(written string) []byte {
 // readSingle reads Domain, KeyFile and Selector: tables of one key.
 func (o *opendkim) readSingle() error {
 	s := &o.signing
+	s.multiple, s.notes["MultipleSignatures"] = false, verdictText{Same, "without effect without a SigningTable"}
 	domains, set := o.set["domain"]
 	file, hasFile := o.set["keyfile"]
 	selector, hasSelector := o.set["selector"]
@@ -302,6 +306,7 @@ func (o *opendkim) readSingle() error {
 	for _, e := range d.entries {
 		o.readSingleDomain(e, selector, file)
 	}
+	o.subdomains()
 	for _, name := range []string{"Domain", "KeyFile", "Selector"} {
 		s.notes[name] = verdictText{Same, "key_table and signing_table"}
 	}
@@ -326,13 +331,28 @@ func (o *opendkim) readSingleDomain(e entry, selector, file setting) {
 		key.domain = "%"
 	}
 	s.add(key)
-	address, below := e.key, "."+e.key
+	address := e.key
 	if s.patterns {
-		address, below = "*@"+e.key, "*@*."+e.key
+		address = "*@" + e.key
 	}
 	s.rows = append(s.rows, tableRow{e.Place, address, key.name, ""})
-	if o.truth("SubDomains") {
-		s.rows = append(s.rows, tableRow{e.Place, below, key.name, ""})
+}
+
+// subdomains adds lines for what is below each domain. OpenDKIM asks for a domain itself first, then for the nearest above it.
+func (o *opendkim) subdomains() {
+	if !o.truth("SubDomains") {
+		return
+	}
+	s := &o.signing
+	rows := slices.Clone(s.rows)
+	slices.SortStableFunc(rows, func(a, b tableRow) int { return cmp.Compare(len(b.address), len(a.address)) })
+	for _, r := range rows {
+		if name, pattern := strings.CutPrefix(r.address, "*@"); pattern {
+			r.address = "*@*." + name
+		} else {
+			r.address = "." + name
+		}
+		s.rows = append(s.rows, r)
 	}
 }
 
