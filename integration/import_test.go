@@ -35,7 +35,7 @@ var importKey = sync.OnceValue(func() []byte {
 // keyPaths are where the configurations of testdata/opendkim have private keys.
 var keyPaths = regexp.MustCompile(`(?i)(?:KeyFile\s+|:)(/(?:etc|k|data|home)/[^\s,:]+)`)
 
-// The signing of rspamd is imported and proved: a path for all domains, domains with two keys, tables.
+// The signing of rspamd is imported and proved, of this system and of one below another root.
 func TestImportRspamdSignsTheSame(t *testing.T) {
 	harness.Need(t, "rspamd")
 	dir := t.TempDir()
@@ -53,14 +53,20 @@ func TestImportRspamdSignsTheSame(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"path":   `path = "DIR/keys/$domain.$selector.key"; domain { example.net { selectors [ { selector: one; path: "DIR/keys/one.key" }, { selector: two; path: "DIR/keys/one.key" } ] } }`,
-		"tables": `signing_table = ["*@example.com one", "alice@example.net two"]; key_table = ["one example.com:one:DIR/keys/one.key", "two %:two:DIR/keys/one.key"];`,
+		"fields": `use_domain = "example.net"; path = "/keys/one.key"; auth_only = false; sign_headers = [ "from", "(o)to", "x-foo" ]; allow_username_mismatch = true;`,
+		"below":  `domain { example.com { path = "/keys/one.key"; } a.example.org { path = "/keys/one.key"; } b.lan { path = "/keys/one.key"; } }`,
+		"tables": `signing_table = ["*@example.com one", "alice@example.net two"]; key_table = ["one example.com:one:/keys/one.key", "two %:two:/keys/one.key"];`,
 	} {
 		write(name+"/local.d/dkim_signing.conf", []byte(strings.ReplaceAll(text, "DIR", dir)))
 		differs := ""
 		if name == "tables" { // rspamd's patterns: as written, and also where more stands before
 			differs = rspamdPatterns
 		}
-		proveImport(t, differs, "rspamd", filepath.Join(dir, name), "--to", filepath.Join(dir, name+"-dkimd"))
+		args := []string{"rspamd", filepath.Join(dir, name)}
+		if name != "path" {
+			args = []string{"rspamd", "/" + name, "--root", dir}
+		}
+		proveImport(t, differs, append(args, "--to", filepath.Join(dir, name+"-dkimd"))...)
 	}
 }
 

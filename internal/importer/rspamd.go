@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"os"
@@ -25,8 +26,12 @@ type rspamd struct {
 	plan     *Plan
 	dir      string // as the system names it
 	settings *ucl   // of dkim_signing
-	used     map[string]bool
-	tables   *opendkim // writes keys and tables: they are of the same form
+	dkim     *ucl   // of dkim
+	// signHeaders are the fields that are signed; empty: the default.
+	signHeaders string
+	used        map[string]bool
+	depth       int       // of files that include each other
+	tables      *opendkim // writes keys and tables: they are of the same form
 }
 
 // Rspamd reads the signing of rspamd: dkim_signing.conf in modules.d, local.d and override.d of a directory, or one file.
@@ -34,7 +39,7 @@ func Rspamd(path string, options Options) (*Plan, error) {
 	if path == "" {
 		path = DefaultRspamd
 	}
-	r := &rspamd{Options: options, root: root(options.Root), dir: path, used: map[string]bool{}, settings: &ucl{kind: uclObject}}
+	r := &rspamd{Options: options, root: root(options.Root), dir: path, used: map[string]bool{}, settings: &ucl{kind: uclObject}, dkim: &ucl{kind: uclObject}}
 	r.plan = &Plan{Source: "rspamd", From: r.root.path(path)}
 	r.tables = &opendkim{Options: options, root: r.root, plan: r.plan, base: "/"}
 	if err := r.read(path); err != nil {
@@ -56,18 +61,24 @@ func (r *rspamd) read(path string) error {
 	}
 	if !info.IsDir() {
 		r.dir = filepath.Dir(path)
-		return r.file(path)
+		return r.file(path, "dkim_signing", r.settings)
 	}
 	found := false
-	for _, sub := range []string{"modules.d", "local.d", "override.d"} {
-		err := r.file(filepath.Join(path, sub, "dkim_signing.conf"))
-		if f, ok := errors.AsType[fault.Fault](err); ok && f.Got == noSuchFile {
-			continue
+	for _, sub := range []string{"modules.d", "rspamd.conf.local", "local.d", "rspamd.conf.override", "override.d"} {
+		for section, into := range map[string]*ucl{"dkim_signing": r.settings, "dkim": r.dkim} {
+			name := filepath.Join(path, sub, section+".conf")
+			if strings.HasPrefix(sub, "rspamd.") {
+				name = filepath.Join(path, sub)
+			}
+			err := r.file(name, section, into)
+			if f, ok := errors.AsType[fault.Fault](err); ok && f.Got == noSuchFile {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			found = found || section == "dkim_signing"
 		}
-		if err != nil {
-			return err
-		}
-		found = true
 	}
 	if !found {
 		return fault.Fault{Path: r.root.path(path), Got: "no dkim_signing.conf in modules.d, local.d or override.d", Want: "rspamd's directory of configurations"}
@@ -75,8 +86,8 @@ func (r *rspamd) read(path string) error {
 	return nil
 }
 
-// file takes in one file: the keys of dkim_signing, in a section of that name or alone.
-func (r *rspamd) file(path string) error {
+// file takes in one file: the keys of a section, in a section of that name or, but in rspamd.conf, alone.
+func (r *rspamd) file(path, section string, into *ucl) error {
 	data, err := r.root.read(path, Place{})
 	if err != nil {
 		return err
@@ -84,15 +95,34 @@ func (r *rspamd) file(path string) error {
 	variables := map[string]string{
 		"LOCAL_CONFDIR": r.dir, "CONFDIR": r.dir, "DBDIR": "/var/lib/rspamd", "RUNDIR": "/run/rspamd", "RULESDIR": "/usr/share/rspamd/rules",
 	}
-	top, err := parseUCL(r.root.path(path), data, variables, func(*uclReader, *ucl, string, string) error { return nil }) // read takes in what is included
+	top, err := parseUCL(r.root.path(path), data, variables, func(_ *uclReader, _ *ucl, _, name string) error {
+		return r.included(name, section, into)
+	})
 	if err != nil {
 		return err
 	}
-	if section := top.get("dkim_signing"); section != nil && section.kind == uclObject {
-		top = section
+	if inner := top.get(section); inner != nil && inner.kind == uclObject {
+		top = inner
+	} else if strings.HasPrefix(filepath.Base(path), "rspamd.conf") {
+		return nil
 	}
-	r.settings.merge(top)
+	into.merge(top)
 	return nil
+}
+
+// included takes in a file that another one includes, but those that read takes in. What is not there is passed over: such
+// lines say try.
+func (r *rspamd) included(path, section string, into *ucl) error {
+	if filepath.Base(path) == section+".conf" || r.depth == maxInclude {
+		return nil
+	}
+	r.depth++
+	defer func() { r.depth-- }()
+	err := r.file(path, section, into)
+	if f, ok := errors.AsType[fault.Fault](err); ok && f.Got == noSuchFile {
+		return nil
+	}
+	return err
 }
 
 func (r *rspamd) note(v Verdict, u *ucl, name, words string) {
@@ -146,7 +176,15 @@ func (r *rspamd) headers() {
 	const def = "(o)from:(x)sender:(o)reply-to:(o)subject:(x)date:(x)message-id:(o)to:(o)cc:(x)mime-version:(x)content-type:" +
 		"(x)content-transfer-encoding:resent-to:resent-cc:resent-from:resent-sender:resent-message-id:(x)in-reply-to:(x)references:list-id:" +
 		"list-help:list-owner:list-unsubscribe:list-unsubscribe-post:list-subscribe:list-post:(x)openpgp:(x)autocrypt"
-	written := r.text("sign_headers", def)
+	u := cmp.Or(r.dkim.get("sign_headers"), r.settings.get("sign_headers"))
+	if u != nil {
+		fields := []string{u.text}
+		for _, item := range u.list {
+			fields = append(fields, item.text)
+		}
+		r.signHeaders = strings.Trim(strings.Join(fields, ":"), ":")
+	}
+	written := cmp.Or(r.signHeaders, def)
 	var headers, oversign, odd []string
 	for field := range strings.SplitSeq(written, ":") {
 		field = strings.TrimSpace(field)
@@ -159,7 +197,7 @@ func (r *rspamd) headers() {
 		switch {
 		case always && onlyWhereThere(name), present && !onlyWhereThere(name):
 			odd = append(odd, name)
-			if always {
+			if always || covers([]string{"From", "To", "Cc", "Subject", "Reply-To"}, name) { // most messages have them
 				oversign = append(oversign, name)
 			}
 		case always || present:
@@ -168,7 +206,7 @@ func (r *rspamd) headers() {
 	}
 	r.plan.config.set("sign", "headers", headers, "")
 	r.plan.config.set("sign", "oversign", oversign, "")
-	if u := r.settings.get("sign_headers"); u != nil {
+	if u != nil {
 		words := "[sign] headers and oversign"
 		if len(odd) > 0 {
 			r.note(Close, u, "sign_headers", words+"; whether "+strings.Join(odd, ", ")+" is oversigned where it is absent differs")
@@ -209,9 +247,9 @@ func (r *rspamd) whose() error {
 	networks = slices.Compact(networks)
 	r.plan.Clients = append(r.plan.Clients, networks...)
 	c.set("sign", "networks", networks, "sign_local with local_addrs, and sign_networks")
-	c.set("sign", "authenticated", r.truth("sign_authenticated", true), "")
+	c.set("sign", "authenticated", r.truth("auth_only", r.truth("sign_authenticated", true)), "")
 	c.set("sign", "daemon_names", []string{}, "as rspamd does")
-	for _, name := range []string{"sign_local", "sign_authenticated"} {
+	for _, name := range []string{"sign_local", "sign_authenticated", "auth_only"} {
 		if u := r.settings.get(name); u != nil {
 			r.note(Same, u, name, "[sign] networks and authenticated")
 		}
@@ -360,6 +398,20 @@ func (r *rspamd) domains() error {
 		}
 		r.note(Same, sections, "domain", "key_table and signing_table")
 	}
+	if u := r.settings.get("use_domain"); u != nil && !slices.Contains([]string{"header", "envelope", "auth", "recipient"}, u.text) {
+		whose, _ := r.covers(strings.ToLower(u.text))
+		for _, key := range r.keysOf(whose, sections.get(whose), paths[whose], selectors[whose]) {
+			r.addRow(whose, key, "*")
+		}
+		o.writeSigning()
+		r.note(Same, u, "use_domain", "signing_table: signs mail of every sender as "+whose)
+		for _, name := range []string{"path", "selector", "try_fallback", "use_esld"} {
+			if u := r.settings.get(name); u != nil {
+				r.note(Same, u, name, "key_table")
+			}
+		}
+		return nil
+	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		for _, key := range r.keysOf(name, sections.get(name), paths[name], selectors[name]) {
@@ -427,6 +479,19 @@ const defaultKeyPath = "/var/lib/rspamd/dkim/$domain.$selector.key"
 
 // addKey makes table lines for a key.
 func (r *rspamd) addKey(name string, k rspamdKey) {
+	whose, below := r.covers(name)
+	switch {
+	case whose != name:
+		r.plan.note(Close, k.Place, "domain", name, "left out: use_esld has rspamd sign mail of this domain with the key of "+whose+" only")
+	case below:
+		r.addRow(name, k, "*@"+name, "*@*."+name)
+	default:
+		r.addRow(name, k, "*@"+name)
+	}
+}
+
+// addRow makes table lines for a key that signs mail of some addresses.
+func (r *rspamd) addRow(name string, k rspamdKey, addresses ...string) {
 	o := r.tables
 	e := entry{k.Place, name + "/" + k.selector, name + ":" + k.selector + ":" + k.path}
 	key, wrong := o.tableKey(e)
@@ -435,10 +500,19 @@ func (r *rspamd) addKey(name string, k rspamdKey) {
 		return
 	}
 	o.signing.add(key)
-	o.signing.rows = append(o.signing.rows, tableRow{k.Place, "*@" + name, key.name, ""})
-	if r.truth("use_esld", true) {
-		o.signing.rows = append(o.signing.rows, tableRow{k.Place, "*@*." + name, key.name, ""})
+	for _, address := range addresses {
+		o.signing.rows = append(o.signing.rows, tableRow{k.Place, address, key.name, ""})
 	}
+}
+
+// covers is the domain whose key rspamd signs mail of a domain with, and whether it does so for those below: with use_esld by
+// the list of public suffixes, in which names like example.lan are not.
+func (r *rspamd) covers(name string) (whose string, below bool) {
+	parsed, err := domain.Parse(name)
+	if err != nil || !r.truth("use_esld", true) || !parsed.HasListedSuffix() {
+		return name, false
+	}
+	return cmp.Or(string(parsed.Organizational()), name), true
 }
 
 // fallback is the path for every domain that has no key of its own.
@@ -486,9 +560,9 @@ func (r *rspamd) layout(layout, selector string) {
 			continue
 		}
 		at := Place{file, 0}
-		esld := r.truth("use_esld", true)
-		if esld && parsed.Organizational() != parsed {
-			r.plan.note(Close, at, "use_esld", name, "rspamd signs mail of this domain with the key of "+string(parsed.Organizational())+", dkimd with its own")
+		whose, esld := r.covers(string(parsed))
+		if whose != string(parsed) {
+			r.plan.note(Close, at, "use_esld", name, "rspamd signs mail of this domain with the key of "+whose+", dkimd with its own")
 		}
 		r.plan.Senders = append(r.plan.Senders, Sender{Domain: string(parsed)})
 		r.tables.proven = append(r.tables.proven, &tableKey{domain: string(parsed), selector: selector, path: file})
@@ -548,7 +622,13 @@ func (r *rspamd) rest() {
 		"use_http_headers": {NotCarried, "dkimd takes no keys from requests"}, "sign_on_reject": {NotCarried, "see use_http_headers"},
 		"use_milter_headers": {Same, "dkimd is a milter"},
 	}
-	for _, k := range r.settings.object {
+	settings := slices.Clone(r.settings.object)
+	for _, name := range []string{"allow_hdrfrom_mismatch", "allow_hdrfrom_multiple"} { // rspamd's defaults differ from what dkimd does
+		if r.settings.get(name) == nil {
+			settings = append(settings, uclKey{name, &ucl{Place: Place{r.plan.From, 0}, text: "false"}})
+		}
+	}
+	for _, k := range settings {
 		if r.used[k.name] {
 			continue
 		}
@@ -556,6 +636,8 @@ func (r *rspamd) rest() {
 		switch {
 		case k.name == "use_domain" && k.value.text == "header":
 			v = verdictText{Same, "the domain of From signs"}
+		case strings.HasPrefix(k.name, "use_domain_sign_") && k.value.text == r.text("use_domain", "header"):
+			v = verdictText{Same, "as use_domain"}
 		case k.name == "use_domain" && (k.value.text == "envelope" || k.value.text == "auth"):
 			r.plan.config.set("sign", "identity_from", []string{k.value.text}, "use_domain")
 			v = verdictText{Same, "[sign] identity_from"}

@@ -89,13 +89,36 @@ func TestRspamd(t *testing.T) {
 		},
 		"networks and what is missing": {
 			map[string]string{local: "sign_networks = [192.0.2.0/24, \"198.51.100.7\", \"x\"]; use_redis = true; sign_condition =<<EOD\nreturn function() end\nEOD\nuse_domain = \"recipient\"; sign_headers = \"(o)from:(x)subject:to\";\nfoo = bar;", "etc/rspamd/options.inc": "local_addrs = [10.0.0.0/8];"},
-			map[string]string{"dkimd.toml": "\"192.0.2.0/24\"|\"198.51.100.7\"|\"10.0.0.0/8\"|headers = [\"from\", \"subject\", \"to\"]|oversign = [\"from\"]"},
+			map[string]string{"dkimd.toml": "\"192.0.2.0/24\"|\"198.51.100.7\"|\"10.0.0.0/8\"|headers = [\"from\", \"subject\", \"to\"]|oversign = [\"from\", \"subject\"]"},
 			"sign_headers: [sign] headers and oversign; whether subject", "use_redis|sign_condition|use_domain|foo: dkimd does not know it|sign_networks: no address",
 		},
 		"one key, networks in a text": {
 			map[string]string{local: "path = \"/k/one\"; sign_networks = \"192.0.2.0/24, 198.51.100.0/24\";"},
 			map[string]string{"KeyTable": "all %:dkim:ROOT/k/one\n"},
 			"use_esld: mail of a subdomain is signed with its own name", "sign_networks: want a list in [ ]",
+		},
+		"one domain signs for all": {
+			map[string]string{local: "use_domain = \"Example.NET\"; path = \"/k/$domain.dkim.key\"; use_domain_sign_networks = \"Example.NET\";"},
+			map[string]string{"KeyTable": "example.net:dkim:ROOT/k/example.net.dkim.key\n", "SigningTable": "* example.net/dkim\n"},
+			"", "",
+		},
+		"domains by the list of public suffixes": {
+			map[string]string{local: "domain { a.example.org { path = \"/k/one\"; } example.lan { path = \"/k/one\"; } example.co.uk { path = \"/k/one\"; } }"},
+			map[string]string{"SigningTable": "SENDER NAME\n*@example.co.uk example.co.uk/dkim\n*@*.example.co.uk example.co.uk/dkim\n*@example.lan example.lan/dkim\n"},
+			"domain: left out: use_esld has rspamd sign mail of this domain with the key of example.org only|allow_hdrfrom_mismatch", "",
+		},
+		"fields and logins as rspamd makes them": {
+			map[string]string{
+				local:                          "path = \"/k/$domain.$selector.key\"; sign_headers = \"date\"; auth_only = false; sign_authenticated = true; use_domain_sign_local = \"header\"; .include \"/etc/rspamd/more.conf\"",
+				"etc/rspamd/local.d/dkim.conf": "sign_headers [ \"from\", \"(o)to\" ]", "etc/rspamd/more.conf": "use_esld = false;",
+			},
+			map[string]string{"dkimd.toml": "headers = [\"from\", \"to\"]|oversign = [\"to\"]|authenticated = false", "keys/example.com/domain.toml": ""},
+			"", "",
+		},
+		"a section in rspamd.conf.local": {
+			map[string]string{modules: "dkim_signing {}", "etc/rspamd/rspamd.conf.local": "logging { path = \"/x\"; }\ndkim_signing { path = \"/k/$domain.$selector.key\"; }"},
+			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]"},
+			"", "",
 		},
 		"overridden": {
 			map[string]string{local: "sign_authenticated = true;", "etc/rspamd/override.d/dkim_signing.conf": "sign_authenticated = false;"},

@@ -23,8 +23,12 @@ func (r *rspamd) writeOld(dir, socket string) ([]string, error) {
 	fmt.Fprintf(&b, "logging { type = \"file\"; filename = %q; level = \"warning\"; }\n", filepath.Join(dir, "rspamd.log"))
 	fmt.Fprintf(&b, "worker \"rspamd_proxy\" { bind_socket = %q; milter = yes; timeout = 60s; count = 1; upstream \"local\" { default = yes; self_scan = yes; } }\n",
 		socket+" mode=0600")
-	if u := r.settings.get("sign_headers"); u != nil {
-		fmt.Fprintf(&b, "dkim { sign_headers = %q; }\n", u.text)
+	// What rspamd makes of these two before it reads them, with its whole configuration only.
+	if r.signHeaders != "" {
+		fmt.Fprintf(&b, "dkim { sign_headers = %q; }\n", r.signHeaders)
+	}
+	if u := settings.get("auth_only"); u != nil {
+		settings.set("sign_authenticated", u)
 	}
 	b.WriteString("modules { path = \"/usr/share/rspamd/plugins/dkim_signing.lua\"; }\ndkim_signing ")
 	emit(&b, settings)

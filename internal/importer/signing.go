@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/pem"
@@ -31,7 +32,10 @@ type signing struct {
 }
 
 // parsedKey is what a key file holds; it may be that of many domains.
-type parsedKey struct{ algorithm, wrong string }
+type parsedKey struct {
+	algorithm, wrong string
+	pem              bool
+}
 
 type verdictText struct {
 	verdict Verdict
@@ -237,7 +241,7 @@ func (o *opendkim) locateKey(key *tableKey, written string) (wrong string) {
 	if p.wrong != "" {
 		return p.wrong
 	}
-	o.noteType(key, p.algorithm)
+	o.noteType(key, p)
 	if o.root != "" && o.root != "/" {
 		o.signing.own = true
 	}
@@ -245,10 +249,14 @@ func (o *opendkim) locateKey(key *tableKey, written string) (wrong string) {
 }
 
 // noteType tells of a key of a type that OpenDKIM does not sign with: SignatureAlgorithm is that of all keys.
-func (o *opendkim) noteType(key *tableKey, typ string) {
-	algorithm := o.set["signaturealgorithm"].value
-	if ed25519 := strings.HasPrefix(algorithm, "ed25519"); o.plan.Source == "opendkim" && ed25519 != strings.EqualFold(typ, "Ed25519") {
-		o.plan.note(Close, key.Place, "KeyTable", key.path, "signs with "+typ+"; OpenDKIM defers mail that it is for, since SignatureAlgorithm is "+cmp.Or(algorithm, "rsa-sha256"))
+// rspamd reads Ed25519 in base64 only.
+func (o *opendkim) noteType(key *tableKey, p parsedKey) {
+	algorithm, isEd25519 := o.set["signaturealgorithm"].value, strings.EqualFold(p.algorithm, "Ed25519")
+	switch wants := strings.HasPrefix(algorithm, "ed25519"); {
+	case o.plan.Source == "rspamd" && isEd25519 && p.pem:
+		o.plan.note(Close, key.Place, "key", key.path, "signs with Ed25519; rspamd 3.4 reads no such key in PEM, and does not sign with it")
+	case o.plan.Source == "opendkim" && wants != isEd25519:
+		o.plan.note(Close, key.Place, "KeyTable", key.path, "signs with "+p.algorithm+"; OpenDKIM defers mail that it is for, since SignatureAlgorithm is "+cmp.Or(algorithm, "rsa-sha256"))
 	}
 }
 
@@ -265,7 +273,7 @@ func (o *opendkim) parseKey(written string, key *tableKey) parsedKey {
 	if f != nil {
 		return parsedKey{wrong: "the key " + key.path + ": " + f.Got}
 	}
-	return parsedKey{algorithm: private.Type}
+	return parsedKey{algorithm: private.Type, pem: bytes.Contains(data, []byte("-----BEGIN"))}
 }
 
 // inlineKey is a private key that stands in a table, PEM or the base64 of its DER, as PEM. Nil: it is none.
