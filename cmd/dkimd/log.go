@@ -8,13 +8,10 @@ import (
 	"math"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
-	"dkimd/internal/config"
 	"dkimd/internal/domain"
 	"dkimd/internal/events"
 	"dkimd/internal/terminal"
@@ -27,77 +24,116 @@ import (
 type logQuery struct {
 	id, domain   string
 	since, until string
+	filters      []*logFilter
 	follow       bool
 	probes       bool
-	top          int
+	why, sum     bool
+	top, limit   int
 	asJSON       bool
 
 	from, to time.Time
+	tests    []func(*events.Event) bool // of filters
+	list     bool                       // the records are wanted, not what they come to
+	probed   int                        // records of dkimd probe that were left out
 }
 
 func logCommand(std stdio) *cobra.Command {
-	q := &logQuery{}
+	q := &logQuery{filters: logFilters()}
 	c := &cobra.Command{
-		Use:   "log [FILE]",
-		Short: "Read the log stream: what became of a message, and summaries",
-		Long: `Log reads the log stream of the daemon (format json) from FILE, from standard
-input where FILE is -, or from the file that [log] output names. It prints a
-summary: by mode, domain, result of signatures, rule, and reason. With --id it
-prints all that is known of one message, with --follow each record as it is
-written. Messages of dkimd probe are left out.
+		Use:   "log [FILE]...",
+		Short: "Read the log stream: list messages, say why, and sum them up",
+		Long: `Log reads the log stream of the daemon (format json) from the files, from
+standard input where FILE is -, or from where [log] output puts it: the file and
+those that it was rotated into, or the journal (by journalctl -o cat -u dkimd).
+Files may be compressed with gzip or zstd.
+
+It prints a summary: by mode, domain, result of signatures, rule, and reason. It
+lists the newest messages where a flag from --verdict on picks some, or --limit
+or --why asks for them; --sum prints the summary of these. A flag given several
+times fits any of its values. With --id it prints all that is known of one
+message, with --follow each record as it is written. Messages of dkimd probe are
+left out.
 
   dkimd log --since 24h
+  dkimd log --verdict reject --from example.org --why
   dkimd log --id 4Xyz8q2Nk1z
   journalctl -u dkimd -o cat | dkimd log -
 
 Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
-		Args:              arguments("[file]"),
 		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := q.read(time.Now()); err != nil {
+			if err := q.read(cmd, time.Now()); err != nil {
 				return err
 			}
-			if q.asJSON && !cmd.Flags().Changed("top") {
-				q.top = math.MaxInt
+			if q.follow {
+				return q.tail(cmd, args, std)
 			}
-			if !q.asJSON || q.follow {
-				return q.run(cmd, args, std, nil)
-			}
-			a := &logAnswer{}
-			return say(std, q.asJSON, a, q.run(cmd, args, std, a))
+			a := &logAnswer{query: q}
+			return say(std, q.asJSON, a, q.answer(cmd, args, std, a))
 		},
 	}
 	f := c.Flags()
+	f.SortFlags = false
 	f.StringVar(&q.id, "id", "", "only the message with this queue `id` or Message-ID, in full")
-	f.StringVar(&q.domain, "domain", "", "only messages that name this `domain` in From or MAIL FROM, or have a signature of it")
 	f.StringVar(&q.since, "since", "", "only records from this `time` on: 24h, 7d, 2w, 2026-11-23, 2026-11-23T14:00:00Z")
 	f.StringVar(&q.until, "until", "", "only records before this `time`")
+	f.StringVar(&q.domain, "domain", "", "only messages that name this `domain` in From or MAIL FROM, or have a signature of it")
+	for _, filter := range q.filters {
+		if filter.add(f); filter.words != nil {
+			completeFlag(c, filter.flag, oneOf(filter.words...))
+		}
+	}
+	f.BoolVar(&q.why, "why", false, "say of each message why it came out so, and what would have helped")
+	f.IntVar(&q.limit, "limit", 100, "list at most so `many` messages, the newest")
+	f.BoolVar(&q.sum, "sum", false, "print the summary where messages would be listed")
+	f.IntVar(&q.top, "top", 10, "how many `lines` each table of the summary has at most")
 	f.BoolVarP(&q.follow, "follow", "f", false, "print each record as it is written, one line each")
 	f.BoolVar(&q.probes, "probes", false, "also records of messages that dkimd probe sent")
-	f.IntVar(&q.top, "top", 10, "how many `lines` each table has at most")
 	completeFlag(c, "domain", signingDomains)
 	return jsonFlag(c, &q.asJSON)
 }
 
 // read takes in the flags.
-func (q *logQuery) read(now time.Time) error {
-	for _, bound := range []struct {
-		flag, text string
-		at         *time.Time
-	}{{"since", q.since, &q.from}, {"until", q.until, &q.to}} {
-		if bound.text == "" {
-			continue
+func (q *logQuery) read(cmd *cobra.Command, now time.Time) error {
+	var err error
+	if q.from, err = timeFlag("since", q.since, now, "log --help"); err != nil {
+		return err
+	}
+	if q.to, err = timeFlag("until", q.until, now, "log --help"); err != nil {
+		return err
+	}
+	for _, filter := range q.filters {
+		test, err := filter.test()
+		if err != nil {
+			return err
 		}
-		var ok bool
-		if *bound.at, ok = pointInTime(bound.text, now); !ok {
-			return usageError(fmt.Errorf("--%s: got %q; want a time like 24h, 7d, 2w, 2026-11-23 or 2026-11-23T14:00:00Z", bound.flag, bound.text), "log --help")
+		if test != nil {
+			q.tests = append(q.tests, test)
 		}
 	}
-	if q.top < 1 {
-		return usageError(fmt.Errorf("--top: got %d; want at least 1", q.top), "log --help")
+	for flag, n := range map[string]int{"top": q.top, "limit": q.limit} {
+		if n < 1 {
+			return usageError(fmt.Errorf("--%s: got %d; want at least 1", flag, n), "log --help")
+		}
 	}
+	if q.asJSON && !cmd.Flags().Changed("top") {
+		q.top = math.MaxInt
+	}
+	q.list = !q.sum && (q.why || q.tests != nil || cmd.Flags().Changed("limit"))
 	q.domain = string(domain.Fold(q.domain))
 	return nil
+}
+
+// timeFlag reads the time that a flag gives; zero: none.
+func timeFlag(flag, text string, now time.Time, help string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, ok := pointInTime(text, now)
+	if !ok {
+		return t, usageError(fmt.Errorf("--%s: got %q; want a time like 24h, 7d, 2w, 2026-11-23 or 2026-11-23T14:00:00Z", flag, text), help)
+	}
+	return t, nil
 }
 
 // pointInTime reads a time of day, in local time unless it says otherwise, or how long ago it was.
@@ -120,141 +156,112 @@ func (q *logQuery) wants(e *events.Event) bool {
 		return false
 	case q.domain != "" && !e.Names(domain.Name(q.domain)):
 		return false
+	case slices.ContainsFunc(q.tests, func(test func(*events.Event) bool) bool { return !test(e) }):
+		return false
+	case e.IsProbe() && !q.probes && q.id == "":
+		q.probed++
+		return false
 	}
 	return true
 }
 
-// run reads the stream. It prints what is asked for, or puts it into an answer.
-func (q *logQuery) run(cmd *cobra.Command, args []string, std stdio, a *logAnswer) error {
-	file, err := logFile(cmd, args)
+// answer reads the stream for what is asked for.
+func (q *logQuery) answer(cmd *cobra.Command, args []string, std stdio, a *logAnswer) error {
+	source, err := logStream(cmd, std, args, q.from)
 	if err != nil {
 		return err
 	}
-	in := std.in
-	if file != "-" {
-		f, err := os.Open(file) //nolint:gosec // the operator names it
+	count := 0
+	switch {
+	case q.id != "":
+		err = q.each(source, func(e *events.Event) { a.Records = append(a.Records, e) })
+		count = len(a.Records)
+	case q.list:
+		a.Records, err = q.newest(source)
+		count = len(a.Records)
+	default:
+		err = q.each(source, a.sum.Add)
+		count = a.sum.Messages
+		a.Summary = summaryOf(&a.sum, q.top)
+	}
+	a.Skipped, a.Probes = source.skipped, q.probed
+	if err == nil && count == 0 {
+		return errQuiet
+	}
+	return err
+}
+
+// each goes through the records that are asked for.
+func (q *logQuery) each(source *logSource, do func(*events.Event)) error {
+	for e, err := range source.All() {
 		if err != nil {
-			return userError{fmt.Errorf("read the log: %w", err), ""}
+			return err
 		}
-		defer f.Close() //nolint:errcheck // only read
-		if compressed(f) {
-			return userError{fmt.Errorf("read the log: %s is compressed", file), "zcat " + file + " | dkimd log -"}
+		if q.wants(e) {
+			do(e)
 		}
-		in = f
-		if q.follow {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			if q.from.IsZero() {
-				if _, err := f.Seek(0, io.SeekEnd); err != nil {
-					return fmt.Errorf("read the log: %w", err)
-				}
+	}
+	return nil
+}
+
+// newest are the last records that are asked for, the newest first. Older files are not opened where enough are found.
+func (q *logQuery) newest(source *logSource) ([]*events.Event, error) {
+	parts := source.parts
+	var found []*events.Event
+	for i := len(parts) - 1; i >= 0 && len(found) < q.limit; i-- {
+		source.parts = parts[i : i+1]
+		most := q.limit - len(found)
+		var last []*events.Event
+		err := q.each(source, func(e *events.Event) {
+			if last = append(last, e); len(last) >= 2*most {
+				last = append(last[:0], last[len(last)-most:]...)
 			}
-			in = &tail{ctx: ctx, path: file, file: f}
+		})
+		if err != nil {
+			return nil, err
 		}
+		slices.Reverse(last)
+		found = append(found, last[:min(most, len(last))]...)
 	}
-	return q.show(in, std, a)
+	return found, nil
 }
 
-// compressed reports whether logrotate has been there. A pipe is not asked: what is read from it is gone.
-func compressed(f io.ReaderAt) bool {
-	magic := make([]byte, 2)
-	n, _ := f.ReadAt(magic, 0)
-	return n == len(magic) && magic[0] == 0x1f && magic[1] == 0x8b
-}
-
-// logFile is where the stream is.
-func logFile(cmd *cobra.Command, args []string) (string, error) {
-	if len(args) > 0 {
-		return args[0], nil
+// tail prints records as they are written.
+func (q *logQuery) tail(cmd *cobra.Command, args []string, std stdio) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	source, err := logStream(cmd, std, args, q.from)
+	if err != nil {
+		return err
 	}
-	path, named := configFile(cmd)
-	c, faults := config.Load(path, named)
-	if len(faults) > 0 {
-		return "", faults
+	in, err := source.parts[len(source.parts)-1].follow(ctx, q.from)
+	if err != nil {
+		return userError{fmt.Errorf("read the log: %w", err), hintOf(err)}
 	}
-	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
-		if c.Log.Format != "json" {
-			return "", userError{
-				fmt.Errorf("the log stream in %s has format %s, and only json can be read", c.Log.Output[i], c.Log.Format),
-				"where older records in it are JSON: dkimd log " + c.Log.Output[i],
-			}
-		}
-		return c.Log.Output[i], nil
-	}
-	hint := "name the file it ends up in, or: journalctl -u dkimd -o cat | dkimd log -"
-	if !slices.Contains(c.Log.Output, "stdout") && !slices.Contains(c.Log.Output, "stderr") {
-		hint = "name a file in [log] output as well: records are JSON there"
-	}
-	return "", userError{fmt.Errorf("the log stream goes to %s, not to a file", strings.Join(c.Log.Output, ", ")), hint}
-}
-
-// show reads the stream and prints what is asked for.
-func (q *logQuery) show(in io.Reader, std stdio, a *logAnswer) error {
-	var summary events.Summary
+	defer in.Close() //nolint:errcheck // only read
 	out := &painter{w: std.out, Palette: terminal.PaletteOf(std.out)}
 	r := events.NewReader(in)
-	records := r.All()
-	if q.follow {
-		records = r.Each()
-	}
-	count, probes := 0, 0
-	for e, err := range records {
-		if err != nil {
-			return fmt.Errorf("read the log: %w", err)
-		}
-		if !q.wants(e) {
-			continue
-		}
-		if e.IsProbe() && !q.probes && q.id == "" {
-			probes++
-			continue
-		}
+	for e, err := range r.Each() {
 		switch {
-		case q.follow || q.id != "" && a == nil:
-			q.one(out, e, count == 0)
-		case q.id != "":
-			a.Records = append(a.Records, e)
+		case err != nil && ctx.Err() == nil:
+			return fmt.Errorf("read the log: %w", err)
+		case err != nil || !q.wants(e):
+			continue
+		case q.asJSON:
+			out.json(e)
 		default:
-			summary.Add(e)
+			out.line(e)
 		}
-		if count++; out.err != nil {
+		if q.why && !q.asJSON {
+			out.why(e)
+		}
+		if out.err != nil {
 			return fmt.Errorf("write: %w", out.err)
 		}
 	}
-	if a != nil {
-		a.Skipped, a.Probes = r.Skipped(), probes
-		if q.id == "" {
-			a.Summary = summaryOf(&summary, q.top)
-		}
-		if count == 0 {
-			return errQuiet
-		}
-		return nil
-	}
-	leftOut(std, r.Skipped(), probes)
-	switch {
-	case count == 0 && !q.follow:
-		fmt.Fprintln(std.err, "dkimd: no record fits")
-		return errQuiet
-	case !q.follow && q.id == "":
-		out.summary(&summary, q.top)
-	}
-	return out.err
-}
-
-// one prints one record.
-func (q *logQuery) one(out *painter, e *events.Event, first bool) {
-	switch {
-	case q.follow && q.asJSON:
-		out.json(e)
-	case q.follow:
-		out.line(e)
-	default:
-		if !first {
-			out.text("\n")
-		}
-		out.details(e)
-	}
+	source.skipped = r.Skipped()
+	leftOut(std, source.skipped, q.probed)
+	return nil
 }
 
 // leftOut says what of the stream is not shown.
@@ -265,6 +272,15 @@ func leftOut(std stdio, skipped, probes int) {
 	if probes > 0 {
 		fmt.Fprintf(std.err, "dkimd: left out as sent by dkimd probe, not by mail: %s (--probes shows them)\n", terminal.Plural(probes, "record"))
 	}
+}
+
+// followFile opens a file at its end, or from the beginning.
+func followFile(ctx context.Context, path string, whole bool) (io.ReadCloser, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names it
+	if err == nil && !whole {
+		_, err = f.Seek(0, io.SeekEnd)
+	}
+	return &tail{ctx: ctx, path: path, file: f}, err
 }
 
 // tail is a file that grows, and that may be renamed with a new one in its place.
@@ -296,6 +312,9 @@ func (t *tail) Read(p []byte) (int, error) {
 		}
 	}
 }
+
+// Close closes the file.
+func (t *tail) Close() error { return t.file.Close() }
 
 // renew opens the file anew where another one has come to its place, and goes
 // back to its beginning where it was cut.

@@ -1,21 +1,50 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"dkimd/internal/events"
+	"dkimd/internal/terminal"
 )
 
 // logAnswer is what dkimd log finds out, in JSON.
 type logAnswer struct {
-	Records []*events.Event `json:"records,omitempty"` // with --id; docs/events.md has their keys
+	Records []*events.Event `json:"records,omitempty"` // that are listed; docs/events.md has their keys
 	Summary *logSummary     `json:"summary,omitempty"` // without
 	Skipped int             `json:"skipped_lines"`     // that are no record
 	Probes  int             `json:"probes"`            // records of dkimd probe that are left out
 	found
+
+	query *logQuery
+	sum   events.Summary
 }
 
-func (a *logAnswer) print(stdio) error { return nil }
+func (a *logAnswer) print(std stdio) error {
+	leftOut(std, a.Skipped, a.Probes)
+	out := &painter{w: std.out, Palette: terminal.PaletteOf(std.out), width: terminal.Columns(std.out)}
+	switch {
+	case a.sum.Messages == 0 && len(a.Records) == 0:
+		fmt.Fprintln(std.err, "dkimd: no record fits")
+	case a.query.id != "":
+		for i, e := range a.Records {
+			if i > 0 {
+				out.text("\n")
+			}
+			if out.details(e); a.query.why {
+				out.why(e)
+			}
+		}
+	case a.query.list:
+		out.list(a.Records, a.query.why)
+	default:
+		out.summary(&a.sum, a.query.top)
+	}
+	if out.err != nil {
+		return fmt.Errorf("write: %w", out.err)
+	}
+	return nil
+}
 
 // logSummary counts records.
 type logSummary struct {

@@ -16,7 +16,8 @@ import (
 type painter struct {
 	w io.Writer
 	terminal.Palette
-	err error
+	err   error
+	width int // columns of the terminal; 0: it is none
 }
 
 func (p *painter) text(s string) {
@@ -49,6 +50,41 @@ func (p *painter) json(e *events.Event) {
 	line, err := e.MarshalJSON()
 	if p.text(string(line) + "\n"); p.err == nil {
 		p.err = err
+	}
+}
+
+// why prints in a sentence why the message came out so.
+func (p *painter) why(e *events.Event) {
+	p.text(terminal.Wrap(terminal.Safe(e.Because()), "    ") + "\n")
+}
+
+// list prints a line for each record, as wide as the terminal.
+func (p *painter) list(records []*events.Event, why bool) {
+	head := []string{"time", "id", "verdict", "from", "client", "what"}
+	table := terminal.NewTable(p.w, p.Palette, head...)
+	cells := make([][]string, len(records))
+	room := 0
+	for i, e := range records {
+		from := cmp.Or(strings.Join(e.From, ", "), "<"+e.Sender+">")
+		cells[i] = []string{
+			e.Time.Local().Format("01-02 15:04:05"), terminal.Clip(terminal.Safe(cmp.Or(e.ID, "-")), 16), p.Paint(colourOf(e.Verdict), terminal.Safe(e.Verdict)),
+			terminal.Clip(terminal.Safe(from), 32), terminal.Clip(terminal.Safe(e.Client), 24), terminal.Safe(e.Brief()),
+		}
+		table.Fit(cells[i][:len(head)-1]...)
+	}
+	if p.width > 0 {
+		room = max(p.width-table.Width(len(head)-1), len("what"))
+	}
+	for i, row := range cells {
+		if what := &row[len(row)-1]; room > 0 {
+			*what = terminal.Clip(*what, room)
+		}
+		if p.err == nil {
+			p.err = table.Row(row...)
+		}
+		if why {
+			p.why(records[i])
+		}
 	}
 }
 

@@ -41,6 +41,19 @@ func PaletteOf(w io.Writer) Palette {
 	return err == nil
 }
 
+// Columns is how many characters a line of a terminal has; 0: it is none.
+func Columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
 // Paint colours a text that went through Safe.
 func (p Palette) Paint(c Colour, s string) string {
 	if !p || c == Plain {
@@ -130,6 +143,15 @@ func (t *Table) Fit(cells ...string) {
 	for i, cell := range cells {
 		t.widths[i] = max(t.widths[i], width(cell))
 	}
+}
+
+// Width is how many characters the columns before this one take, and the space after them.
+func (t *Table) Width(column int) int {
+	n := 0
+	for _, width := range t.widths[:column] {
+		n += width + len("  ")
+	}
+	return n
 }
 
 // Row prints a row; cells at its end may be left out.
