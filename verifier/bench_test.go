@@ -83,7 +83,7 @@ func policies(tb testing.TB) (without, with func()) {
 	}
 	without = func() { verify(verifier.Request{Header: header, From: from}) }
 	with = func() {
-		check := v.BeginSPF(spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: "mx.example.org", Sender: "joe@example.org"})
+		check := v.BeginSPF(spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: "mx.example.org", Sender: "joe@example.org"}, nil)
 		report := verify(verifier.Request{Header: header, From: from, DMARC: true, SPF: check})
 		if report.SPF.Result != spf.Pass || report.DMARC.Result != dmarc.Pass {
 			tb.Fatal(report)

@@ -5,6 +5,7 @@ import (
 
 	"dkimd/internal/dmarc"
 	"dkimd/internal/domain"
+	"dkimd/internal/message"
 	"dkimd/internal/resolver"
 	"dkimd/internal/spf"
 )
@@ -88,8 +89,15 @@ type SPF struct {
 	outcome spf.Outcome
 }
 
-// BeginSPF checks the sender's domain until Close. Where every answer is cached no goroutine is started.
-func (v *Verifier) BeginSPF(req spf.Request) *SPF {
+// BeginSPF checks the sender's domain until Close. Where every answer is cached no goroutine is started. Of a relay whose
+// word counts (Config.SPFRelays) it reads that in the header, and is nil without one.
+func (v *Verifier) BeginSPF(req spf.Request, header *message.Header) *SPF {
+	if relays := v.relaysOf(req.Client); relays != nil {
+		if header == nil {
+			return nil
+		}
+		return told(relays, header, req)
+	}
 	s := new(SPF)
 	s.domain, s.late.HELO = req.Identity()
 	s.late.Result, s.late.Domain, s.late.Reason = spf.TempError, s.domain, "no answer in time"

@@ -107,7 +107,7 @@ func TestSPFFromTheCache(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			check := v.BeginSPF(spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: "mx.example.org", Sender: "joe@example.org"})
+			check := v.BeginSPF(spf.Request{Client: netip.MustParseAddr("192.0.2.1"), HELO: "mx.example.org", Sender: "joe@example.org"}, nil)
 			report := v.Begin(t.Context(), verifier.Request{Header: &message.Header{}, SPF: check}).Finish(t.Context())
 			if got := report.SPF; got.Result != test.want || got.Domain != "example.org" || report.LookupPanic != (test.want == spf.TempError) {
 				t.Errorf("got %+v, panic %t; want %s", got, report.LookupPanic, test.want)

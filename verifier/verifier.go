@@ -42,6 +42,8 @@ const (
 type Config struct {
 	Resolver Resolver      // required
 	SPF      spf.CachedDNS // for BeginSPF; nil: nobody calls it
+	// SPFRelays are those whose word on SPF counts in place of a check (verify.spf_trusted_from).
+	SPFRelays []Relay
 
 	// MaxSignatures is how many signatures of a message are verified, 1 to 100;
 	// 0: 10. RFC 6376 section 6.1 lets a verifier choose.

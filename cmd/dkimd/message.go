@@ -103,7 +103,7 @@ func verified(ctx context.Context, c *config.Config, dns *resolver.Resolver, req
 	}
 	request.DMARC, request.Exceeded = true, request.Header.Exceeded()
 	if client.Client.IsValid() {
-		request.SPF = v.BeginSPF(client)
+		request.SPF = v.BeginSPF(client, request.Header)
 		defer request.SPF.Close()
 	}
 	w := v.Begin(ctx, request)

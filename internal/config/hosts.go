@@ -8,6 +8,7 @@ import (
 	"dkimd/internal/domain"
 	"dkimd/internal/hosts"
 	"dkimd/internal/tomlfile"
+	"dkimd/verifier"
 )
 
 const wantHost = "an address, a network in CIDR form or the name of a host"
@@ -112,3 +113,40 @@ func unbracket(text string) string {
 	}
 	return text
 }
+
+// relays are clients by address, each perhaps with its authserv-id.
+func relays(at *[]verifier.Relay) value {
+	return field[[]verifier.Relay]{at, []verifier.Relay{}, "list", readRelays, func(list []verifier.Relay) any {
+		texts := make([]string, len(list))
+		for i, r := range list {
+			texts[i] = hosts.Entry{Network: r.Network}.String()
+			if r.AuthservID != "" {
+				texts[i] += "|" + r.AuthservID
+			}
+		}
+		return texts
+	}}
+}
+
+// readRelays wants networks: whose word counts is no matter of DNS.
+func readRelays(t *tomlfile.Table, key string, _ []verifier.Relay) []verifier.Relay {
+	list := []verifier.Relay{}
+	for i, text := range t.Strings(key, nil) {
+		network, id, named := strings.Cut(text, "|")
+		prefix, hint := tomlfile.ParsePrefix(network)
+		name, err := domain.ParseHost(id)
+		switch {
+		case hint != "":
+			t.FaultItem(key, i, wantRelay, hint)
+		case named && err != nil:
+			t.FaultItem(key, i, wantRelay, "the authserv-id: "+err.Error())
+		case prefix.Bits() == 0:
+			t.FaultItem(key, i, wantRelay, "anybody could say that his own mail passes")
+		default:
+			list = append(list, verifier.Relay{Network: prefix, AuthservID: string(name)})
+		}
+	}
+	return list
+}
+
+const wantRelay = "an address or network of a relay, or ADDRESS|AUTHSERV-ID"

@@ -16,6 +16,7 @@ import (
 	"dkimd/internal/hosts"
 	"dkimd/keys"
 	"dkimd/signer"
+	"dkimd/verifier"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -99,6 +100,7 @@ check_servers = "192.0.2.53"
 [verify]
 enabled = false
 spf = false
+spf_trusted_from = ["192.0.2.7|MX1.example.org", "2001:db8::/32"]
 trusted = "198.51.100.7"
 leave_alone = "198.51.100.8"
 strip = "dkim"
@@ -162,7 +164,8 @@ listen = "unix:/run/dkimd/other.sock"
 			NewDomains: true, CheckServers: []string{"192.0.2.53"},
 		},
 		Verify: config.Verify{
-			Trusted: networks("198.51.100.7/32"), LeaveAlone: networks("198.51.100.8/32"), StripOnlyDKIM: true, StripAlso: []string{"mx2.example.com"}, KeepForged: true, MaxSignatures: 100,
+			SPFTrustedFrom: []verifier.Relay{{Network: netip.MustParsePrefix("192.0.2.7/32"), AuthservID: "mx1.example.org"}, {Network: netip.MustParsePrefix("2001:db8::/32")}},
+			Trusted:        networks("198.51.100.7/32"), LeaveAlone: networks("198.51.100.8/32"), StripOnlyDKIM: true, StripAlso: []string{"mx2.example.com"}, KeepForged: true, MaxSignatures: 100,
 			MinRSABits: 2048, MaxRSABits: 2048, HonourBodyLength: true,
 		},
 		DNS:    config.DNS{Servers: []string{"127.0.0.1", "::1", "127.0.0.1:5353", "[::1]:53"}, TrustAD: true, Timeout: 100 * time.Millisecond, Attempts: 10, CacheEntries: 1},

@@ -305,6 +305,7 @@ type Canonicalization struct{ Header, Body dkim.Canonicalization }
 type Verify struct {
 	Enabled          bool // otherwise mail that is not ours is left as it is
 	SPF              bool // SPF and DMARC are checked though no rule asks
+	SPFTrustedFrom   []verifier.Relay
 	Trusted          []hosts.Entry
 	LeaveAlone       []hosts.Entry
 	StripOnlyDKIM    bool     // strip: leave forged results of other methods alone
@@ -327,6 +328,13 @@ func (v *Verify) keys() []key {
 			"spf", boolean(&v.SPF, true),
 			"Check SPF and DMARC of all mail that is verified, and write them into Authentication-Results. false: only where a rule asks. " +
 				"Clients in trusted, and those whose address is not known, are never checked.",
+		},
+		{
+			"spf_trusted_from",
+			relays(&v.SPFTrustedFrom),
+			"Relays that pass on the mail of others, and whose word on SPF counts in place of a check: see [dmarc.md](dmarc.md). " +
+				"`\"192.0.2.7|mx1.example.org\"`: that address or network, and the authserv-id under which it writes " +
+				"Authentication-Results. `\"192.0.2.7\"`: it writes Received-SPF.",
 		},
 		{
 			"trusted", clients(&v.Trusted),

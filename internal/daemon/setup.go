@@ -153,7 +153,7 @@ func openResolver(c *config.Config, rc resolver.Config) (*resolver.Resolver, err
 // NewVerifier makes the verifier of a configuration.
 func NewVerifier(c *config.Config, dns *resolver.Resolver, log *slog.Logger) (*verifier.Verifier, error) {
 	return verifier.New(verifier.Config{
-		Resolver: dns, SPF: dns, MaxSignatures: c.Verify.MaxSignatures,
+		Resolver: dns, SPF: dns, SPFRelays: c.Verify.SPFTrustedFrom, MaxSignatures: c.Verify.MaxSignatures,
 		MinRSABits: c.Verify.MinRSABits, MaxRSABits: c.Verify.MaxRSABits, ClockSkew: c.Verify.ClockSkew,
 		HonourBodyLength: c.Verify.HonourBodyLength, Logger: log,
 	})

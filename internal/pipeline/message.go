@@ -70,15 +70,15 @@ func (p *Pipeline) Begin(env *message.Envelope) *Message {
 	known := p.Networks.Has(env.Client) || p.Trusted.Has(env.Client) || p.LeaveAlone.Has(env.Client) ||
 		p.hasTLSClient(env.Certificate) || p.hasDaemonName(env.DaemonName)
 	if p.SPF && !p.SignOnly && env.Purpose != message.OnlySign && !env.Authenticated() && !known {
-		m.beginSPF()
+		m.beginSPF(nil)
 	}
 	return m
 }
 
 // beginSPF checks the sender's domain, where there is a client to check it for (RFC 7208 section 2.5).
-func (m *Message) beginSPF() {
+func (m *Message) beginSPF(header *message.Header) {
 	if m.spf == nil && m.env.Client.Kind == message.ClientAddress {
-		m.spf = m.p.Verifier.BeginSPF(spf.Request{Client: m.env.Client.Addr, HELO: m.env.Helo, Sender: m.env.Sender})
+		m.spf = m.p.Verifier.BeginSPF(spf.Request{Client: m.env.Client.Addr, HELO: m.env.Helo, Sender: m.env.Sender}, header)
 	}
 }
 
@@ -164,7 +164,7 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 		request.Prefer = m.rules.Signers()
 		request.DMARC = m.p.SPF || m.rules.NeedsDMARC()
 		if m.p.SPF || m.rules.NeedsSPF() {
-			m.beginSPF()
+			m.beginSPF(&m.header)
 		}
 		request.SPF = m.spf
 		request.DMARCOnlyRecorded, request.SPFOnlyRecorded = !m.rules.NeedsDMARC(), !m.rules.NeedsSPF()

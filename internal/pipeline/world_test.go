@@ -41,6 +41,7 @@ type world struct {
 	lookupIn func(done <-chan struct{})
 	config   pipeline.Config
 	sign     signer.Config
+	relays   []verifier.Relay
 	rules    map[string]string // files
 	records  []*events.Event
 	log      *logtest.Lines
@@ -132,7 +133,7 @@ func (w *world) pipeline() *pipeline.Pipeline {
 	w.sign.Keys = store.Lookup
 	c.Signer, err = signer.New(w.sign)
 	must(w.t, err)
-	c.Verifier, err = verifier.New(verifier.Config{Resolver: w, SPF: w, Timeout: time.Second, Now: c.Now, Logger: c.Logger})
+	c.Verifier, err = verifier.New(verifier.Config{Resolver: w, SPF: w, SPFRelays: w.relays, Timeout: time.Second, Now: c.Now, Logger: c.Logger})
 	must(w.t, err)
 	p, err := pipeline.New(c)
 	must(w.t, err)
