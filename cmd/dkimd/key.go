@@ -131,7 +131,7 @@ func handError(err error) error {
 type keyEntry struct {
 	Domain   string         `json:"domain"`
 	Selector string         `json:"selector"`
-	State    string         `json:"state"` // signs, waits, fault
+	State    string         `json:"state"` // signs, waits, withheld, fault
 	Type     string         `json:"type,omitempty"`
 	Bits     int            `json:"bits,omitempty"`
 	Path     string         `json:"path"`

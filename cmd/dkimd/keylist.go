@@ -22,8 +22,9 @@ func keyListCommand(std stdio) *cobra.Command {
 		Use:   "list [DOMAIN]",
 		Short: "List the keys of all domains, with their type, size and file",
 		Long: `List prints a table of all keys: those that sign, those that wait to be
-activated, and those that are out of use since a rotation. DNS is not asked:
-dkimd key check does that. A key that domain.toml leaves out with selectors does
+activated, and those that are out of use since a rotation; withheld are keys
+that the running dkimd does not sign with, as [sign] require_published says.
+DNS is not asked: dkimd key check does that. A key that domain.toml leaves out with selectors does
 not sign and is not listed.
 
 Exit status: 0 every key can be used, 1 not so, 2 fix something first.`,
@@ -43,7 +44,8 @@ type keyList struct {
 	Lives   []life     `json:"lives"`   // where each key is in its life, also those that are out of use
 	found
 
-	rows [][]string // of the table
+	rows     [][]string // of the table
+	withheld []string   // DOMAIN/SELECTOR, as the running daemon says
 }
 
 // keyless is a directory that has no key.
@@ -78,8 +80,15 @@ func (l *keyList) addLives(d *keys.Domain) {
 			one.Signed = &h.Life.Signed
 		}
 		l.Lives = append(l.Lives, one)
-		if h.Place == keys.Retired || h.Place == keys.NoFile {
-			l.rows = append(l.rows, []string{one.Domain, one.Selector, h.Life.Type, "-", string(one.State), cmp.Or(h.Path, "-")})
+		switch i := slices.IndexFunc(l.rows, func(row []string) bool { return row[0] == one.Domain && row[1] == one.Selector }); {
+		case h.Place == keys.Retired || h.Place == keys.NoFile:
+			row := []string{one.Domain, one.Selector, h.Life.Type, "-", string(one.State), cmp.Or(h.Path, "-")}
+			l.rows = append(l.rows, append(row, one.Trouble))
+		case i >= 0 && h.Recorded && len(l.rows[i]) == 6:
+			if h.Place == keys.Waiting {
+				l.rows[i][4] = string(one.State)
+			}
+			l.rows[i] = append(l.rows[i], one.Trouble)
 		}
 	}
 }
@@ -101,6 +110,11 @@ func (l *keyList) read(cmd *cobra.Command, domain string) error {
 			l.fault(f)
 		}
 	}
+	if client, err := controlClient(cmd); err == nil {
+		if status, err := client.Status(cmd.Context()); err == nil { // without a daemon nobody withholds keys
+			l.withheld = status.Rotation.Withheld
+		}
+	}
 	for _, d := range domains {
 		l.add(cmd.Context(), d)
 		l.addLives(d)
@@ -120,6 +134,9 @@ func (l *keyList) add(ctx context.Context, d *keys.Domain) {
 	for _, k := range all {
 		private, err := k.Load(ctx)
 		e := entryOf(k, private, err)
+		if err == nil && slices.Contains(l.withheld, k.String()) {
+			e.State = "withheld"
+		}
 		l.Keys = append(l.Keys, e)
 		row := []string{e.Domain, e.Selector, e.Type, strconv.Itoa(e.Bits), e.State, e.Path}
 		if e.Fault != nil {

@@ -37,6 +37,7 @@ type Status struct {
 	Warnings   []fault.Finding `json:"warnings"`
 	Doors      []Door          `json:"doors"`
 	Keys       Keys            `json:"keys"`
+	Rotation   Rotation        `json:"rotation"`
 	Rules      Rules           `json:"rules"`
 	DNS        DNS             `json:"dns"`
 	Messages   []Count         `json:"messages"` // since the start, those that are 0 are left out
@@ -59,6 +60,26 @@ type Keys struct {
 	Domains         int `json:"domains"`          // that sign
 	UnusableDomains int `json:"unusable_domains"` // with keys of which none can sign
 	Kept            int `json:"kept"`             // domains that sign as before a reload, because their files are broken
+}
+
+// Rotation is where keys are in their lives.
+type Rotation struct {
+	Stages   Stages   `json:"stages"`
+	Stuck    []string `json:"stuck"`    // DOMAIN/SELECTOR, or DOMAIN
+	Overdue  int      `json:"overdue"`  // domains whose rotation is due and not begun
+	Paused   bool     `json:"paused"`   // what is due is not begun, for too many keys are not seen in DNS
+	Withheld []string `json:"withheld"` // DOMAIN/SELECTOR of keys that sign no more, for DNS does not serve them
+}
+
+// Stages are the keys of the directory by their stage.
+type Stages struct {
+	Made      int `json:"made"`
+	Published int `json:"published"`
+	Active    int `json:"active"`
+	Retiring  int `json:"retiring"`
+	Revoked   int `json:"revoked"`
+	Withdrawn int `json:"withdrawn"`
+	Destroyed int `json:"destroyed"`
 }
 
 // Rules are the rules files.

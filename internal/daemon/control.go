@@ -78,9 +78,10 @@ func (d controlled) Status() control.Status {
 		Keys: control.Keys{
 			Usable: state.Keys, Unusable: state.UnusableKeys, Domains: state.Domains, UnusableDomains: state.UnusableDomains, Kept: state.KeptKeys,
 		},
-		Rules: control.Rules{Files: state.RulesDomains, Broken: state.BrokenRules, Kept: state.KeptRules},
-		DNS:   control.DNS{Servers: s.Resolver.Servers(), Cached: state.CacheEntries},
-		Log:   control.Log{Outputs: d.started.Log.Output, Lost: state.RecordsLost},
+		Rotation: d.rotationNow().status(d.withheld.list()),
+		Rules:    control.Rules{Files: state.RulesDomains, Broken: state.BrokenRules, Kept: state.KeptRules},
+		DNS:      control.DNS{Servers: s.Resolver.Servers(), Cached: state.CacheEntries},
+		Log:      control.Log{Outputs: d.started.Log.Output, Lost: state.RecordsLost},
 	}
 	listen := map[string][]string{"milter": d.started.Milter.Listen, "exim": d.started.Exim.Listen}
 	limit := map[string]int{"milter": d.started.Milter.MaxConnections, "exim": d.started.Exim.MaxConnections}

@@ -60,8 +60,9 @@ type daemon struct {
 	current atomic.Pointer[Setup]
 	// refused is the last reload, if it was refused; nil: the newest configuration is in force.
 	refused  atomic.Pointer[refusal]
-	withheld withheld     // keys that DNS does not serve
-	compared atomic.Value // the comparison of keys with DNS that was finished last
+	withheld withheld                     // keys that DNS does not serve
+	compared atomic.Pointer[comparison]   // of keys with DNS, the last that was finished
+	rotating atomic.Pointer[rotationView] // as of the last look
 	stopping atomic.Bool
 	began    time.Time
 	reloads  chan reloadRequest // what refresh is to do

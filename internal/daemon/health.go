@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"dkimd/internal/config"
@@ -26,8 +27,10 @@ func (d *daemon) openMonitor(c *config.Config) (err error) {
 // state is what metrics show of the setup in force.
 func (d *daemon) state() metrics.State {
 	s := d.current.Load()
-	count := s.Keys.Counts()
+	count, rotation := s.Keys.Counts(), d.rotationNow()
 	return metrics.State{
+		KeyStages: rotation.stages, StuckKeys: len(rotation.stuck), OverdueDomains: rotation.overdue, RotationPaused: rotation.paused,
+		WithheldKeys: len(d.withheld.list()),
 		CacheEntries: s.Resolver.Entries(),
 		Keys:         count.Keys, UnusableKeys: count.UnusableKeys,
 		Domains: count.Domains, UnusableDomains: count.UnusableDomains,
@@ -67,6 +70,10 @@ func (d *daemon) health() metrics.Health {
 	}
 	h.Warnings = append(h.Warnings, texts(faults)...)
 	h.Warnings = append(h.Warnings, s.Resolver.Troubles()...)
+	h.Warnings = append(h.Warnings, d.rotationNow().warnings()...)
+	for _, name := range d.withheld.list() {
+		h.Warnings = append(h.Warnings, name+" signs no more: no name server has had its record for a day (hint: dkimd key show "+strings.Replace(name, "/", " ", 1)+")")
+	}
 	return h
 }
 

@@ -44,6 +44,9 @@ type keyWatch struct {
 // comparison is what came of comparing keys with DNS.
 type comparison struct{ keys, missing, unknown int }
 
+// bad reports whether DNS does not serve, or does not tell of, so many keys that something is wrong with it, or with our view of it.
+func (c *comparison) bad() bool { return c != nil && 10*(c.missing+c.unknown) > c.keys }
+
 // currentDNS asks the resolver in force, whichever it is by now.
 type currentDNS struct{ d *daemon }
 
@@ -58,7 +61,7 @@ func (d *daemon) watchKeys(ctx context.Context) {
 		log: d.log, lookup: currentDNS{d}, pause: watchPause,
 		domains: func() []*keys.Domain { return d.current.Load().Keys.Domains() },
 		compared: func(c comparison) {
-			d.compared.Store(c)
+			d.compared.Store(&c)
 			d.metrics.Keys.Compared(c.missing, c.unknown)
 		},
 		require: func() config.RequirePublished { return d.current.Load().Config.Sign.RequirePublished },

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"runtime/debug"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"dkimd/internal/publish"
 	"dkimd/internal/resolver/authority"
 	"dkimd/internal/rotate"
+	"dkimd/internal/safetext"
 	"dkimd/keys"
 )
 
@@ -30,6 +32,10 @@ const (
 	rotateParallel = 8
 	// stuckEvery is how often it is said that a key is stuck.
 	stuckEvery = 24 * time.Hour
+	// rememberEvery is how often it is written down when keys last signed that are on their way.
+	rememberEvery = 5 * time.Minute
+	// rotateEnd is how long that may take when dkimd stops.
+	rotateEnd = 5 * time.Second
 )
 
 // Rotation makes the engine that rotates the keys of a configuration. The caller sets what tells the daemon, and what it knows.
@@ -41,7 +47,7 @@ func Rotation(c *config.Config, dns keys.Lookup, servers []string, log *slog.Log
 		}
 	}
 	return &rotate.Engine{Config: rotate.Config{
-		Keys:      keys.Config{Directory: c.Sign.Directory, AllowMode: c.Sign.AllowMode, Map: c.Sign.Map},
+		Keys:      KeySources(c),
 		Policy:    rotate.Policy{Keep: c.Rotate.Keep, Patience: c.Rotate.Patience, Withdraw: c.Rotate.Withdraw, Reveal: c.Rotate.Reveal},
 		Selectors: c.Rotate.Selector, CheckServers: c.Rotate.CheckServers,
 		Publisher: func(name string) rotate.Publisher { return publisher(c.Publish, name, ask) },
@@ -80,17 +86,102 @@ func publisher(all []config.Publish, name string, dns authority.Config) rotate.P
 // rotation is the daemon's part of rotating keys: when each domain's turn is.
 type rotation struct {
 	d      *daemon
+	build  func(*Setup) *rotate.Engine
 	moving map[domain.Name]time.Time // when to look again at domains whose keys are not at rest
 	told   map[string]time.Time      // when it was said that a key is stuck
 	scan   time.Time                 // when to look through all domains
 	setup  *Setup                    // that was in force then
+	view   rotationView
+	stuck  map[domain.Name][]stuck
+	// remember is when to write down again when keys last signed.
+	remember time.Time
+}
+
+// stuck is a key that needs somebody, or a domain of which that is so.
+type stuck struct{ name, text string }
+
+func (s stuck) String() string { return s.name + ": " + s.text }
+
+// rotationView is what is shown of rotations.
+type rotationView struct {
+	stages  map[string]int
+	stuck   []stuck
+	overdue int
+	paused  bool
+}
+
+func (d *daemon) rotationNow() *rotationView {
+	if v := d.rotating.Load(); v != nil {
+		return v
+	}
+	return &rotationView{}
+}
+
+// warnings are lines of /readyz and dkimd status.
+func (v *rotationView) warnings() (lines []string) {
+	for _, s := range v.stuck {
+		lines = append(lines, "key rotation is stuck: "+s.String())
+	}
+	if v.paused {
+		lines = append(lines, "rotations that are due are not begun: too many keys are not seen in DNS (hint: dkimd key check)")
+	}
+	return lines
+}
+
+func (v *rotationView) status(withheld []string) control.Rotation {
+	count := func(s keys.Stage) int { return v.stages[string(s)] }
+	r := control.Rotation{
+		Stages: control.Stages{
+			Made: count(keys.StageMade), Published: count(keys.StagePublished), Active: count(keys.StageActive), Retiring: count(keys.StageRetiring),
+			Revoked: count(keys.StageRevoked), Withdrawn: count(keys.StageWithdrawn), Destroyed: count(keys.StageDestroyed),
+		},
+		Stuck: []string{}, Overdue: v.overdue, Paused: v.paused, Withheld: append([]string{}, withheld...),
+	}
+	for _, s := range v.stuck {
+		r.Stuck = append(r.Stuck, s.name)
+	}
+	return r
+}
+
+func newRotation(d *daemon, build func(*Setup) *rotate.Engine) *rotation {
+	return &rotation{d: d, build: build, moving: map[domain.Name]time.Time{}, told: map[string]time.Time{}, stuck: map[domain.Name][]stuck{}}
 }
 
 // watchRotation rotates keys until ctx ends. Mail never waits for it.
 func (d *daemon) watchRotation(ctx context.Context) {
-	r := &rotation{d: d, moving: map[domain.Name]time.Time{}, told: map[string]time.Time{}}
+	r := newRotation(d, func(s *Setup) *rotate.Engine {
+		e := Rotation(s.Config, currentDNS{d}, s.Resolver.Servers(), d.log)
+		e.Destroyed = d.metrics.Keys.Destroyed
+		return e
+	})
+	r.run(ctx)
+}
+
+func (r *rotation) run(ctx context.Context) {
 	for wait := rotateFirst; sleep(ctx, wait); wait = time.Second {
 		r.attend(ctx)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateEnd)
+	defer cancel()
+	r.rememberSigned(ctx, r.engine()) // messages have ended by now
+}
+
+// engine is the engine of the setup in force.
+func (r *rotation) engine() *rotate.Engine {
+	engine := r.build(r.d.current.Load())
+	engine.Reload = r.renew
+	engine.Signed = func(name domain.Name, selector string) time.Time {
+		return r.d.current.Load().Keys.Signed(name, selector)
+	}
+	return engine
+}
+
+// rememberSigned writes down when the keys last signed that are on their way. Who restarts dkimd does not shorten the wait for their mail.
+func (r *rotation) rememberSigned(ctx context.Context, e *rotate.Engine) {
+	for name := range r.moving {
+		if err := e.Remember(ctx, string(name)); err != nil && !errors.Is(err, keys.ErrLocked) && r.news(string(name)+" signed") {
+			r.d.log.Warn("could not write down when keys last signed", "domain", string(name), "error", err.Error())
+		}
 	}
 }
 
@@ -103,10 +194,7 @@ func (r *rotation) attend(ctx context.Context) {
 	}()
 	now := time.Now()
 	s := r.d.current.Load()
-	engine := Rotation(s.Config, currentDNS{r.d}, s.Resolver.Servers(), r.d.log)
-	engine.Reload, engine.Signed = r.renew, func(name domain.Name, selector string) time.Time {
-		return r.d.current.Load().Keys.Signed(name, selector)
-	}
+	engine := r.engine()
 	if s != r.setup || !now.Before(r.scan) {
 		names := keys.Names(s.Config.Sign.Directory)
 		r.setup, r.scan = s, now.Add(max(rotateScan, rotateScan*time.Duration(len(names)/1000)))
@@ -141,20 +229,40 @@ func (r *rotation) attend(ctx context.Context) {
 	for i, name := range due {
 		r.settle(name, reports[i], faults[i])
 	}
+	if !now.Before(r.remember) {
+		r.remember = now.Add(rememberEvery)
+		r.rememberSigned(ctx, engine)
+	}
+	r.show()
+}
+
+// show has the rest of the daemon see where rotations are.
+func (r *rotation) show() {
+	view := r.view
+	for _, name := range slices.Sorted(maps.Keys(r.stuck)) {
+		view.stuck = append(view.stuck, r.stuck[name]...)
+	}
+	r.d.rotating.Store(&view)
 }
 
 // look looks through all domains: for rotations that were begun elsewhere or before a restart, and for those that are due.
 func (r *rotation) look(ctx context.Context, e *rotate.Engine, names []domain.Name) {
 	c := r.setup.Config.Rotate
-	waiting := 0
+	view := rotationView{stages: map[string]int{}}
+	waiting, held := 0, 0
+	bad := r.d.compared.Load().bad()
 	for _, name := range names {
 		if ctx.Err() != nil {
 			return
 		}
 		due, err := e.Look(string(name), c.Every, c.NewDomains)
-		switch {
-		case err != nil:
+		if err != nil {
 			continue // the store has told
+		}
+		for _, stage := range due.Stages {
+			view.stages[string(stage)]++
+		}
+		switch {
 		case due.Moving:
 			if _, known := r.moving[name]; !known {
 				r.moving[name] = time.Time{}
@@ -162,9 +270,17 @@ func (r *rotation) look(ctx context.Context, e *rotate.Engine, names []domain.Na
 			if due.Waiting {
 				waiting++
 			}
-		case due.First == "" && !due.Due, waiting >= c.AtOnce:
+		case due.First == "" && !due.Due:
+			delete(r.stuck, name)
+		case bad:
+			held++
+			view.overdue++
+		case waiting >= c.AtOnce:
+			view.overdue++
 		default:
 			if err := e.Begin(ctx, string(name), due.First); err != nil {
+				view.overdue++
+				r.stick(name, err)
 				if r.news(string(name)) {
 					r.d.log.Error("could not begin to rotate keys", "domain", string(name), "error", err.Error())
 				}
@@ -174,6 +290,31 @@ func (r *rotation) look(ctx context.Context, e *rotate.Engine, names []domain.Na
 			r.moving[name] = time.Time{}
 		}
 	}
+	maps.DeleteFunc(r.stuck, func(name domain.Name, _ []stuck) bool {
+		_, there := slices.BinarySearch(names, name)
+		return !there
+	})
+	view.paused = held > 0
+	if view.paused != r.view.paused {
+		r.tellPause(held)
+	}
+	r.view = view
+}
+
+// tellPause tells that rotations by schedule are put off, or are no more.
+func (r *rotation) tellPause(held int) {
+	if held == 0 {
+		r.d.log.Info("key rotation goes on")
+		return
+	}
+	c := r.d.compared.Load()
+	r.d.log.Warn("key rotation pauses: too many keys are not seen in DNS", "domains", held, "keys", c.keys, "not_published", c.missing, "unknown", c.unknown,
+		"hint", "dkimd key check")
+}
+
+// stick notes that a domain's rotation needs somebody.
+func (r *rotation) stick(name domain.Name, err error) {
+	r.stuck[name] = []stuck{{string(name), safetext.Printable(err.Error())}}
 }
 
 // settle takes note of what came of a step.
@@ -181,11 +322,13 @@ func (r *rotation) settle(name domain.Name, report rotate.Report, err error) {
 	switch {
 	case errors.Is(err, keys.ErrNoKeys):
 		delete(r.moving, name)
+		delete(r.stuck, name)
 		return
 	case errors.Is(err, keys.ErrLocked): // a command does it
 		r.moving[name] = time.Now().Add(time.Second)
 		return
 	case err != nil:
+		r.stick(name, err)
 		if r.news(string(name)) {
 			r.d.log.Error("could not rotate keys", "domain", string(name), "error", err.Error(), "hint", "may dkimd's user write in the directory of the keys?")
 		}
@@ -196,7 +339,11 @@ func (r *rotation) settle(name domain.Name, report rotate.Report, err error) {
 	default:
 		r.moving[name] = time.Now().Add(report.After)
 	}
+	delete(r.stuck, name)
 	for _, l := range report.Lines {
+		if l.Stuck {
+			r.stuck[name] = append(r.stuck[name], stuck{string(name) + "/" + l.Selector, l.Text})
+		}
 		if l.Stuck && r.news(string(name)+"/"+l.Selector) {
 			r.d.log.Error("a key is stuck on its way", "domain", string(name), "selector", l.Selector, "state", string(l.Stage), "what", l.Text)
 		}

@@ -177,11 +177,21 @@ func outcome(err error) string {
 // Keys counts what happens to private keys; it is a keys.Meter.
 type Keys struct {
 	engine                  prometheus.Counter
+	destroyed               counters
 	unpublished, unanswered prometheus.Gauge
 }
 
 // EngineFailed is keys.Meter.
 func (k *Keys) EngineFailed() { k.engine.Inc() }
+
+// Destroyed counts a private key that was destroyed: early where it had signed not long before.
+func (k *Keys) Destroyed(early bool) {
+	if early {
+		k.destroyed.inc("early")
+	} else {
+		k.destroyed.inc("due")
+	}
+}
 
 // Compared says what DNS published of the keys that sign when it was last asked.
 func (k *Keys) Compared(unpublished, unanswered int) {

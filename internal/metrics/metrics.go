@@ -34,6 +34,12 @@ type State struct {
 	BrokenRules              int // rules files out of use
 	KeptKeys, KeptRules      int // domains whose keys, whose rules are those of before a reload
 
+	KeyStages      map[string]int // keys in the directory by their stage
+	StuckKeys      int            // rotations that need somebody
+	OverdueDomains int            // whose rotation is due and not begun
+	WithheldKeys   int            // that sign no more, for DNS does not serve them
+	RotationPaused bool
+
 	RecordsLost uint64 // of the log stream, since the start
 
 	MemoryHeld, MemoryLimit int64  // bytes that messages hold together
@@ -153,7 +159,9 @@ func (r registry) declareKeys() *Keys {
 	return &Keys{
 		engine:      r.counter("dkimd_rsa_engine_failures_total", "RSA keys that OpenSSL failed to sign with, so that crypto/rsa does."),
 		unpublished: r.gauge("dkimd_keys_unpublished", "Keys that sign and that DNS did not publish when last compared."),
-		unanswered:  r.gauge("dkimd_keys_unanswered", "Keys that sign and of which DNS did not say whether it publishes them when last compared."),
+		destroyed: r.counters("dkimd_keys_destroyed_total", "Private keys destroyed at the end of their lives, by whether mail with their signatures may have been under way.",
+			always, label{"when", []string{"due", "early"}}),
+		unanswered: r.gauge("dkimd_keys_unanswered", "Keys that sign and of which DNS did not say whether it publishes them when last compared."),
 	}
 }
 
@@ -178,12 +186,25 @@ func (r registry) declareState(c Config) {
 	keys := prometheus.NewDesc("dkimd_keys", "Private keys that are to sign, by whether they can.", state, nil)
 	domains := prometheus.NewDesc("dkimd_signing_domains", "Domains with keys that are to sign, by whether one of them can.", state, nil)
 	kept := prometheus.NewDesc("dkimd_kept_domains", "Domains that are as they were before a reload, because their files are broken.", []string{"what"}, nil)
-	r.MustRegister(&sampler{state: c.State, samples: []sample{
+	stages := prometheus.NewDesc("dkimd_key_stages", "Keys in the directory of keys by where they are in their lives.", []string{"stage"}, nil)
+	var lives []sample
+	for _, stage := range []string{"made", "published", "active", "retiring", "revoked", "withdrawn", "destroyed"} {
+		lives = append(lives, gauge(stages, func(s State) float64 { return float64(s.KeyStages[stage]) }, stage))
+	}
+	r.MustRegister(&sampler{state: c.State, samples: append(lives, []sample{
 		gauge(prometheus.NewDesc("dkimd_build_info", "What runs; the value is always 1.", nil, info), func(State) float64 { return 1 }),
 		gauge(keys, func(s State) float64 { return float64(s.Keys) }, "usable"),
 		gauge(keys, func(s State) float64 { return float64(s.UnusableKeys) }, "unusable"),
 		gauge(domains, func(s State) float64 { return float64(s.Domains) }, "usable"),
 		gauge(domains, func(s State) float64 { return float64(s.UnusableDomains) }, "unusable"),
+		gauge(prometheus.NewDesc("dkimd_rotations_stuck", "Keys whose rotation needs somebody.", nil, nil),
+			func(s State) float64 { return float64(s.StuckKeys) }),
+		gauge(prometheus.NewDesc("dkimd_rotations_overdue", "Domains whose rotation is due by schedule and not begun.", nil, nil),
+			func(s State) float64 { return float64(s.OverdueDomains) }),
+		gauge(prometheus.NewDesc("dkimd_rotation_paused", "1 while rotations that are due are not begun, for too many keys are not seen in DNS.", nil, nil),
+			func(s State) float64 { return number(s.RotationPaused) }),
+		gauge(prometheus.NewDesc("dkimd_keys_withheld", "Keys that sign no more, for no name server has had them for a day.", nil, nil),
+			func(s State) float64 { return float64(s.WithheldKeys) }),
 		gauge(prometheus.NewDesc("dkimd_rules_domains", "Sender domains with a rules file of their own.", nil, nil),
 			func(s State) float64 { return float64(s.RulesDomains) }),
 		gauge(prometheus.NewDesc("dkimd_rules_files_broken", "Rules files that cannot be used: mail of their domains is deferred.", nil, nil),
@@ -204,5 +225,5 @@ func (r registry) declareState(c Config) {
 			func(s State) float64 { return float64(s.MemoryLimit) }),
 		counter(prometheus.NewDesc("dkimd_memory_deferred_messages_total", "Messages deferred because all of them together held too much.", nil, nil),
 			func(s State) float64 { return float64(s.MemoryDeferred) }),
-	}})
+	}...)})
 }

@@ -246,10 +246,11 @@ func servers(f Facts) string {
 
 // Turn is whether a domain has to be looked after.
 type Turn struct {
-	Moving  bool   // a rotation is under way
-	Waiting bool   // and a new key waits for DNS
-	Due     bool   // a key is old enough
-	First   string // the type of the first key that it is to have; empty: it has one, or is to have none
+	Moving  bool         // a rotation is under way
+	Waiting bool         // and a new key waits for DNS
+	Due     bool         // a key is old enough
+	First   string       // the type of the first key that it is to have; empty: it has one, or is to have none
+	Stages  []keys.Stage // of all keys
 }
 
 // Look tells whose turn it is, from files alone: every is how old a key gets, 0 for any age. It changes nothing.
@@ -272,6 +273,7 @@ func (e *Engine) Look(name string, every time.Duration, first bool) (Turn, error
 			t.Moving = true
 			t.Waiting = t.Waiting || k.Life.Stage == keys.StageMade || k.Life.Stage == keys.StagePublished
 		}
+		t.Stages = append(t.Stages, k.Stage())
 		if k.Place == keys.Signing && every > 0 && due(name, every, k.Life.Since, now) {
 			t.Due = true
 		}

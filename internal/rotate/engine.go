@@ -49,8 +49,10 @@ type Config struct {
 	Reload func(ctx context.Context, names []domain.Name) error
 	// Signed is when a key last signed, as far as this process knows; nil: it does not.
 	Signed func(name domain.Name, selector string) time.Time
-	Now    func() keys.Moment
-	Logger *slog.Logger
+	// Destroyed is told of each private key that was destroyed, and whether it had signed less than Keep before; nil: nobody is.
+	Destroyed func(early bool)
+	Now       func() keys.Moment
+	Logger    *slog.Logger
 }
 
 // Engine rotates keys. Its methods may be called from any goroutine, and by several processes.
@@ -271,6 +273,25 @@ func (j *job) facts(ctx context.Context, selector string) (f Facts) {
 	return f
 }
 
+// Remember writes down when the keys of a domain that have a state file last signed: else a restart would forget it.
+func (e *Engine) Remember(ctx context.Context, name string) error {
+	j, unlock, err := e.open(name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, k := range j.held {
+		before := k.Life.Signed
+		if err := j.complete(ctx, &k); err != nil || !k.Recorded || k.Life.Signed.Equal(before) {
+			continue
+		}
+		if err := j.domain.SaveLife(k.Selector, k.Life); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Gone reports whether DNS does not have the record of a key: every server of the zone has answered, and none has one
 // with that key. known is false where one has not answered.
 func (e *Engine) Gone(ctx context.Context, name domain.Name, selector, record string) (gone, known bool) {
@@ -316,7 +337,12 @@ func (j *job) do(ctx context.Context, k keys.Held, s *Step, line *Line) (moved b
 		if err := j.reveal(ctx, k, s); err != nil {
 			return false, err
 		}
-		return true, j.domain.Destroy(k.Selector)
+		err := j.domain.Destroy(k.Selector)
+		if err == nil && j.Destroyed != nil {
+			age := j.Now().Wall.Sub(k.Life.Signed)
+			j.Destroyed(!k.Life.Signed.IsZero() && age >= 0 && age < j.Policy.Keep)
+		}
+		return true, err
 	}
 	return false, fmt.Errorf("step %d: not known", s.Do)
 }

@@ -532,6 +532,32 @@ func TestSelectorsOfTheMap(t *testing.T) {
 	}
 }
 
+// A domain.toml may have a schedule of its own.
+func TestScheduleOfTheDomain(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for options, want := range map[string][2]bool{"": {true, false}, "rotate_every = \"0\"\n": {false, false}, "rotate_every = \"20d\"\n": {true, true}} {
+		w := newWorld(t)
+		w.signs("old", keys.Ed25519)
+		w.write(org+"/domain.toml", options)
+		made := time.Now()
+		for i, every := range []time.Duration{20 * day, 0} {
+			due := false
+			for n := range 40 {
+				w.now.Wall = made.Add(time.Duration(n) * day)
+				turn, err := w.engine(nil).Look(org, every, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				due = due || turn.Due
+			}
+			if due != want[i] {
+				t.Errorf("%q, every %v: due %t; want %t", options, every, due, want[i])
+			}
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
