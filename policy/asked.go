@@ -138,8 +138,11 @@ func (e *evidence) possibleDMARC(found facts) ([]facts, left) {
 		return found.results(dmarc.Pass, dmarc.Fail), openForever
 	case d.Result == dmarc.Unknown && d.Author == "" && e.authors > 0: // nobody asked
 		return found.everything(), openForever
-	case d.Result == dmarc.PermError && d.Author == "" && e.authors > 0: // several authors, each with a policy of its own
-		return found.policies(false), openForever
+	case d.Result == dmarc.PermError && d.Author == "" && e.authors > 0: // several authors, each with a policy of its own (RFC 9989 section 11.5)
+		found.dmarc = dmarc.Fail // a second author must not help a forger past what is asked for the first
+		return append(found.policies(false), e.found().policies(false)...), openForever
+	case d.Result == dmarc.PermError && e.multiple: // From fields
+		return found.results(dmarc.PermError, dmarc.Fail), openForever
 	}
 	return []facts{found}, openNow
 }
