@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -92,7 +93,7 @@ log_file_path = %[1]s/log/%%slog
 pid_file_path = %[1]s/pid
 log_selector = +all -pid -millisec
 daemon_smtp_ports = %[5]d
-local_interfaces = 127.0.0.1
+local_interfaces = <; 127.0.0.1 %[11]s
 deliver_drop_privilege = true
 keep_environment =
 add_environment = <; PATH=/bin
@@ -247,7 +248,11 @@ func (e *EximWorld) lay(t *testing.T, s EximSettings) {
 		}
 		e.Write(t, "dkimd/"+filepath.Base(file), string(text))
 	}
-	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.routers, e.Sink.port(), s.SMTP))
+	interface6 := ""
+	if hasIPv6() {
+		interface6 = "; ::1"
+	}
+	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.routers, e.Sink.port(), s.SMTP, interface6))
 	owner, err := user.Lookup("Debian-exim")
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +295,27 @@ func (e *EximWorld) Run(t *testing.T, input []byte, args ...string) string {
 // Dial connects to Exim from an address.
 func (e *EximWorld) Dial(t *testing.T, from string) *Session {
 	t.Helper()
-	return DialFrom(t, from, fmt.Sprintf("127.0.0.1:%d", e.port))
+	to := "127.0.0.1"
+	if strings.Contains(from, ":") {
+		to = "::1"
+	}
+	return DialFrom(t, from, net.JoinHostPort(to, strconv.Itoa(e.port)))
+}
+
+// Outsiders are the addresses of clients that dkimd does not sign for: of IPv6 only where this host has it.
+func (e *EximWorld) Outsiders() []string {
+	if hasIPv6() {
+		return []string{EximOutside, "::1"}
+	}
+	return []string{EximOutside}
+}
+
+func hasIPv6() bool {
+	listener, err := net.Listen("tcp", "[::1]:0")
+	if err == nil {
+		_ = listener.Close()
+	}
+	return err == nil
 }
 
 // EximID is the id in Exim's "250 OK id=...".

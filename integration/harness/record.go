@@ -11,6 +11,7 @@ import (
 // Record is one line of dkimd's log stream, as docs/events.md has it.
 type Record struct {
 	ID         string   `json:"id"`
+	MessageID  string   `json:"message_id"`
 	Mode       string   `json:"mode"`
 	ReasonCode string   `json:"reason_code"`
 	Warnings   []string `json:"warnings"`
@@ -26,6 +27,15 @@ type Record struct {
 		Result string `json:"result"`
 		Reason string `json:"reason"`
 	} `json:"signatures"`
+	SPF struct {
+		Result string `json:"result"`
+		Domain string `json:"domain"`
+	} `json:"spf"`
+	DMARC struct {
+		Result    string `json:"result"`
+		Policy    string `json:"policy"`
+		AlignedBy string `json:"aligned_by"`
+	} `json:"dmarc"`
 	Signed []struct {
 		Domain    string `json:"d"`
 		Algorithm string `json:"a"`

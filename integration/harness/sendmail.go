@@ -90,8 +90,7 @@ func NewSendmailWorld(t *testing.T, s SendmailSettings) *SendmailWorld {
 	}
 	w := &SendmailWorld{Port: FreePort(), Originating: FreePort(), syslog: new(Transcript)}
 	w.World = &World{Stage: stage, DNS: StartDNS(t), Dir: dir, Lane: &Lane{Milter: fmt.Sprintf("inet:127.0.0.1:%d", FreePort()), Reinjection: FreePort()}}
-	if listener, err := net.Listen("tcp", "[::1]:0"); err == nil {
-		_ = listener.Close()
+	if hasIPv6() {
 		w.Port6 = FreePort()
 	}
 	line := GuideLine(t, "INPUT_MAIL_FILTER(", "S=inet:")
