@@ -107,6 +107,9 @@ func (k *checked) check(cmd *cobra.Command, user string) error {
 	for _, address := range s.OpenToAll(c) {
 		k.warnf("any local user can have mail signed through %s: use a unix socket that the mail server alone may enter", address)
 	}
+	for _, address := range daemon.PageOpenTo(c) {
+		k.warnf("metrics.page: whoever reaches %s reads there who writes to whom: leave page out, and put a web server with a password in front, as docs/metrics.md says", address)
+	}
 	if s.AnyLoginForAll() {
 		k.warnf("a login may have mail signed for each of %d domains: user_match = \"domain\" where logins belong to domains", len(s.Keys.Domains()))
 	}

@@ -201,7 +201,9 @@ func settingLimits() map[string][]limit {
 			ok(`"stdout"`), ok(`["stderr", "DIR/log"]`), bad("[]"), bad(`["stdout", "stdout"]`), bad(`"log"`), bad(`"DIR"`), bad(`"DIR/absent/log"`),
 			ok(`"syslog:/` + strings.Repeat("s", 106) + `"`), bad(`"syslog:/` + strings.Repeat("s", 107) + `"`), bad(`"journal:/x"`), bad(`"syslog:x"`),
 		},
-		"metrics.listen": list(listen(`[`)),
+		"metrics.listen":  list(listen(`[`)),
+		"metrics.page":    words("local", "everywhere", "off"),
+		"metrics.history": within(0, 1024),
 		"publish": {
 			ok("[]"), ok(`[{ method = "manual" }]`), ok(`[{ method = "command", command = "/bin/true", zone = "example.org" }]`), bad("5"), bad(`["example.org"]`),
 			ok(`[{ method = "zonefile", file = "DIR/keys.zone", ttl = "7d" }]`), ok(`[{ method = "rfc2136", server = "192.0.2.1" }]`),

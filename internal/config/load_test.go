@@ -86,6 +86,7 @@ oversign = ["From", "X-Mine"]
 expiry = "2w"
 fallback_domain = "Bücher.example"
 also_domains = ["ESP.example", "_x.example"]
+require_published = "withhold"
 on_error = "unsigned"
 [rotate]
 every = "90d"
@@ -124,6 +125,8 @@ format = "exim"
 output = "DIR/log"
 [metrics]
 listen = ["unix:/run/dkimd/metrics.sock", "inet:9891@"]
+page = "everywhere"
+history = 8
 [control]
 listen = "unix:/run/dkimd/other.sock"
 `)
@@ -153,6 +156,7 @@ listen = "unix:/run/dkimd/other.sock"
 			DaemonNames: []string{"MSA"}, TLSClients: []string{"relay.example|Our CA"}, NotRecipients: []string{"list.example", "@*.list.example"}, UserMatch: signer.MatchDomain, IdentityFrom: []signer.Identity{signer.ByFrom, signer.ByListID}, Canonicalization: config.Canonicalization{Header: dkim.Simple, Body: dkim.Relaxed},
 			Headers: []string{"from", "X-*"}, Oversign: []string{"From", "X-Mine"}, Expiry: 14 * 24 * time.Hour,
 			FallbackDomain: "xn--bcher-kva.example", AlsoDomains: []domain.Name{"esp.example", "_x.example"}, SendUnsigned: true,
+			RequirePublished: config.WithholdUnpublished,
 		},
 		Publish: []config.Publish{
 			{Zone: "example.org", Method: config.ByUpdate, TTL: 5 * time.Minute, Servers: []string{"192.0.2.2"}, Server: "192.0.2.1", Algorithm: "hmac-sha256"},
@@ -172,7 +176,7 @@ listen = "unix:/run/dkimd/other.sock"
 		Policy: config.Policy{Directory: dir},
 		Log:    config.Log{Format: "exim", Output: []string{dir + "/log"}},
 
-		Metrics: config.Metrics{Listen: []string{"unix:/run/dkimd/metrics.sock", "inet::9891"}},
+		Metrics: config.Metrics{Listen: []string{"unix:/run/dkimd/metrics.sock", "inet::9891"}, Page: config.PageEverywhere, History: 8},
 		Control: config.Control{Listen: []string{"unix:/run/dkimd/other.sock"}},
 	}
 	if diff := same(want, got); diff != "" {
@@ -278,7 +282,7 @@ func TestNeedsRestart(t *testing.T) {
 	b.Metrics = config.Metrics{Listen: []string{"inet::1"}}
 	b.Control = config.Control{}
 	b.Sign.SendUnsigned = true
-	want := []string{"control.listen", "exim.listen", "exim.max_connections", "exim.peers", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "metrics.listen", "milter.listen", "milter.max_connections", "milter.peers", "milter.socket_group", "milter.socket_mode"}
+	want := []string{"control.listen", "exim.listen", "exim.max_connections", "exim.peers", "exim.socket_group", "exim.socket_mode", "log.format", "log.output", "metrics.history", "metrics.listen", "metrics.page", "milter.listen", "milter.max_connections", "milter.peers", "milter.socket_group", "milter.socket_mode"}
 	if keys := a.NeedsRestart(b); !slices.Equal(keys, want) {
 		t.Errorf("got %v", keys)
 	}

@@ -63,7 +63,7 @@ func (c *Config) tables() []table {
 		{"lists", docLists, false, c.listKeys()},
 		{"log", "The log stream, one record for each message: see [events.md](events.md). " +
 			"dkimd's own messages go to stderr.", true, c.Log.keys()},
-		{"metrics", "What monitoring asks over HTTP: `/metrics`, `/healthz` and `/readyz`, described in " +
+		{"metrics", "What is asked over HTTP: `/metrics`, `/healthz` and `/readyz` by monitoring, the status page `/` by people; see " +
 			"[metrics.md](metrics.md).", true, c.Metrics.keys()},
 		{"control", "The socket of `dkimd reload` and `dkimd status`.", true, c.Control.keys()},
 	}
@@ -440,16 +440,41 @@ func (l *Log) keys() []key {
 	}
 }
 
-// Metrics is the table [metrics]: what monitoring asks over HTTP.
-type Metrics struct{ Listen []string }
+// Metrics is the table [metrics]: what is asked over HTTP.
+type Metrics struct {
+	Listen  []string
+	Page    Page
+	History int // MiB
+}
+
+// Page says who gets the status page.
+type Page string
+
+// The values of metrics.page.
+const (
+	PageLocal      Page = "local"
+	PageEverywhere Page = "everywhere"
+	PageOff        Page = "off"
+)
 
 func (m *Metrics) keys() []key {
-	return []key{{
-		"listen", addresses(&m.Listen),
-		"Where to listen: inet:127.0.0.1:9891, or any form that [milter] takes. A unix socket has mode 0660 and the group of " +
-			"the process. Empty: nowhere. There is no authentication and no TLS, and /readyz names domains and files: keep it on " +
-			"loopback, or behind a firewall.",
-	}}
+	return []key{
+		{
+			"listen", addresses(&m.Listen),
+			"Where to listen: inet:127.0.0.1:9891, or any form that [milter] takes. A unix socket has mode 0660 and the group of " +
+				"the process. Empty: nowhere. There is no authentication and no TLS, and /readyz names domains and files: keep it on " +
+				"loopback, or behind a firewall.",
+		},
+		{
+			"page", choice(&m.Page, means("local", PageLocal), means("everywhere", PageEverywhere), means("off", PageOff)),
+			"Who gets the status page, which names senders, recipients' domains and rules: who comes through a unix socket or " +
+				"loopback, whoever gets to the socket, or nobody.",
+		},
+		{
+			"history", integer(&m.History, 32, 0, 1024),
+			"MiB of the last records that the status page searches. 0: none are kept, and it has counters only. They end with the process.",
+		},
+	}
 }
 
 // ControlDirectory holds the control socket by default. Where it is not, there is no such socket.

@@ -53,6 +53,7 @@ type daemon struct {
 	metrics *metrics.Metrics
 	monitor *metrics.Server // nil: [metrics] listens nowhere
 	control *control.Server // nil: no control socket
+	page    *statusPage     // nil: there is none
 	events  *output.Log
 	doors   doors
 	memory  *message.Memory // of all messages under way
@@ -83,7 +84,11 @@ func newDaemon(o Options) *daemon {
 
 // observers are told what happens in a setup of this daemon.
 func (d *daemon) observers() Observers {
-	return Observers{Recorder: d.metrics.Messages.Before(d.events), Log: d.log, DNS: d.metrics.DNS, Keys: d.metrics.Keys, Withheld: d.withheld.has}
+	recorder := d.metrics.Messages.Before(d.events)
+	if d.page != nil {
+		recorder = d.page.history.Before(recorder)
+	}
+	return Observers{Recorder: recorder, Log: d.log, DNS: d.metrics.DNS, Keys: d.metrics.Keys, Withheld: d.withheld.has}
 }
 
 // Run runs the daemon until ctx ends or a signal stops it.
@@ -120,6 +125,7 @@ func (d *daemon) start(c *config.Config) (err error) {
 	if err != nil {
 		return atKey(c, outputFaults(c.Log.Output, err))
 	}
+	d.page = newStatusPage(d, c)
 	s, err := Build(c, nil, d.observers())
 	if err != nil {
 		_ = d.events.Close()

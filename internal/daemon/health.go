@@ -16,7 +16,11 @@ func (d *daemon) openMonitor(c *config.Config) (err error) {
 	if len(c.Metrics.Listen) == 0 {
 		return nil
 	}
-	d.monitor, err = metrics.Listen(metrics.ServerConfig{Listen: c.Metrics.Listen, Metrics: d.metrics, Health: d.health, Logger: d.log})
+	page, err := d.page.handler()
+	if err != nil {
+		return err
+	}
+	d.monitor, err = metrics.Listen(metrics.ServerConfig{Listen: c.Metrics.Listen, Metrics: d.metrics, Health: d.health, Page: page, Logger: d.log})
 	if err != nil {
 		return atKey(c, err)
 	}

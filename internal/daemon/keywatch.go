@@ -39,6 +39,8 @@ type keyWatch struct {
 	gone     func(ctx context.Context, r *keys.CheckResult) (gone, known bool)
 	withhold func(map[keyName]bool)
 	absent   map[keyName]*absence // that no server has; of withhold only
+	// seen is told what came of each domain; nil: nobody asks.
+	seen func(results []keys.CheckResult)
 }
 
 // comparison is what came of comparing keys with DNS.
@@ -66,6 +68,9 @@ func (d *daemon) watchKeys(ctx context.Context) {
 		},
 		require: func() config.RequirePublished { return d.current.Load().Config.Sign.RequirePublished },
 		gone:    d.gone, withhold: d.withheld.set, absent: map[keyName]*absence{},
+	}
+	if d.page != nil {
+		w.seen = d.page.compared.add
 	}
 	w.run(ctx, watchFirst)
 }
@@ -126,6 +131,9 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 		}
 		if require == config.WithholdUnpublished {
 			w.note(ctx, results)
+		}
+		if w.seen != nil {
+			w.seen(results)
 		}
 		if !sleep(ctx, w.pause) {
 			return context.Cause(ctx)

@@ -38,10 +38,11 @@ type ServerConfig struct {
 	Listen  []string // "inet:127.0.0.1:9891", "inet6:[::1]:9891", "unix:/path"
 	Metrics *Metrics
 	Health  func() Health // is called by several goroutines at once
+	Page    http.Handler  // of /; nil: there is no such page
 	Logger  *slog.Logger
 }
 
-// Server answers /metrics, /healthz and /readyz. It has no authentication.
+// Server answers /metrics, /healthz, /readyz and /. It has no authentication.
 type Server struct {
 	listeners []net.Listener
 	http      *http.Server
@@ -64,6 +65,9 @@ func Listen(c ServerConfig) (*Server, error) {
 		health := c.Health()
 		say(w, health.status(), health.text())
 	})
+	if c.Page != nil {
+		mux.Handle("GET /{$}", c.Page)
+	}
 	return newServer(listeners, mux, c.Logger), nil
 }
 

@@ -67,6 +67,20 @@ func TestNothingElseIsServed(t *testing.T) {
 	}
 }
 
+// The page is at / alone, and is only read.
+func TestThePageIsOnlyRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) {
+		w.page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "page") })
+	})
+	for request, want := range map[string]int{"GET /": 200, "HEAD /": 200, "POST /": 405, "DELETE /": 405, "OPTIONS /": 405, "GET /x": 404} {
+		method, path, _ := strings.Cut(request, " ")
+		if status, _ := w.ask(method, path); status != want {
+			t.Errorf("%s: %d, want %d", request, status, want)
+		}
+	}
+}
+
 // A fault of ours in one answer is logged and counted; the next one is given.
 func TestPanicsStayInTheirAnswer(t *testing.T) {
 	t.Parallel()

@@ -21,18 +21,22 @@ type world struct {
 	t      *testing.T
 	state  func() metrics.State
 	health func() metrics.Health
+	page   http.Handler
 	log    logtest.Lines
 	client *http.Client
 	socket string
 	*metrics.Metrics
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, with ...func(*world)) *world {
 	t.Helper()
 	w := &world{
 		t:      t,
 		state:  func() metrics.State { return metrics.State{Loaded: time.Unix(1, 5e8)} },
 		health: func() metrics.Health { return metrics.Health{} },
+	}
+	for _, change := range with {
+		change(w)
 	}
 	w.Metrics = metrics.New(metrics.Config{Version: "1.2.3", State: func() metrics.State { return w.state() }})
 	dir, err := os.MkdirTemp("", "dk") // a socket's path is short
@@ -42,7 +46,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	w.socket = filepath.Join(dir, "s")
 	server, err := metrics.Listen(metrics.ServerConfig{
-		Listen: []string{"unix:" + w.socket}, Metrics: w.Metrics, Health: func() metrics.Health { return w.health() },
+		Listen: []string{"unix:" + w.socket}, Metrics: w.Metrics, Page: w.page, Health: func() metrics.Health { return w.health() },
 		Logger: slog.New(w.Log.Before(slog.NewTextHandler(&w.log, nil))),
 	})
 	if err != nil {

@@ -1,0 +1,224 @@
+package statuspage_test
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dkimd/internal/events"
+	"dkimd/internal/events/eventstest"
+
+	"golang.org/x/net/html"
+)
+
+// shape is the elements of a page with their attributes, and with the values of those that act.
+func shape(t *testing.T, page string) string {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for node := range root.Descendants() {
+		if node.Type != html.ElementNode {
+			continue
+		}
+		b.WriteString("\n" + node.Data)
+		for _, a := range node.Attr {
+			b.WriteString(" " + a.Key)
+			switch a.Key {
+			case "href":
+				name, _, _ := strings.Cut(a.Val, "=")
+				b.WriteString("=" + name)
+			case "class", "action", "rel", "http-equiv":
+				b.WriteString("=" + a.Val)
+			}
+		}
+	}
+	return b.String()
+}
+
+// Whatever stands in a record, a file or a fault, the page is made of the same elements.
+func TestTextOfStrangersIsText(t *testing.T) {
+	t.Parallel()
+	hostile := eventstest.Hostile()
+	maps.Copy(hostile, map[string]string{
+		"script": `<script>alert(1)</script>`, "attribute": `" onmouseover="alert(1)" x="`, "end of an attribute": `"><img src=x onerror=alert(1)>`,
+		"scheme": "javascript:alert(1)", "template": `{{.}}{{template "head"}}`, "end of the style": "</style><script>alert(1)</script>",
+		"comment": "<!-- x", "end of the title": "</title><meta http-equiv=refresh content=0;url=//evil.example>", "entity": "&lt;script&gt;&#x3c;b&#x3e;",
+		"query": "x&message=1#y", "svg": "<svg onload=alert(1)>",
+	})
+	pages := func(t *testing.T, s string) string {
+		w := newWorld(t)
+		w.fill(s)
+		e := eventstest.Poisoned(s)
+		e.Time = time.Now()
+		w.record.Write(e)
+		e.Mode, e.ID = events.ModeUnsigned, "known"
+		w.record.Write(e)
+		var all strings.Builder
+		for _, path := range []string{"/", "/?span=1h&refresh=0", "/?message=1", "/?message=2", "/?q=known"} {
+			status, body, _ := w.ask(path)
+			if status != 200 {
+				t.Errorf("%s: %d %s", path, status, body)
+			}
+			all.WriteString(shape(t, body))
+		}
+		_, body, _ := w.ask("/?q=" + url.QueryEscape(s))
+		for _, line := range strings.Split(shape(t, body), "\n") {
+			if slices.Contains([]string{"script", "img"}, line) || strings.Contains(line, " on") {
+				t.Errorf("in what is found for it: %s", line)
+			}
+		}
+		return all.String()
+	}
+	want := pages(t, "plain")
+	for name, s := range hostile {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := pages(t, s); got != want {
+				t.Errorf("the page has other elements:\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// Without any mail the page says so.
+func TestEmptyPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	status, body, head := w.ask("/")
+	if status != 200 {
+		t.Fatal(status, body)
+	}
+	for _, want := range []string{"No mail yet.", "All mail that was to be signed was.", "Not compared with DNS yet.", "None."} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	if head.Get("Refresh") != "60" || !strings.HasPrefix(head.Get("Content-Security-Policy"), "default-src 'none'; style-src 'sha256-") ||
+		head.Get("X-Content-Type-Options") != "nosniff" || head.Get("Referrer-Policy") != "no-referrer" || head.Get("Set-Cookie") != "" {
+		t.Errorf("%v", head)
+	}
+	if _, body, head := w.ask("/?refresh=0"); head.Get("Refresh") != "" || !strings.Contains(body, "Load every minute") {
+		t.Error("it cannot be kept from loading itself")
+	}
+	if _, body, _ := w.ask("/?q=x.example"); !strings.Contains(body, "No message is kept yet.") {
+		t.Error(body)
+	}
+	for _, number := range []string{"1", "0", "-1", "x", "18446744073709551615"} {
+		if status, body, _ := w.ask("/?message=" + number); status != 404 || !strings.Contains(body, "Not there") {
+			t.Errorf("message %s: %d", number, status)
+		}
+	}
+}
+
+// Only this host gets the page, by a name that leads here and to nowhere else.
+func TestWhoGetsThePage(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		at, host   string
+		everywhere bool
+		want       int
+	}{
+		"loopback":                         {"127.0.0.1", "127.0.0.1:9891", false, 200},
+		"loopback, IPv6":                   {"::1", "[::1]:9891", false, 200},
+		"IPv6 without a port":              {"::1", "[::1]", false, 200},
+		"localhost":                        {"127.0.0.1", "LOCALHOST:80", false, 200},
+		"our name":                         {"127.0.0.1", "mx.Example.org.:9891", false, 200},
+		"another name, as by DNS":          {"127.0.0.1", "evil.example:9891", false, 421},
+		"a name that begins as ours":       {"127.0.0.1", "mx.example.org.evil.example", false, 421},
+		"a name that begins as an address": {"127.0.0.1", "127.0.0.1.evil.example", false, 421},
+		"below localhost":                  {"127.0.0.1", "x.localhost.evil.example", false, 421},
+		"no name":                          {"127.0.0.1", "", false, 421},
+		"a unix socket":                    {"", "status.example.net", false, 200},
+		"another address of the host":      {"192.0.2.1", "192.0.2.1", false, 403},
+		"the same, everywhere":             {"192.0.2.1", "192.0.2.1", true, 200},
+		"everywhere, by another name":      {"192.0.2.1", "evil.example", true, 421},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Everywhere = test.everywhere
+			status, body, _ := w.askAs(test.at, test.host, "/")
+			if status != test.want || status != 200 && strings.Contains(body, "1.2.3") {
+				t.Errorf("%d, want %d: %s", status, test.want, body)
+			}
+		})
+	}
+}
+
+// One message is found by each of its names, and is told in full.
+func TestMessagesAreFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 200 {
+		e := eventstest.Signed()
+		e.ID, e.Time = fmt.Sprint("Q", i), time.Now()
+		w.record.Write(e)
+	}
+	e := eventstest.Sample()
+	e.Time, e.From = time.Now(), []string{"Alice@GMail.com", "x@xn--mnchen-3ya.example"}
+	w.record.Write(e)
+	for _, query := range []string{
+		"4Xyz8q2Nk1z", "<a.b@gmail.com>", "a.b@gmail.com", "GMAIL.com.", "alice@gmail.com", "<alice@gmail.com>", "bounce@esp.example", "esp.example",
+		"203.0.113.9", "münchen.example", " gmail.com ",
+	} {
+		status, body, _ := w.ask("/?q=" + url.QueryEscape(query))
+		if status != 200 || strings.Count(body, `<a href="?message=`) != 1 || !strings.Contains(body, `?message=201"`) {
+			t.Errorf("%s: %d\n%s", query, status, body)
+		}
+	}
+	for _, query := range []string{"mail.com", "4Xyz8q2Nk1", "lice@gmail.com", "reject"} {
+		if _, body, _ := w.ask("/?q=" + query); strings.Contains(body, "?message=") || !strings.Contains(body, "dkimd log reads older ones") {
+			t.Errorf("%s: %s", query, body)
+		}
+	}
+	if _, body, _ := w.ask("/?q=example.org"); strings.Count(body, `<a href="?message=`) != 50 || !strings.Contains(body, "There may be more.") || !strings.Contains(body, "Q199<") {
+		t.Errorf("of 200: %s", body)
+	}
+	_, body, _ := w.ask("/?message=201")
+	for _, want := range []string{"body hash did not verify", "gmail.com.toml (enforce): reject by rule", "Come on, what&#39;s going on?", "mail.example.net", "<b>reject</b>"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is missing in\n%s", want, body)
+		}
+	}
+}
+
+// What came of mail, who sent it, which rule would have acted and why mail was not signed.
+func TestWhatCameOfMail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fill("x")
+	write := func(n int, change func(e *events.Event)) {
+		for range n {
+			e := eventstest.Sample()
+			e.Time, e.Verdict, e.Policy = time.Now(), "accept", nil
+			change(e)
+			w.record.Write(e)
+		}
+	}
+	write(3, func(e *events.Event) { e.Policy = eventstest.Sample().Policy[:1] }) // esp.example passes
+	write(2, func(e *events.Event) { e.Signatures = e.Signatures[:1] })
+	write(1, func(e *events.Event) { e.Signatures = nil })
+	write(1, func(e *events.Event) { e.Verdict = "tempfail" })
+	write(1, func(e *events.Event) { e.Verdict = "quarantine" })
+	write(4, func(e *events.Event) { e.ID = events.ProbeID + "1" }) // not mail
+	write(5, func(e *events.Event) {
+		e.Mode, e.From, e.ReasonCode, e.Reason = events.ModeUnsigned, []string{"joe@example.org"}, "no_key", "no key for example.org"
+	})
+	_, body, _ := w.ask("/")
+	for _, want := range []string{
+		"3 passed, 2 failed, 1 without signature, 1 refused, 1 deferred", "5 unsigned",
+		"tempfail: rule &#34;try&#34; of esp.example.toml, 3 times", "no key for example.org", `?message=13"`, "not there any more",
+		"</svg> 3 passed, ", "</svg> 5 unsigned",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is missing in\n%s", want, body)
+		}
+	}
+}
