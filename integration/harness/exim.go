@@ -71,8 +71,8 @@ type EximSettings struct {
 	Macros  string // before dkimd's
 	main    string // more main options
 	Data    string // in the ACL of DATA, before dkimd's
-	routers string // before the last one
-	SMTP    string // more options of the signing transport
+	Routers string // before the last one
+	SMTP    string // more options of the signing transport, and more transports
 }
 
 // Addresses of clients. Exim relays for the first, and dkimd signs its mail.
@@ -252,7 +252,7 @@ func (e *EximWorld) lay(t *testing.T, s EximSettings) {
 	if hasIPv6() {
 		interface6 = "; ::1"
 	}
-	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.routers, e.Sink.port(), s.SMTP, interface6))
+	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.Routers, e.Sink.port(), s.SMTP, interface6))
 	owner, err := user.Lookup("Debian-exim")
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,12 @@ var laneCounts = map[LaneKind]int{OverTCP: 12, OverUnix: 2, WithLocal: 1}
 // RefusedRecipient is the recipient that Postfix itself turns away.
 const RefusedRecipient = "refused@elsewhere.test"
 
+// Domains of which mail goes into the program "report" in the directory Programs: by pipe(8), and for "check" by an alias.
+const (
+	ReportDomain = "report.test"
+	AliasDomain  = "alias.test"
+)
+
 // Hostname is what this Postfix calls itself, and so dkimd's authserv-id.
 const Hostname = "mx.harness.test"
 
@@ -81,7 +87,7 @@ myorigin = harness.test
 mydestination =
 mynetworks = 127.0.0.0/8
 local_recipient_maps =
-alias_maps =
+alias_maps = inline:{{check = |%[1]s/programs/report}}
 inet_interfaces = 127.0.0.1
 inet_protocols = all
 smtp_dns_support_level = disabled
@@ -90,6 +96,8 @@ relay_transport = smtp:[127.0.0.1]:%[3]d
 default_transport = smtp:[127.0.0.1]:%[3]d
 smtpd_authorized_xclient_hosts = 127.0.0.0/8
 relay_domains = static:all
+transport_maps = inline:{{` + ReportDomain + ` = report:}, {` + AliasDomain + ` = local:}}
+report_destination_recipient_limit = 1
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access inline:{{` + RefusedRecipient + ` = 550 5.1.1 no such user}}, permit
 smtpd_client_connection_count_limit = 0
@@ -97,6 +105,7 @@ smtpd_error_sleep_time = 0
 smtpd_recipient_limit = 20000
 in_flow_delay = 0
 message_size_limit = 67108864
+mailbox_size_limit = 0
 header_size_limit = 4194304
 milter_protocol = 6
 milter_default_action = tempfail
@@ -121,6 +130,7 @@ verify unix - - n - 1 verify
 flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
+local unix - n n - - local
 showq unix n - n - - showq
 error unix - - n - - error
 retry unix - - n - - error
@@ -140,6 +150,7 @@ func startPostfix(dir string, sinkPort int) (*Postfix, error) {
 	p := &Postfix{dir: dir, lanes: map[LaneKind]chan *Lane{}, Plain: FreePort()}
 	var master strings.Builder
 	fmt.Fprintf(&master, "%s127.0.0.1:%d inet n - n - - smtpd\n", masterCF, p.Plain)
+	fmt.Fprintf(&master, "report unix - n n - 4 pipe\n flags=R user=nobody argv=%s/report --sender=${sender} --client=${client_address} --helo=${client_helo}\n", p.Programs())
 	var local string
 	for kind, count := range laneCounts {
 		p.lanes[kind] = make(chan *Lane, count)
@@ -238,6 +249,7 @@ func (p *Postfix) lay() error {
 	lay("queue/pid", 0, 0, 0o755)
 	lay("milters", uid, 0, 0o755)
 	lay("data", uid, 0, 0o700)
+	lay("programs", 0, 0, 0o777)
 	for _, name := range []string{"active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"} {
 		lay("queue/"+name, uid, 0, 0o700)
 	}
@@ -245,6 +257,9 @@ func (p *Postfix) lay() error {
 	lay("queue/public", uid, gid, 0o710|os.ModeSetgid)
 	return err
 }
+
+// Programs is the directory of what mail is piped into. The user nobody may write in it.
+func (p *Postfix) Programs() string { return filepath.Join(p.dir, "programs") }
 
 // Config is the directory of main.cf.
 func (p *Postfix) Config() string { return filepath.Join(p.dir, "config") }
