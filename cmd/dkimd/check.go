@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"dkimd/internal/advice"
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/events"
@@ -27,6 +28,7 @@ func (discard) Write(*events.Event) {}
 
 func checkCommand(std stdio) *cobra.Command {
 	var user string
+	var sender senderQuery
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "check",
@@ -40,13 +42,25 @@ rights of the user that dkimd runs as. Without --user that is dkimd, or where
 there is no such user, the one whose directory of keys it is, or whose group
 may read it.
 
+With --sender it looks at a domain instead: what Gmail, Yahoo and Microsoft ask
+of those who send its mail, in DNS (SPF, DMARC, keys, MX) and in the last
+records of the log. Exit status then: 0 all that is required is there, 1 not.
+
 Exit status: 0 no faults, 2 fix something first. Warnings do not count.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("sender") {
+				s := &senderChecked{Demands: []advice.Finding{}, Todo: []string{}}
+				return say(std, asJSON, s, s.check(cmd, sender))
+			}
 			c := &checked{}
 			return say(std, asJSON, c, c.check(cmd, user))
 		},
 	}
+	c.Flags().StringVar(&sender.domain, "sender", "", "what receivers ask of this `domain`, and whether it is there")
+	c.Flags().StringArrayVar(&sender.selectors, "selector", nil, "with --sender: a `selector` of keys that are elsewhere; may be given several times")
+	c.Flags().StringArrayVar(&sender.clients, "client", nil, "with --sender: the `address` of a server that sends; may be given several times")
+	completeFlag(c, "sender", signingDomains)
 	c.Flags().StringVar(&user, "user", "", "check with the rights of this `user`, by name or number")
 	return jsonFlag(c, &asJSON)
 }

@@ -1,6 +1,7 @@
 package advice
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"dkimd/internal/dkim"
 	"dkimd/internal/dmarc"
 	"dkimd/internal/domain"
+	"dkimd/internal/resolver"
 	"dkimd/internal/spf"
 )
 
@@ -33,6 +35,30 @@ type Key struct {
 	Testing  bool
 	Problem  string // why verifiers cannot use it; empty: they can
 	Open     bool   // DNS could not tell
+}
+
+// LookKey reads the record of a key.
+func LookKey(ctx context.Context, dns interface {
+	TXT(ctx context.Context, name string) (resolver.Answer, error)
+}, selector string, name domain.Name,
+) Key {
+	k := Key{Selector: selector}
+	at := dkim.RecordName(selector, name)
+	answer, err := dns.TXT(ctx, at)
+	switch {
+	case openly(err):
+		k.Problem, k.Open = "DNS could not tell: "+err.Error(), true
+	case len(answer.Records) == 0:
+		k.Problem = "there is no TXT record at " + at
+	case len(answer.Records) > 1:
+		k.Problem = "there are several TXT records at " + at
+	default:
+		record, err := dkim.ParseKeyRecord(answer.Records[0])
+		if k.Type, k.Bits, k.Testing = record.Type, record.Bits, record.Testing; err != nil {
+			k.Problem = "the record at " + at + " is of no use: " + dkim.KeyFlaw(answer.Records[0], err)
+		}
+	}
+	return k
 }
 
 // Log is what the last records say of mail from the domain.

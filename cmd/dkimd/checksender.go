@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"dkimd/internal/advice"
+	"dkimd/internal/config"
+	"dkimd/internal/daemon"
+	"dkimd/internal/dmarc"
+	"dkimd/internal/domain"
+	"dkimd/internal/events"
+	"dkimd/internal/message"
+	"dkimd/internal/resolver"
+	"dkimd/internal/spf"
+	"dkimd/keys"
+
+	"github.com/spf13/cobra"
+)
+
+// senderQuery says which domain is looked at, and what of it cannot be found in the configuration.
+type senderQuery struct {
+	domain             string
+	selectors, clients []string
+}
+
+// senderChecked is the answer of check --sender.
+type senderChecked struct {
+	Domain  domain.Name      `json:"domain"`
+	Demands []advice.Finding `json:"demands"`
+	Todo    []string         `json:"todo"` // names of the demands that are not met, worst first
+	found
+}
+
+// maxLastRecords is how much of the log counts as its last records.
+const maxLastRecords = 64 << 20
+
+func (s *senderChecked) check(cmd *cobra.Command, q senderQuery) error {
+	name, err := domain.Parse(q.domain)
+	if err != nil {
+		return usageError(fmt.Errorf("--sender: got %q; want a domain: %w", q.domain, err), helpOf(cmd))
+	}
+	s.Domain = name
+	d := &advice.Domain{Name: name}
+	var clients []netip.Addr
+	for _, text := range q.clients {
+		c := message.NewClient("", text)
+		if c.Kind != message.ClientAddress {
+			return usageError(fmt.Errorf("--client: got %q; want an IP address", text), helpOf(cmd))
+		}
+		clients = append(clients, c.Addr)
+	}
+	c, err := load(cmd)
+	if err != nil {
+		return err
+	}
+	dns, err := daemon.OpenResolver(c)
+	if err != nil {
+		return err
+	}
+	defer dns.Close() //nolint:errcheck // only a cache is lost
+	ctx := cmd.Context()
+	s.askDNS(ctx, dns, d, clients)
+	if err := s.askKeys(ctx, c, dns, d, q.selectors); err != nil {
+		return err
+	}
+	d.Log = lastRecords(c, name)
+	s.Demands = d.Findings()
+	for _, f := range advice.Todo(s.Demands) {
+		s.Todo = append(s.Todo, f.Name)
+	}
+	if advice.Fails(s.Demands) {
+		return errQuiet
+	}
+	return nil
+}
+
+// askDNS looks up what DNS says of the domain itself.
+func (s *senderChecked) askDNS(ctx context.Context, dns *resolver.Resolver, d *advice.Domain, clients []netip.Addr) {
+	d.SPF, d.SPFErr = spf.Inspect(ctx, dns, d.Name)
+	found := dmarc.Discover(func(name string) (resolver.Answer, error) { return dns.TXT(ctx, name) }, d.Name, nil)
+	d.DMARC = found.Judge(nil, dmarc.SPFAsked)
+	answer, err := dns.Lookup(ctx, string(d.Name), resolver.MX)
+	if d.MX = answer.Records; !errors.Is(err, resolver.ErrNotExist) && !errors.Is(err, resolver.ErrNoData) {
+		d.MXErr = err
+	}
+	for _, addr := range clients {
+		d.Clients = append(d.Clients, advice.LookReverse(ctx, dns, addr))
+	}
+}
+
+// askKeys compares the keys that sign with DNS; selectors name keys of other signers.
+func (s *senderChecked) askKeys(ctx context.Context, c *config.Config, dns *resolver.Resolver, d *advice.Domain, selectors []string) error {
+	own, err := keys.FindAll(daemon.KeySources(c), string(d.Name))
+	if err != nil && !errors.Is(err, keys.ErrNoKeys) {
+		return userError{err, ""}
+	}
+	for _, one := range own {
+		for _, r := range keys.CheckDomain(ctx, dns, one, "") {
+			if r.Key.Pending() {
+				continue
+			}
+			k := advice.LookKey(ctx, dns, r.Key.Selector, d.Name)
+			if !r.Serves() {
+				k.Problem, k.Open = r.Words(), r.State == keys.Unreachable
+			}
+			d.Keys = append(d.Keys, k)
+		}
+	}
+	for _, selector := range selectors {
+		if !slices.ContainsFunc(d.Keys, func(k advice.Key) bool { return k.Selector == selector }) {
+			d.Keys = append(d.Keys, advice.LookKey(ctx, dns, selector, d.Name))
+		}
+	}
+	return nil
+}
+
+// lastRecords is what the end of the log says of mail from a domain.
+func lastRecords(c *config.Config, name domain.Name) (l advice.Log) {
+	i := slices.IndexFunc(c.Log.Output, filepath.IsAbs)
+	if i < 0 || c.Log.Format != "json" {
+		l.Missing = "[log] output names no file of format json"
+		return l
+	}
+	f, err := os.Open(c.Log.Output[i])
+	if err != nil {
+		l.Missing = "the log cannot be read: " + err.Error()
+		return l
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if info, err := f.Stat(); err == nil && info.Size() > maxLastRecords {
+		_, _ = f.Seek(-maxLastRecords, io.SeekEnd) // what is left of the first line is no record
+	}
+	l.Reasons = map[string]int{}
+	for e, err := range events.NewReader(f).All() {
+		if err != nil {
+			break // what was read counts
+		}
+		signed := e.Mode == events.ModeSign
+		if domain.Name(e.Author()) != name || e.IsProbe() || !signed && e.Mode != events.ModeUnsigned {
+			continue
+		}
+		if l.Mail++; l.Since.IsZero() {
+			l.Since = e.Time
+		}
+		if !signed {
+			l.Reasons[e.ReasonCode]++
+			continue
+		}
+		l.Signed++
+		if slices.ContainsFunc(e.Signed, func(s events.Signed) bool { return domain.Name(s.Domain).Aligned(name) }) {
+			l.Aligned++
+		}
+	}
+	return l
+}
+
+func (s *senderChecked) print(std stdio) error {
+	printFindings(std.out, s.Demands)
+	return nil
+}
