@@ -34,9 +34,9 @@ const (
 	maxReplyBytes = 64 << 20 // of a message that is answered
 )
 
-// isReply reports whether a command line is one of an alias.
+// isReply reports whether a command line is one of an alias, in doubt also where it is not.
 func isReply(args []string) bool {
-	return len(args) > 0 && args[0] == "report" && slices.ContainsFunc(args, func(a string) bool { return a == "--reply" || a == "--reply=true" })
+	return slices.Contains(args, "report") && slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--reply") })
 }
 
 // replyStatus is the exit status for a mail server: whatever went wrong is ours, and no reason for a bounce. It is told to

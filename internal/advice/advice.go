@@ -65,7 +65,7 @@ func demands() []row {
 		{Demand{"aligned", "DKIM or SPF passes for the domain of From", large, "RFC 9989 section 4.4", true}, (*Message).aligned, nil},
 		{Demand{"spf", "SPF lets the client send mail of the domain in MAIL FROM", large, "RFC 7208", true}, (*Message).spf, (*Domain).spf},
 		{Demand{"dmarc", "the domain of From has a DMARC record", large, "RFC 9989 section 4.7", true}, (*Message).dmarc, (*Domain).dmarc},
-		{Demand{"dkim_aligned", "a signature that verifies is of the domain of From", large, "RFC 9989 section 3.2.10", false}, (*Message).dkimAligned, (*Domain).signedAligned},
+		{Demand{"dkim_aligned", "a signature that verifies is of the domain of From", []string{Microsoft}, "RFC 9989 section 3.2.10", false}, (*Message).dkimAligned, (*Domain).signedAligned},
 		{Demand{"reverse", "the client's address has a name, and the name that address", []string{Gmail, Yahoo}, "RFC 1912 section 2.1", true}, (*Message).reverse, (*Domain).reverse},
 		{Demand{"unsubscribe", "mail of a list can be left with one click, by fields that are signed", []string{Gmail, Yahoo}, "RFC 8058", true}, (*Message).unsubscribe, nil},
 		{Demand{"format", "Date and Message-ID are there once, and no line is over 998 octets", []string{Gmail}, "RFC 5322 sections 2.1.1 and 3.6", true}, (*Message).format, nil},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +161,29 @@ func TestDemandsOnMessages(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// docs/report.md has the table of demands, in its order.
+func TestDocumentHasTheDemands(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../../docs/report.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]bool{}
+	for _, f := range append(newWorld().findings(), new(advice.Domain).Findings()...) {
+		required := " required"
+		if !f.Required {
+			required = ""
+		}
+		row := strings.ReplaceAll("| `"+f.Name+"` | "+f.Ask+" | "+strings.Join(f.By, ", ")+" | "+f.Source+" |"+required+" |\n", "|  |", "| |")
+		if rows[row] = true; !strings.Contains(string(document), row) {
+			t.Errorf("docs/report.md has not %s", row)
+		}
+	}
+	if n := strings.Count(string(document), "\n| `"); n != len(rows) {
+		t.Errorf("docs/report.md has %d demands, and there are %d", n, len(rows))
 	}
 }
 
