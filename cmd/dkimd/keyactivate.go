@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"dkimd/internal/daemon"
 	"dkimd/keys"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,13 @@ first.`,
 			a := keys.Activation{Directory: cfg.Sign.Directory, Domain: args[0], Lookup: r, Force: force}
 			if len(args) > 1 {
 				a.Selector = args[1]
+			}
+			if d, err := keys.Find(daemon.KeySources(cfg), args[0]); err == nil { // else Activate says so
+				unlock, err := d.Lock()
+				if err != nil {
+					return handError(err)
+				}
+				defer unlock()
 			}
 			done, err := keys.Activate(cmd.Context(), a)
 			switch {

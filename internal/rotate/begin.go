@@ -108,6 +108,9 @@ func (j *job) next(ctx context.Context, types []string, first string) (next, err
 		n.life.Bits = max(bits, 2048)
 	}
 	for _, k := range kinds[types[0]] {
+		if err := j.claimed(k.Selector); err != nil {
+			return next{}, err
+		}
 		n.replaced = append(n.replaced, k)
 		n.life.Replaces = append(n.life.Replaces, k.Selector)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"dkimd/internal/dkim"
@@ -56,7 +57,12 @@ type Config struct {
 }
 
 // Engine rotates keys. Its methods may be called from any goroutine, and by several processes.
-type Engine struct{ Config }
+type Engine struct {
+	Config
+
+	claiming sync.Once
+	claims   map[string]string // see claimed; as of when it was first asked for
+}
 
 // Line is where a key is.
 type Line struct {
@@ -334,6 +340,9 @@ func (j *job) do(ctx context.Context, k keys.Held, s *Step, line *Line) (moved b
 		s.Life.Then, s.Life.Rotating = nil, false
 		return true, j.domain.SaveLife(k.Selector, s.Life)
 	case Destroy:
+		if err := j.claimed(k.Selector); err != nil {
+			return false, err
+		}
 		if err := j.reveal(ctx, k, s); err != nil {
 			return false, err
 		}
@@ -393,6 +402,9 @@ func (j *job) retire(ctx context.Context, k keys.Held, s *Step) error {
 	replaced := slices.DeleteFunc(slices.Clone(j.held), func(h keys.Held) bool { return !slices.Contains(s.Life.Replaces, h.Selector) })
 	for _, old := range replaced {
 		if old.Place == keys.Signing {
+			if err := j.claimed(old.Selector); err != nil {
+				return err
+			}
 			if err := j.domain.Retire(old.Selector); err != nil {
 				return err
 			}

@@ -505,6 +505,85 @@ func TestSelectorsOfTheDomain(t *testing.T) {
 	}
 }
 
+// A key that others name is neither replaced nor destroyed under them.
+func TestNamedElsewhere(t *testing.T) {
+	t.Parallel()
+	const never = "" // refused
+	for name, test := range map[string]struct {
+		change func(w *world, c *rotate.Config)
+		want   string // of the error; empty: it rotates
+	}{
+		"a key table": {func(w *world, c *rotate.Config) {
+			w.write("KeyTable", "a example.net:old:"+w.dir+"/"+org+"/old.pem\n")
+			w.write("SigningTable", "example.net a\n")
+			c.Keys.KeyTable, c.Keys.SigningTable = w.dir+"/KeyTable", w.dir+"/SigningTable"
+		}, "a table or a layout"},
+		"a table that names another key": {func(w *world, c *rotate.Config) {
+			w.write("KeyTable", "a example.net:old:"+w.dir+"/"+org+"/other.pem\n")
+			w.write("SigningTable", "example.net a\n")
+			c.Keys.KeyTable, c.Keys.SigningTable = w.dir+"/KeyTable", w.dir+"/SigningTable"
+		}, never},
+		"a layout through a link": {func(w *world, c *rotate.Config) {
+			w.link(w.dir, filepath.Dir(w.dir)+"/other")
+			c.Keys.Layouts = []string{filepath.Dir(w.dir) + "/other/{domain}/{selector}.pem"}
+		}, "a table or a layout"},
+		"a link of another domain": {func(w *world, _ *rotate.Config) {
+			w.link("../"+org+"/old.pem", w.dir+"/b.example/s1.pem")
+		}, "b.example/s1.pem"},
+		"a link to another key of another domain": {func(w *world, _ *rotate.Config) {
+			w.link("../"+org+"/new.pem", w.dir+"/b.example/s1.pem")
+		}, never},
+		"a key that is a link": {func(w *world, _ *rotate.Config) {
+			at := filepath.Join(w.dir, org, "old.pem")
+			if err := os.Rename(at, w.dir+"/elsewhere"); err != nil {
+				w.t.Fatal(err)
+			}
+			w.link(w.dir+"/elsewhere", at)
+		}, "is a link"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.signs("old", keys.Ed25519)
+			e := w.engine(func(c *rotate.Config) { test.change(w, c) })
+			err := e.Begin(t.Context(), org, "")
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %v; want %q", err, test.want)
+			}
+			if test.want == "" {
+				return
+			}
+			if got := w.states(); got != "old active" {
+				t.Errorf("states: %s", got)
+			}
+			if _, err := e.Retire(t.Context(), org, "old", true); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("by hand: %v", err)
+			}
+		})
+	}
+}
+
+// A table that comes when a key has retired already is told, and the key stays.
+func TestNamedElsewhereAtTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	e := w.engine(nil)
+	w.begin(e)
+	w.step(e, 3*time.Hour)
+	if got := w.states(); !strings.HasPrefix(got, "old retiring") {
+		t.Fatal(got)
+	}
+	w.link("../"+org+"/old.pem", w.dir+"/b.example/s1.pem")
+	r := w.step(w.engine(nil), keep+24*time.Hour)
+	if len(r.Lines) == 0 || !strings.Contains(r.Lines[0].Text, "b.example/s1.pem") {
+		t.Errorf("%+v", r)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, org, "old.pem.old")); err != nil {
+		t.Error(err)
+	}
+}
+
 // So does a table of the map: the keys that it names are not taken from it.
 func TestSelectorsOfTheMap(t *testing.T) {
 	t.Parallel()

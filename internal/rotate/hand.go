@@ -83,6 +83,9 @@ func (e *Engine) Retire(ctx context.Context, name, selector string, last bool) (
 	case !last && !slices.ContainsFunc(j.domain.Keys, func(other *keys.Key) bool { return other.Selector != selector }):
 		return Line{}, fmt.Errorf("retire %s/%s: %w", name, selector, ErrLast)
 	}
+	if err := j.claimed(selector); err != nil {
+		return Line{}, fmt.Errorf("retire %s/%s: %w", name, selector, err)
+	}
 	// First what it is, or nobody would know how to revoke it.
 	s := Step{Life: k.Life}
 	if err := j.domain.SaveLife(selector, s.Life); err != nil {

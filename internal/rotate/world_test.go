@@ -239,3 +239,14 @@ func (w *world) write(name, text string) {
 		w.t.Fatal(err)
 	}
 }
+
+func (w *world) link(target, path string) {
+	w.t.Helper()
+	err := os.MkdirAll(filepath.Dir(path), 0o750)
+	if err == nil {
+		err = os.Symlink(target, path)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
