@@ -136,16 +136,20 @@ func (perms *permissions) checkOptions(path string, p fingerprint) *fault.Fault 
 	case !p.regular():
 		return &fault.Fault{Path: path, Got: p.kind(), Want: "a TOML file", Hint: "move it away"}
 	case p.mode&0o022 != 0:
-		return &fault.Fault{
-			Path: path, Got: "mode " + octal(p.mode) + ", with which others than its owner can write it",
-			Want: "a file only its owner can write", Hint: "chmod go-w " + quote(path),
-		}
+		return writable(path, p)
 	case !perms.owns(p.uid):
 		return perms.foreign(path, p)
 	case p.size > maxFileBytes:
 		return tooLarge(path)
 	}
 	return nil
+}
+
+func writable(path string, p fingerprint) *fault.Fault {
+	return &fault.Fault{
+		Path: path, Got: "mode " + octal(p.mode) + ", with which others than its owner can write it",
+		Want: "a file only its owner can write", Hint: "chmod go-w " + quote(path),
+	}
 }
 
 // checkDirectory is what is wrong with a directory's mode. Such a directory still

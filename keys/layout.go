@@ -148,6 +148,17 @@ func (p *place) files(each func(selector, path string)) error {
 	return nil
 }
 
+// foreignAbove is the fault of a directory between the layout's base and a key that belongs to somebody else: what is in it
+// is that user's doing, whoever owns the files. Links, for one.
+func (l *layout) foreignAbove(path string) *fault.Fault {
+	for dir := filepath.Dir(path); len(dir) > len(l.base); dir = filepath.Dir(dir) {
+		if p, err := stat(dir); err == nil && !l.permissions.owns(p.uid) {
+			return l.permissions.foreign(dir, p)
+		}
+	}
+	return nil
+}
+
 type named struct{ domain, selector string }
 
 // componentForm is what names a component of a layout can have. Beside a domain a selector has no dot, so
@@ -235,6 +246,10 @@ func (r *reader) readPlaces(d *Domain) {
 				}
 			}
 			d.signs = true
+			if foreign := p.layout.foreignAbove(path); foreign != nil {
+				d.faults = append(d.faults, *foreign)
+				return
+			}
 			if k := r.readKeyAt(d, path, selector, now, err, p.layout.permissions); k != nil {
 				d.Keys = append(d.Keys, k)
 			}

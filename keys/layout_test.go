@@ -211,3 +211,28 @@ func TestLayoutsAndTablesAreNotSearchedForSenders(t *testing.T) {
 		t.Errorf("%d domains, want 3: what was asked for is kept", n)
 	}
 }
+
+// A directory below a layout that belongs to somebody else has no key of ours in it: it may be a link to that of others.
+func TestLayoutOfOthers(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give directories away")
+	}
+	w := newWorld(t)
+	w.write("../keys.d/a.example/mail.private", rfc8463PEM)
+	w.write("../keys.d/b.example/sub/mail.private", rfc8463PEM)
+	w.check(os.Chown(w.path("../keys.d/a.example"), 4711, -1))
+	s := w.with(keys.Config{Directory: w.dir, Layouts: []string{w.path("../keys.d") + "/{domain}/{selector}.private"}})
+	if got := signers(s, "joe@a.example"); got != "!a.example" || !strings.Contains(w.texts(s.Faults()), ".d/a.example: got owner 4711") {
+		t.Errorf("%q: %s", got, w.texts(s.Faults()))
+	}
+	s = w.with(keys.Config{Directory: w.dir, Layouts: []string{w.path("../keys.d") + "/{domain}/sub/{selector}.private"}})
+	if got := signers(s, "joe@b.example"); got != "b.example/mail" {
+		t.Errorf("%q: %s", got, w.texts(s.Faults()))
+	}
+	w.check(os.Chown(w.path("../keys.d/b.example"), 4711, -1))
+	s = w.with(keys.Config{Directory: w.dir, Layouts: []string{w.path("../keys.d") + "/{domain}/sub/{selector}.private"}})
+	if got := signers(s, "joe@b.example"); got != "!b.example" {
+		t.Errorf("above: %q", got)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
@@ -56,8 +57,11 @@ func (t *signingTable) lookup(sender message.Address) []*Domain {
 	return found
 }
 
-// brokenLine begins the entry of a domain for a line that names no key; its pattern follows.
+// brokenLine begins the entry of a domain for a line that cannot be used; its pattern follows.
 const brokenLine = "line "
+
+// maxPattern is the longest pattern that an address may match.
+const maxPattern = maxLocalPart + 256
 
 // byPattern is the domain that signs by the first line with a pattern; nil where there is none, or each sender has its own.
 func (s *Store) byPattern(pattern string) *Domain {
@@ -224,12 +228,6 @@ func (o *tableOpener) read(t Table) ([]tableEntry, fingerprint) {
 	if wrong != nil {
 		o.unread = true
 		o.store.unlist(wrong)
-	} else if t.Path != "" && seen.mode&0o022 != 0 {
-		// Who can write it can take keys away, but not bring any: the owner of each is checked.
-		o.store.fault(&fault.Fault{
-			Path: t.Path, Got: "mode " + octal(seen.mode) + ", with which others than its owner can write it",
-			Want: "a file only its owner can write", Hint: "chmod go-w " + quote(t.Path),
-		})
 	}
 	return entries, seen
 }
@@ -290,7 +288,7 @@ func (o *tableOpener) readLines(t Table, multiple bool) {
 	var wrong, dead fault.Faults
 	warn := func(e tableEntry, f fault.Fault) { dead = append(dead, *t.at(e.line, f)) }
 	for i, e := range entries {
-		if e.fault != nil {
+		if e.nobodys() {
 			wrong = append(wrong, *t.at(e.line, *e.fault))
 			continue
 		}
@@ -304,13 +302,15 @@ func (o *tableOpener) readLines(t Table, multiple bool) {
 		}
 		name, identity, _ := strings.Cut(e.value, ":")
 		l := &all[i]
-		l.key, l.variant.identity = name, identity
+		if l.key = name; e.fault == nil {
+			l.variant.identity = identity
+		}
 		lines.add(pattern, l)
 		k := o.table.keys[name]
-		switch {
-		case name == "":
+		switch broken := e.broken(name); {
+		case broken != nil:
 			l.domain = newTableDomain(domain.Name(e.key), t.Path, brokenLine+pattern)
-			l.domain.faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "a pattern without the name of a key", Want: "PATTERN NAME"})}
+			l.domain.faults = fault.Faults{*t.at(e.line, *broken)}
 			o.store.domains = append(o.store.domains, l.domain)
 		case name == anySender:
 			for _, k := range o.ordered {
@@ -336,6 +336,19 @@ func (o *tableOpener) readLines(t Table, multiple bool) {
 	o.table.lines = lines
 	o.store.faults = append(o.store.faults, t.few(wrong)...)
 	o.store.overlooked = append(o.store.overlooked, t.few(dead)...)
+}
+
+// nobodys reports whether a line cannot be read so far that it is known whose mail it is about.
+func (e tableEntry) nobodys() bool {
+	return e.fault != nil && (e.key == "" || len(e.key) > maxPattern || !utf8.ValidString(e.key))
+}
+
+// broken is why a line of the signing table cannot be used, or nil.
+func (e tableEntry) broken(name string) *fault.Fault {
+	if e.fault == nil && name == "" {
+		return &fault.Fault{Got: "a pattern without the name of a key", Want: "PATTERN NAME"}
+	}
+	return e.fault
 }
 
 // reportUnnamed are the faults of entries that no line of the signing table names.

@@ -291,6 +291,8 @@ func TestReloadOfTables(t *testing.T) {
 		kept                   string
 	}{
 		"a line without a key":           {fourKeys, "*@one.example\n*@two.example b\n*@new.example d\n", nil, "a.example"},
+		"a line in Latin-1":              {fourKeys, "*@one.example a:j\xf6@a.example\n*@two.example b\n*@new.example d\n", nil, "a.example"},
+		"a line without end":             {fourKeys, "*@one.example a:" + strings.Repeat("x", 17<<10) + "\n*@two.example b\n*@new.example d\n", nil, "a.example"},
 		"a glob without a key":           {fourKeys, "*@one.example a\n*@two.example b\ns-*@three.example\n*@new.example d\n", nil, "c.example"},
 		"a key that is gone":             {strings.Replace(fourKeys, "a a.", "z a.", 1), "*@one.example a\n*@two.example b\n*@new.example d\n", nil, "a.example"},
 		"an entry that is broken":        {strings.Replace(fourKeys, "s1:", "", 1), "*@one.example a\n*@two.example b\n*@new.example d\n", nil, "a.example"},
@@ -354,5 +356,26 @@ func TestReloadOfTablesKeepsKeys(t *testing.T) {
 	w.write("../k/a.pem", rfc8463PEM+"\n")
 	if after := must(lookup(w.with(c), "one.example").Keys[0].Load(within(t))); after == before {
 		t.Error("a key that changed was not read again")
+	}
+}
+
+// A table that others can write says nothing: a reload that finds it so is refused, and what was in force stays.
+func TestTableThatOthersCanWrite(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"../t/KeyTable", "../t/SigningTable"} {
+		w, c := tables(t, fourKeys, "*@one.example a\n")
+		s := w.with(c)
+		if got := signers(s, "joe@one.example"); got != "a.example/s1" || s.Err() != nil {
+			t.Fatalf("%q, %v", got, s.Err())
+		}
+		w.check(os.Chmod(w.path(table), 0o664))
+		c.Previous = s
+		next := w.with(c)
+		if err := next.Err(); err == nil || !strings.Contains(err.Error(), "mode 0664, with which others than its owner can write it") {
+			t.Errorf("%s: %v", table, err)
+		}
+		if got := signers(next, "joe@one.example"); strings.Contains(got, "a.example/") {
+			t.Errorf("%s is used: %q", table, got)
+		}
 	}
 }

@@ -64,6 +64,14 @@ func (t Table) name() string {
 	return t.Path
 }
 
+// HoldsKeys reports whether private keys may stand in the entries that are written in place of a path.
+func (t Table) HoldsKeys() bool {
+	return slices.ContainsFunc(splitCSL(t.entries), func(e tableEntry) bool {
+		parts := strings.SplitN(e.value, ":", 3)
+		return len(parts) == 3 && !strings.HasPrefix(parts[2], "/") && !strings.HasPrefix(parts[2], ".")
+	})
+}
+
 // load reads the entries of a table. The error is why there are none at all.
 func (t Table) load() ([]tableEntry, fingerprint, *fault.Fault) {
 	if t.Path == "" {
@@ -73,6 +81,8 @@ func (t Table) load() ([]tableEntry, fingerprint, *fault.Fault) {
 		switch {
 		case !p.regular():
 			return &fault.Fault{Path: path, Got: p.kind(), Want: wantTable, Hint: "name the file itself"}
+		case p.mode&0o022 != 0: // who can write it says who signs for whom
+			return writable(path, p)
 		case p.size > maxTableBytes:
 			return &fault.Fault{Path: path, Got: "more than 256 MiB", Want: wantTable, Hint: "is this the file you mean?"}
 		}
@@ -99,7 +109,8 @@ func splitTable(text string) []tableEntry {
 		written, text, _ = strings.Cut(text, "\n")
 		line++
 		if len(written) > maxTableLine {
-			entries = append(entries, tableEntry{line: line, fault: &fault.Fault{Got: "a line of more than 16 KiB", Want: "an entry"}})
+			key := written[:strings.IndexAny(written[:maxTableLine]+" ", " \t\v\f\r#")]
+			entries = append(entries, tableEntry{line: line, key: key, fault: &fault.Fault{Got: "a line of more than 16 KiB", Want: "an entry"}})
 			continue
 		}
 		written, _, _ = strings.Cut(written, "#")

@@ -15,7 +15,14 @@ import (
 )
 
 // signTable is the path of a table in OpenDKIM's form; empty: none.
-func signTable(at *string, kind string) value { return text(at, "", kind, readTable) }
+func signTable(at *string, kind string) value {
+	return field[string]{at, "", kind, readTable, func(written string) any {
+		if t, err := keys.ParseTable(written); err == nil && t.HoldsKeys() {
+			return "csl:..." // others may read what commands print
+		}
+		return written
+	}}
+}
 
 // readTable wants a table that can be read now: a daemon without the one it is told to use would let mail go out unsigned.
 func readTable(t *tomlfile.Table, key, def string) string {
