@@ -284,7 +284,6 @@ func (o *tableOpener) readLines(t Table, multiple bool) {
 	if t.globs {
 		keyOf = globKey
 	}
-	missing := map[string]*Domain{}
 	var wrong, dead fault.Faults
 	warn := func(e tableEntry, f fault.Fault) { dead = append(dead, *t.at(e.line, f)) }
 	for i, e := range entries {
@@ -317,14 +316,11 @@ func (o *tableOpener) readLines(t Table, multiple bool) {
 				o.use(k)
 			}
 		case k == nil:
-			if missing[name] == nil {
-				missing[name] = newTableDomain(domain.Name(name), t.Path, "key "+name)
-				if !o.unread {
-					missing[name].faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "no key " + safetext.Quote(name) + " in the key table", Want: "the name of a key in it"})}
-				}
-				o.store.domains = append(o.store.domains, missing[name])
+			l.domain = newTableDomain(domain.Name(name), t.Path, brokenLine+pattern)
+			if !o.unread {
+				l.domain.faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "no key " + safetext.Quote(name) + " in the key table", Want: "the name of a key in it"})}
 			}
-			l.domain = missing[name]
+			o.store.domains = append(o.store.domains, l.domain)
 		default:
 			o.use(k)
 			l.fix(k)
