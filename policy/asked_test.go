@@ -115,10 +115,28 @@ func TestRejectingByDMARCAloneIsWarnedOf(t *testing.T) {
 		"dmarc = 'fail'\naction = 'discard'":                                           true,
 		"published = ['reject', 'quarantine']\nnot_result = 'pass'\naction = 'reject'": true,
 		"dmarc = 'fail'\npublished = 'reject'\nnot_list = true\naction = 'reject'":     false,
-		"dmarc = 'fail'\nspf = 'fail'\naction = 'reject'":                              false,
-		"dmarc = 'fail'\nresult = 'none'\nsigners = 'b.example'\naction = 'reject'":    false,
-		"dmarc = 'fail'\npublished = 'reject'\naction = 'quarantine'":                  false,
-		"dmarc = ['fail', 'none']\naction = 'reject'":                                  false,
+		"dmarc = 'fail'\nspf = 'fail'\naction = 'reject'":                              true, // forwarders break it
+		"not_dmarc = ['pass', 'none', 'permerror']\naction = 'reject'":                 true,
+		"not_dmarc = 'pass'\naction = 'reject'":                                        true,
+		"dmarc = 'fail'\nlist = true\naction = 'reject'":                               true,
+		"dmarc = 'fail'\nrecipients = '@b.example'\naction = 'reject'":                 true,
+		"dmarc = 'permerror'\naction = 'reject'":                                       false,
+		"dmarc = 'fail'\nlist = false\naction = 'reject'":                              false,
+		"dmarc = 'fail'\nnot_clients = '192.0.2.0/24'\naction = 'reject'":              false,
+		"dmarc = 'fail'\nclients = '192.0.2.0/24'\naction = 'reject'":                  false,
+		"dmarc = 'fail'\nfrom = 'misleading'\naction = 'reject'":                       false,
+		"dmarc = 'fail'\naction = 'tag'\ntag = 'X-A: b'":                               false,
+		// What a rule above it lets past.
+		"list = true\naction = 'quarantine'\n[[rule]]\ndmarc = 'fail'\naction = 'reject'":                        false,
+		"clients = '192.0.2.0/24'\naction = 'accept'\n[[rule]]\ndmarc = 'fail'\naction = 'reject'":               false,
+		"result = 'pass'\nsigners = 'b.example'\naction = 'accept'\n[[rule]]\ndmarc = 'fail'\naction = 'reject'": false,
+		"list = true\naction = 'reject'\n[[rule]]\ndmarc = 'fail'\naction = 'reject'":                            true,
+		"result = 'pass'\naction = 'accept'\n[[rule]]\ndmarc = 'fail'\naction = 'reject'":                        true,
+		"list = true\naction = 'tag'\ntag = 'X-A: b'\n[[rule]]\ndmarc = 'fail'\naction = 'reject'":               true,
+		"dmarc = 'fail'\naction = 'reject'\n[[rule]]\nclients = '192.0.2.0/24'\naction = 'accept'":               true,
+		"dmarc = 'fail'\nresult = 'none'\nsigners = 'b.example'\naction = 'reject'":                              false,
+		"dmarc = 'fail'\npublished = 'reject'\naction = 'quarantine'":                                            false,
+		"dmarc = ['fail', 'none']\naction = 'reject'":                                                            true,
 	} {
 		rules := load(t, map[string]string{"_default.toml": enforced("[[rule]]\n" + rule + "\n")})
 		if got := strings.Contains(texts("", rules.Warnings()), "RFC 9989 section 7.4"); got != warned {

@@ -29,7 +29,7 @@ func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) fault.Fau
 		case !r.isTag && r.action == Accept && r.forgeable():
 			warn(t, "action", "accept for mail that anybody can send", "a condition that only the real sender meets",
 				`add result = ["pass"] or clients`)
-		case r.rejectsAlone():
+		case r.rejectsAlone() && !slices.ContainsFunc(p.rules[:i], (*rule).spares):
 			warn(t, "action", r.action.String()+" because of DMARC alone", "quarantine, or a second condition such as not_list, not_clients or signers",
 				"RFC 9989 section 7.4 forbids to reject only because a domain publishes reject: mail of its users through lists and forwarders fails too")
 		}
@@ -111,10 +111,17 @@ func (f *file) refusesFaultyFrom() bool {
 	return left == 0
 }
 
-// rejectsAlone reports whether a rule refuses mail for no other reason than what DMARC says.
+// rejectsAlone reports whether a rule refuses mail for no other reason than what DMARC says. That SPF fails is none, as forwarders
+// break it, nor is who receives the mail.
 func (r *rule) rejectsAlone() bool {
-	asks := r.asked.published&(1<<dmarc.PolicyReject) != 0 || r.asked.dmarc == 1<<dmarc.Fail
-	return (r.action == Reject || r.action == Discard) && asks && r.plain() && r.asked.spf == 0 && r.selection.signers == nil && r.selection.notSigners == nil
+	asks := r.asked.dmarc&(1<<dmarc.Fail) != 0 || r.asked.dmarc == 0 && r.asked.published&(1<<dmarc.PolicyReject) != 0
+	knows := r.clients != nil || r.notClients != nil || r.list == no || r.from != 0 || r.selection.signers != nil || r.selection.notSigners != nil
+	return !r.isTag && (r.action == Reject || r.action == Discard) && asks && !knows
+}
+
+// spares reports whether a rule lets mail past those below it that lists or forwarders bring, or that somebody in particular signed.
+func (r *rule) spares() bool {
+	return !r.isTag && r.action != Reject && r.action != Discard && (r.clients != nil || r.list == yes || r.selection.signers != nil)
 }
 
 // forgeable reports whether a message can meet the rule's conditions without
