@@ -160,3 +160,33 @@ func TestImportOpenDKIMSignsTheSame(t *testing.T) {
 		})
 	}
 }
+
+// The signing of Exim is imported and proved: one domain for all mail, and a directory and a file of domains.
+func TestImportEximSignsTheSame(t *testing.T) {
+	harness.NeedExim(t)
+	dir := t.TempDir()
+	write := func(name, content string) {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"k/one", "k/example.com/dkim.pem"} {
+		write(name, string(importKey()))
+	}
+	write("m/domains", "example.com: example.net\nexample.org: example.org\n")
+	write("m/keys", "example.net: /k/one\nexample.org: /k/example.com/dkim.pem\n")
+	t.Setenv("PATH", filepath.Dir(harness.EximBinary("heavy"))+":"+os.Getenv("PATH"))
+	for name, options := range map[string]string{
+		"fixed": "dkim_domain = example.com : example.net\n dkim_selector = a : b\n dkim_private_key = /k/one\n dkim_sign_headers = +From:=To:Subject\n dkim_timestamps = 3600\n",
+		"directory": "dkim_domain = ${lookup{${lc:${domain:$h_from:}}}dsearch,filter=dir{/k}}\n dkim_selector = mail\n" +
+			" dkim_private_key = ${if exists{/k/$dkim_domain/dkim.pem}{/k/$dkim_domain/dkim.pem}{0}}\n dkim_canon = simple\n",
+		"file": "dkim_domain = ${lookup{${lc:${domain:$h_from:}}}lsearch{/m/domains}{$value}}\n dkim_selector = s\n dkim_private_key = ${lookup{$dkim_domain}lsearch{/m/keys}{$value}}\n",
+	} {
+		write(name+".conf", "domainlist local_domains = @ : lsearch;/etc/domains\nbegin transports\nremote_smtp:\n driver = smtp\n "+options)
+		proveImport(t, "", "exim", "/"+name+".conf", "--root", dir, "--to", filepath.Join(dir, name+"-dkimd"))
+	}
+}

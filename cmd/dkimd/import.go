@@ -58,9 +58,9 @@ PROGRAM and FILE are
             is asked
   amavis    amavisd.conf, or a directory of such files: the dkim_key in it
 
-With --prove opendkim or rspamd, which must be installed, and dkimd run on
+With --prove opendkim, rspamd or exim, which must be installed, and dkimd run on
 sockets of their own and sign the same messages: every pattern of the tables,
-below and beside it, from inside, outside and logged in.
+below and beside it, from inside, outside and logged in. amavis is not run.
 
 Exit status: 0 all is the same or close, 1 something was not carried over or
 the proof found a difference, 2 nothing was written, fix something first.`,

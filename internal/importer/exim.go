@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 )
 
@@ -23,7 +25,11 @@ type exim struct {
 	tables *opendkim          // writes keys and tables
 	main   map[string]setting // options above the first "begin"
 	acls   map[string][]line  // the lines of each ACL
-	used   map[string]bool
+	lists  []line             // domainlist and its like
+	signs  []setting          // of the transport that signs
+	// Nothing is signed; there are several selectors; dkim_identity is carried.
+	unsigned, several, identified bool
+	searches                      bool // the domain or the key comes out of a lookup
 }
 
 // eximTransport are the dkim_ options of a transport.
@@ -36,7 +42,7 @@ type eximTransport struct {
 // Exim reads the dkim_ options of the transports and acl_smtp_dkim: of a file with a configuration or with what exim -bP config or
 // exim -bP transports prints; without one it asks exim.
 func Exim(path string, options Options) (*Plan, error) {
-	e := &exim{Options: options, root: root(options.Root), main: map[string]setting{}, acls: map[string][]line{}, used: map[string]bool{}}
+	e := &exim{Options: options, root: root(options.Root), main: map[string]setting{}, acls: map[string][]line{}}
 	e.plan = &Plan{Source: "exim", From: path}
 	e.tables = &opendkim{Options: options, root: e.root, plan: e.plan, base: "/"}
 	var data []byte
@@ -56,6 +62,11 @@ func Exim(path string, options Options) (*Plan, error) {
 	e.sign(transports)
 	e.verifyOptions()
 	e.acl()
+	if len(transports) > 0 {
+		e.signs = transports[0].all
+	}
+	e.plan.Clients, e.plan.AnyClient = []string{"127.0.0.1", "::1"}, true
+	e.plan.OldConfig, e.plan.Records = e.writeOld, e.tables.keyRecords
 	e.plan.sort()
 	return e.plan, nil
 }
@@ -171,6 +182,9 @@ func (e *exim) read(lines []line) []*eximTransport {
 		case section == "acl":
 			e.acls[acl] = append(e.acls[acl], l)
 		case section == "" && assigned:
+			if strings.HasSuffix(first, "list") {
+				e.lists = append(e.lists, l)
+			}
 			option = strings.TrimPrefix(option, "hostlist ")
 			e.main[strings.TrimSpace(option)] = setting{l.Place, option, value}
 		}
@@ -226,6 +240,7 @@ func (e *exim) whose() {
 func (e *exim) sign(transports []*eximTransport) {
 	e.tables.signing = signing{patterns: true, own: true, notes: map[string]verdictText{}}
 	for i, t := range transports {
+		slices.SortStableFunc(t.all, func(a, b setting) int { return cmp.Compare(eximOrder(a), eximOrder(b)) })
 		for _, s := range t.all {
 			at := t.name + " " + s.name
 			if i > 0 && transports[0].set[s.name].value == s.value {
@@ -253,8 +268,20 @@ func (e *exim) sign(transports []*eximTransport) {
 	}
 	if _, set := t.set["dkim_sign_headers"]; !set {
 		e.headers(eximHeaders)
+		e.plan.note(Close, Place{e.plan.From, 0}, t.name+" dkim_sign_headers", "", "[sign] headers: Exim's default; "+eximAbsent)
 	}
 }
+
+// eximOrder has dkim_domain first: what becomes of it decides about others.
+func eximOrder(s setting) int {
+	if s.name == "dkim_domain" {
+		return 0
+	}
+	return 1
+}
+
+// eximAbsent is how h= differs.
+const eximAbsent = "names without + or = also cover the absence of the field in Exim, and of several the last one alone"
 
 // eximHeaders are those that Exim signs by default (RFC 4871 section 5.5).
 const eximHeaders = "From:Sender:Reply-To:Subject:Date:Message-ID:To:Cc:MIME-Version:Content-Type:Content-Transfer-Encoding:Content-ID:" +
@@ -291,8 +318,18 @@ func (e *exim) option(t *eximTransport, s setting, at string) {
 	switch s.name {
 	case "dkim_domain":
 		e.domain(t, s, at)
-	case "dkim_selector", "dkim_private_key", "dkim_identity":
-		say(Same, "with dkim_domain")
+	case "dkim_identity":
+		if e.identified {
+			say(Same, "signing_table")
+		} else {
+			say(NotCarried, "i= is the domain: identity in domain.toml sets another")
+		}
+	case "dkim_selector", "dkim_private_key":
+		if _, set := t.set["dkim_domain"]; !set || e.unsigned {
+			say(NotCarried, "see dkim_domain: nothing is signed")
+		} else {
+			say(Same, "with dkim_domain")
+		}
 	case "dkim_canon":
 		if s.value != "relaxed" && s.value != "simple" {
 			say(NotCarried, "want relaxed or simple")
@@ -307,7 +344,7 @@ func (e *exim) option(t *eximTransport, s setting, at string) {
 			return
 		}
 		e.headers(s.value)
-		say(Close, "[sign] headers and oversign; names without + or = also cover the absence of the field in Exim")
+		say(Close, "[sign] headers and oversign; "+eximAbsent)
 	case "dkim_strict":
 		strict := s.value == "1" || strings.EqualFold(s.value, "true") || strings.EqualFold(s.value, "yes")
 		c.set("sign", "on_error", map[bool]string{true: "tempfail", false: "unsigned"}[strict], "")
@@ -330,43 +367,84 @@ func (e *exim) option(t *eximTransport, s setting, at string) {
 	}
 }
 
-// eximFrom are ways to write the domain of From, and of MAIL FROM.
-var eximFrom = []string{ //nolint:gochecknoglobals // a constant list
-	"${domain:$h_from:}", "${domain:$rh_from:}", "${domain:$header_from:}", "${domain:${address:$h_from:}}", "${domain:${address:$header_from:}}",
-	"${sg{${domain:$h_from:}}{^www\\.}{}}", "$sender_address_domain", "${sender_address_domain}", "${domain:$return_path}", "${domain:$sender_address}",
+// How an expansion was reduced: the domain of From, that of MAIL FROM, and the domain that signs.
+const (
+	ofFrom     = "{from}"
+	ofEnvelope = "{envelope}"
+	ofDomain   = "{domain}"
+)
+
+var (
+	fromHeader = regexp.MustCompile(`(?i)\$[rb]?h(?:eader)?_from:`)
+	withoutWWW = regexp.MustCompile(`^sg *\{(.*)\} *\{(?:\\N)?\^www\\+\.(?:\\N)?\} *\{\}$`)
+	dsearch    = regexp.MustCompile(`^dsearch([,=a-z]*) *\{([^{}$]*)\} *(?:\{\$value\} *)?(?:\{[^{}$]*\}|fail)? *$`)
+	ifExists   = regexp.MustCompile(`^if *exists *\{`)
+	ifElse     = regexp.MustCompile(`^(?:0|false|no)?$`)
+)
+
+// reduce takes off an expansion what makes no difference here: letters in lower case, www., whether a file exists, and a search
+// in a directory, which finds what is named like the key.
+func reduce(s string) string {
+	s = fromHeader.ReplaceAllString(strings.TrimSpace(s), "$$h_from:")
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(s, "${")
+		b.WriteString(before)
+		if !found {
+			break
+		}
+		inner := balanced(rest)
+		s = strings.TrimPrefix(rest[len(inner):], "}")
+		b.WriteString(reduced(inner))
+	}
+	return strings.NewReplacer("$sender_address_domain", ofEnvelope, "$dkim_domain", ofDomain).Replace(b.String())
 }
 
-// bare takes ${lc: } and ${if exists{ }{ }{ }} off an expansion.
-func bare(expansion string) string {
-	expansion = strings.TrimSpace(expansion)
-	if inner, ok := strings.CutPrefix(expansion, "${lc:"); ok && strings.HasSuffix(inner, "}") {
-		return bare(strings.TrimSuffix(inner, "}"))
+// reduced is what stands between ${ and }.
+func reduced(inner string) string {
+	operator, argument, _ := strings.Cut(inner, ":")
+	switch operator {
+	case "lc", "address":
+		return reduce(argument)
+	case "domain":
+		switch of := reduce(argument); of {
+		case "$h_from:":
+			return ofFrom
+		case "$sender_address", "$return_path":
+			return ofEnvelope
+		}
+	case "h_from", "sender_address", "sender_address_domain", "return_path", "dkim_domain", "dkim_selector", "value":
+		return reduce("$" + inner)
 	}
-	if rest, ok := strings.CutPrefix(expansion, "${if exists{"); ok {
-		return bare(balanced(rest))
+	if m := withoutWWW.FindStringSubmatch(inner); m != nil {
+		return reduce(m[1])
 	}
-	return expansion
+	if m := ifExists.FindString(inner); m != "" {
+		groups := grouped(inner[len(m)-1:])
+		if len(groups) == 2 || len(groups) == 3 && ifElse.MatchString(groups[2]) {
+			return reduce(groups[1])
+		}
+	}
+	if rest, ok := strings.CutPrefix(inner, "lookup{"); ok {
+		key := balanced(rest)
+		after := strings.TrimSpace(strings.TrimPrefix(rest[len(key):], "}"))
+		if m := dsearch.FindStringSubmatch(after); m != nil && strings.Contains(m[1], "ret=full") {
+			return strings.TrimSuffix(m[2], "/") + "/" + reduce(key)
+		} else if m != nil {
+			return reduce(key)
+		}
+		return "${lookup{" + reduce(key) + "}" + after + "}"
+	}
+	return "${" + inner + "}"
 }
 
-var dsearch = regexp.MustCompile(`^dsearch([,=a-z]*) *\{([^{}$]*)\} *(?:\{\$value\} *(?:\{[^{}$]*\}|fail)? *)?\}`)
-
-// unsearched puts the key of each ${lookup{key}dsearch{directory}} in its place: what such a lookup finds in a
-// directory is named like the key.
-func unsearched(expansion string) string {
-	before, rest, found := strings.Cut(expansion, "${lookup{")
-	if !found {
-		return expansion
+// grouped are the texts in { } one behind the other.
+func grouped(s string) (groups []string) {
+	for s = strings.TrimSpace(s); strings.HasPrefix(s, "{"); s = strings.TrimSpace(s) {
+		group := balanced(s[1:])
+		groups, s = append(groups, group), strings.TrimPrefix(s[1+len(group):], "}")
 	}
-	key := balanced(rest)
-	after := strings.TrimLeft(strings.TrimPrefix(rest[len(key):], "}"), " ")
-	m := dsearch.FindStringSubmatch(after)
-	if m == nil {
-		return before + "${lookup{" + unsearched(rest)
-	}
-	if strings.Contains(m[1], "ret=full") {
-		key = strings.TrimSuffix(m[2], "/") + "/" + key
-	}
-	return before + key + unsearched(after[len(m[0]):])
+	return groups
 }
 
 // balanced is a text up to the } that closes it.
@@ -387,83 +465,157 @@ func balanced(s string) string {
 
 // domain makes keys of dkim_domain, dkim_selector and dkim_private_key.
 func (e *exim) domain(t *eximTransport, s setting, at string) {
-	name := bare(unsearched(s.value))
-	selector, path := t.set["dkim_selector"], t.set["dkim_private_key"]
-	file := bare(unsearched(path.value))
-	for _, variable := range []string{"${lc:$dkim_domain}", "${lc:${dkim_domain}}", "${dkim_domain}", "$dkim_domain"} {
-		file = strings.ReplaceAll(file, variable, "{domain}")
+	name := reduce(s.value)
+	file := strings.NewReplacer(ofFrom, ofDomain, ofEnvelope, ofDomain).Replace(reduce(t.set["dkim_private_key"].value))
+	written := reduce(t.set["dkim_selector"].value)
+	e.searches = strings.Contains(s.value+t.set["dkim_private_key"].value, "lookup")
+	e.several = strings.Contains(written, ":")
+	domains, keys := e.searched(name, s.Place), e.searched(file, s.Place)
+	for selector := range strings.SplitSeq(written, ":") { // each signs
+		selector = strings.TrimSpace(selector)
+		path := strings.ReplaceAll(file, "$dkim_selector", selector)
+		switch {
+		case selector == "" || strings.Contains(written, "$"):
+			e.left(s, at, "the selector is missing or an expansion: name the keys in [sign] key_table. Until then nothing is signed")
+			return
+		case domains != nil && (keys != nil || strings.HasPrefix(path, "/")), keys != nil && name == ofFrom:
+			e.byLines(s, at, domains, keys, selector, path)
+		case !strings.HasPrefix(path, "/") || strings.Contains(path, "$"):
+			e.left(s, at, "the key is an expansion: name the keys in [sign] key_table. Until then nothing is signed")
+			return
+		case name == ofFrom || name == ofEnvelope:
+			e.bySender(s, at, name, selector, path)
+		case strings.Contains(name, "$"):
+			e.left(s, at, "an expansion: name senders and keys in [sign] signing_table. Until then nothing is signed")
+			return
+		default:
+			e.fixed(t, s, at, name, selector, path)
+		}
 	}
-	for _, of := range eximFrom {
-		file = strings.ReplaceAll(strings.ReplaceAll(file, "${lc:"+of+"}", "{domain}"), of, "{domain}")
-	}
-	file = strings.ReplaceAll(strings.ReplaceAll(file, "${dkim_selector}", selector.value), "$dkim_selector", selector.value)
-	switch {
-	case selector.value == "" || strings.Contains(selector.value, "$"):
-		e.plan.note(NotCarried, s.Place, at, s.value, "the selector is an expansion: name the keys in [sign] key_table. Until then nothing is signed")
-	case !strings.HasPrefix(file, "/") || strings.Contains(file, "$"):
-		e.plan.note(NotCarried, s.Place, at, s.value, "the key is an expansion: name the keys in [sign] key_table. Until then nothing is signed")
-	case slices.Contains(eximFrom, name):
-		e.bySender(s, at, name, selector.value, file)
-	case strings.Contains(name, "$"):
-		e.plan.note(NotCarried, s.Place, at, s.value, "an expansion: name senders and keys in [sign] signing_table. Until then nothing is signed")
-	default:
-		e.fixed(t, s, at, name, selector.value, file)
-	}
+}
+
+// left is the note that nothing is signed.
+func (e *exim) left(s setting, at, words string) {
+	e.unsigned = true
+	e.plan.note(NotCarried, s.Place, at, s.value, words)
 }
 
 // bySender signs with the sender's domain.
 func (e *exim) bySender(s setting, at, name, selector, file string) {
-	words := "the domain of From"
-	if strings.Contains(name, "sender_address") || strings.Contains(name, "return_path") {
-		words = "the domain of MAIL FROM: [sign] identity_from"
-		e.plan.config.set("sign", "identity_from", []string{"envelope"}, "dkim_domain")
+	words, v := "the domain of From", Same
+	if name == ofEnvelope {
+		words, v = "the domain of From, not of MAIL FROM, which Exim does not tell a transport filter", Close
 	}
-	if !strings.Contains(file, "{domain}") {
-		key, wrong := e.tables.tableKey(entry{s.Place, "all", "%:" + selector + ":" + file})
-		if wrong != "" {
-			e.plan.note(NotCarried, s.Place, at, s.value, wrong+"; nothing is signed")
+	if strings.Contains(file, ofDomain) && !e.searches {
+		words, v = words+"; since 4.94 Exim reads no file whose name comes from a message without a lookup between (tainted), and does not sign", Close
+	}
+	if !strings.Contains(file, ofDomain) {
+		if wrong := e.row(s.Place, "%", selector, file, "", "*"); wrong != "" {
+			e.left(s, at, wrong+"; nothing is signed")
 			return
 		}
-		e.tables.signing.add(key)
-		e.tables.signing.rows = append(e.tables.signing.rows, tableRow{s.Place, "*", "all", ""})
-		e.plan.note(Same, s.Place, at, s.value, words+", with one key for all")
+		e.plan.note(v, s.Place, at, s.value, words+", with one key for all")
 		return
 	}
 	layout := e.root.path(file)
-	before, after, _ := strings.Cut(layout, "{domain}")
-	files, _ := filepath.Glob(before + "*" + strings.ReplaceAll(after, "{domain}", "*"))
-	usable := !e.Copy && len(files) > 0
+	before, after, _ := strings.Cut(layout, ofDomain)
+	files, _ := filepath.Glob(before + "*" + strings.ReplaceAll(after, ofDomain, "*"))
+	usable := !e.Copy && len(files) > 0 && !e.several // the tree has each key of a domain sign
+	var copies []keyCopy
 	for _, f := range files {
 		usable = usable && e.User.uses(f)
+		name, _, _ := strings.Cut(strings.TrimPrefix(f, before), after)
+		parsed, err := domain.Parse(name)
+		if err != nil {
+			continue
+		}
+		e.plan.Senders = append(e.plan.Senders, Sender{Domain: string(parsed)})
+		e.tables.proven = append(e.tables.proven, &tableKey{domain: string(parsed), selector: selector, path: f})
+		copies = append(copies, keyCopy{from: f, to: filepath.Join(treeOfKeys, string(parsed), selector+".pem")})
 	}
 	if usable {
 		e.plan.config.set("sign", "layout", []string{layout}, "dkim_private_key")
 		e.plan.config.set("sign", "selector", selector, "")
-		e.plan.note(Same, s.Place, at, s.value, words+"; [sign] layout")
+		e.plan.note(v, s.Place, at, s.value, words+"; [sign] layout")
 		return
 	}
-	for _, f := range files {
-		name, _, _ := strings.Cut(strings.TrimPrefix(f, before), after)
-		e.plan.keys = append(e.plan.keys, keyCopy{from: f, to: filepath.Join(treeOfKeys, strings.ToLower(name), selector+".pem")})
+	e.plan.keys = append(e.plan.keys, copies...)
+	e.plan.note(Close, s.Place, at, s.value, fmt.Sprintf("%s; %d keys were copied to the tree of keys: new ones belong there", words, len(copies)))
+}
+
+// row makes lines of the tables.
+func (e *exim) row(at Place, name, selector, file, identity, address string) (wrong string) {
+	key, wrong := e.tables.tableKey(entry{at, name, name + ":" + selector + ":" + strings.ReplaceAll(file, ofDomain, name)})
+	if wrong != "" {
+		return wrong
 	}
-	e.plan.note(Close, s.Place, at, s.value, fmt.Sprintf("%s; %d keys were copied to the tree of keys: new ones belong there", words, len(files)))
+	if name == "%" {
+		key.name = "all"
+	}
+	if e.tables.signing.key(key.name) != nil {
+		key.name += "/" + selector
+	}
+	if e.tables.signing.key(key.name) == nil {
+		e.tables.signing.add(key)
+	}
+	e.tables.signing.rows = append(e.tables.signing.rows, tableRow{at, address, key.name, identity})
+	return ""
+}
+
+var lsearch = regexp.MustCompile(`^\$\{lookup\{(\{[a-z]+\})\}lsearch *\{(/[^{}$]+)\} *(?:\{\$value\} *)?(?:\{[^{}$]*\}|fail)? *\}$`)
+
+// searched are the lines of the file that a lookup by a domain searches: a domain and what it stands for.
+func (e *exim) searched(expansion string, at Place) []entry {
+	m := lsearch.FindStringSubmatch(expansion)
+	if m == nil {
+		return nil
+	}
+	d, err := e.root.dataset(setting{at, "lsearch", "file:" + m[2]}, "/")
+	if err != nil {
+		return nil
+	}
+	for i := range d.entries {
+		d.entries[i].key = strings.ToLower(strings.TrimSuffix(d.entries[i].key, ":"))
+		d.entries[i].value = strings.TrimSpace(strings.TrimPrefix(d.entries[i].value, ":"))
+	}
+	return d.entries
+}
+
+// byLines signs for the domains that lines of a file name: with the domain that a line has for the sender's, or with
+// the key that it has.
+func (e *exim) byLines(s setting, at string, domains, keys []entry, selector, file string) {
+	lines, sign := domains, "with the domain"
+	if domains == nil {
+		lines, sign = keys, "with the key"
+	}
+	for _, l := range lines {
+		name, path := l.key, file
+		if domains != nil && l.value != "" {
+			name = l.value
+		}
+		for _, k := range keys {
+			if k.key == name {
+				path = k.value
+			}
+		}
+		if wrong := e.row(l.Place, name, selector, path, "", "*@"+l.key); wrong != "" {
+			e.plan.note(NotCarried, l.Place, at, l.key, wrong+"; its mail is not signed")
+		}
+	}
+	e.plan.note(Same, s.Place, at, s.value, "signing_table: each domain of the file "+sign+" that stands there")
 }
 
 // fixed signs everything with one domain, or with several.
 func (e *exim) fixed(t *eximTransport, s setting, at, names, selector, file string) {
 	for name := range strings.SplitSeq(names, ":") {
 		name = strings.TrimSpace(name)
-		key, wrong := e.tables.tableKey(entry{s.Place, name, name + ":" + selector + ":" + strings.ReplaceAll(file, "{domain}", name)})
-		if wrong != "" {
-			e.plan.note(NotCarried, s.Place, at, name, wrong+"; it does not sign")
-			continue
-		}
 		identity := ""
 		if i, set := t.set["dkim_identity"]; set && !strings.Contains(i.value, "$") {
-			identity = i.value
+			identity, e.identified = i.value, true
 		}
-		e.tables.signing.add(key)
-		e.tables.signing.rows = append(e.tables.signing.rows, tableRow{s.Place, "*", name, identity})
+		if wrong := e.row(s.Place, name, selector, file, identity, "*"); wrong != "" {
+			e.plan.note(NotCarried, s.Place, at, name, wrong+"; it does not sign")
+		}
 	}
 	e.tables.signing.multiple = len(e.tables.signing.keys) > 1
 	e.plan.note(Same, s.Place, at, s.value, "signs mail of every sender: signing_table")

@@ -61,8 +61,10 @@ type Plan struct {
 	From    string   // the configuration
 	Senders []Sender // whose mail was signed, for a proof
 	Clients []string // entries of lists of clients, for a proof
-	// OldConfig writes a copy of the old configuration to a directory, for a proof: the signer serves a unix socket and
-	// touches nothing else. It returns the arguments of the program. Nil: no proof is known.
+	// AnyClient: mail of every client was signed, which Lost tells of. A proof asks for those that are ours.
+	AnyClient bool
+	// OldConfig writes a copy of the old configuration to a directory, for a proof: the signer serves a unix socket, or
+	// Exim delivers to an address, and touches nothing else. It returns the arguments of the program. Nil: no proof is known.
 	OldConfig func(dir, socket string) (args []string, err error)
 	// Records are the records of all keys; the names are for keys that sign for every domain.
 	Records func(names []string) ([]keys.Record, error)

@@ -478,6 +478,13 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 		})
 	}
 	to := newSystem(t, map[string]string{"d/keys/x": "", "d/rules/a.example.toml": ""})
+	for _, name := range []string{"dkimd.toml", "rules/_default.toml"} {
+		defer func() {
+			if info, err := os.Stat(filepath.Join(to.root, "d", name)); err != nil || info.Mode() != 0o640 {
+				t.Errorf("%s: %v, %v; want mode 0640", name, info.Mode(), err)
+			}
+		}()
+	}
 	if _, err := s.plan(false).Write(filepath.Join(to.root, "d"), u, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,13 @@ import (
 // NewConfig writes a copy of the configuration that was written to the directory written, for a proof in dir.
 func (p *Plan) NewConfig(written, dir, socket, dns string) (string, error) {
 	c := p.config.clone()
-	c.set("milter", "listen", []string{"unix:" + socket}, "")
-	c.set("milter", "socket_mode", "0600", "")
+	c.set("milter", "listen", []string{}, "")
+	door := "milter"
+	if p.Source == "exim" {
+		door = "exim"
+	}
+	c.set(door, "listen", []string{"unix:" + socket}, "")
+	c.set(door, "socket_mode", "0600", "")
 	c.set("control", "listen", []string{}, "")
 	c.set("log", "output", []string{filepath.Join(dir, "dkimd.log")}, "")
 	c.set("dns", "servers", []string{dns}, "")

@@ -177,6 +177,34 @@ func TestExim(t *testing.T) {
 			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]|selector = \"mail\""},
 			"", "acl_smtp_dkim|relay_from_hosts",
 		},
+		"Debian's wiki": {
+			map[string]string{conf: "DKIM_CANON = relaxed\nDKIM_SELECTOR = dkim\nDKIM_DOMAIN = ${sg{${lc:${domain:$h_from:}}}{^www\\.}{}}\nDKIM_FILE = /k/DKIM_DOMAIN.dkim.key\n" +
+				"DKIM_PRIVATE_KEY = ${if exists{DKIM_FILE}{DKIM_FILE}{0}}\nbegin transports\nremote_smtp:\n  dkim_domain = DKIM_DOMAIN\n  dkim_selector = DKIM_SELECTOR\n  dkim_private_key = DKIM_PRIVATE_KEY\n"},
+			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]|selector = \"dkim\""},
+			"dkim_sign_headers: [sign] headers: Exim's default", "",
+		},
+		"two selectors, an envelope, and a domain only where there is a key": {
+			transport("  dkim_selector = dkim : two\n  dkim_private_key = /k/$dkim_domain.${dkim_selector}.key\n" +
+				"  dkim_domain = ${if exists{/k/${sender_address_domain}.dkim.key}{$sender_address_domain}{}}\n"),
+			map[string]string{"keys/example.com/dkim.pem": "PRIVATE", "keys/example.net/dkim.pem": "PRIVATE"},
+			"not of MAIL FROM|does not sign; 2 keys were copied", "acl_smtp_dkim",
+		},
+		"domains and keys of a file": {
+			func() map[string]string {
+				files := transport("  dkim_domain = ${lookup{$sender_address_domain}lsearch{/m/domains}{$value}{}}\n  dkim_selector = s\n  dkim_private_key = ${lookup{$dkim_domain}lsearch{/m/keys}{$value}}\n")
+				files["m/domains"], files["m/keys"] = "# all\nExample.com: example.org\nexample.net\nexample.info:\n", "example.org: /k/one\nexample.net: /k/example.net.dkim.key\n"
+				return files
+			}(),
+			map[string]string{
+				"KeyTable":     "example.org example.org:s:ROOT/k/one\nexample.net example.net:s:ROOT/k/example.net.dkim.key\n",
+				"SigningTable": "*@example.com example.org\n*@example.net example.net\n",
+			},
+			"", "acl_smtp_dkim|remote_smtp dkim_domain: the key is neither",
+		},
+		"a domain that is not known": {
+			transport("  dkim_private_key = /k/one\n  dkim_selector = s\n  dkim_identity = x@y\n  dkim_domain = ${perl{domain}}\n"),
+			nil, "", "dkim_selector: see dkim_domain|dkim_private_key: see dkim_domain|dkim_identity: i= is the domain|dkim_domain: an expansion|acl_smtp_dkim",
+		},
 		"a lookup": {
 			transport("  dkim_domain = ${lookup{$sender_address_domain}lsearch{/x}}\n  dkim_selector = s\n  dkim_private_key = /k/one\n  dkim_foo = 1\n"),
 			nil, "", "remote_smtp dkim_domain: an expansion|remote_smtp dkim_foo|acl_smtp_dkim",
@@ -205,12 +233,13 @@ func TestAmavis(t *testing.T) {
 	importCase{
 		map[string]string{
 			"etc/amavis/conf.d/50-user": "use strict;\n$enable_dkim_signing = 1;\ndkim_key('example.org', \"s\", '/k/one'); # a key\n# dkim_key('no.example','s','/k/one');\n" +
-				"dkim_key('example.net','s','/absent');\n@mynetworks = qw( 127.0.0.0/8 [::1] 192.0.2.0/24\n  198.51.100.1 );\n@dkim_signature_options_bysender_maps = (\n { '.' => { ttl => 21*24*3600 } } );\n",
+				"dkim_key('example.net','s','/absent');\n@mynetworks = qw( 127.0.0.0/8 [::1] 192.0.2.0/24\n  198.51.100.1 );\n@dkim_signature_options_bysender_maps = (\n { 'x@example.org' => { d => 'example.net' }, '.' => { ttl => 21*24*3600, c => 'relaxed/relaxed' } } );\n" +
+				"dkim_key('Example.org', 'second', '/k/one');\ndkim_key('*.example.com', 'w', '/k/one', t=>'s');\n",
 		},
 		map[string]string{
-			"KeyTable": "example.org/s example.org:s:ROOT/k/one\n", "SigningTable": "*@example.org example.org/s\n*@*.example.org example.org/s\n",
-			"dkimd.toml": "enabled = false|\"192.0.2.0/24\"|\"198.51.100.1\"|canonicalization = \"relaxed/simple\"",
+			"KeyTable": "example.org/s example.org:s:ROOT/k/one\n*.example.com/w %:w:ROOT/k/one\n", "SigningTable": "*@example.org example.org/s\n*@*.example.com *.example.com/w\n",
+			"dkimd.toml": "enabled = false|\"192.0.2.0/24\"|\"198.51.100.1\"|canonicalization = \"relaxed/relaxed\"|expiry = \"1814400s\"|oversign = [\"From\", \"Date\", \"Subject\", \"Content-Type\"]",
 		},
-		"dkim_key: key_table", "dkim_key: the key ROOT|@dkim_signature_options_bysender_maps",
+		"dkim_key: key_table|dkim_key: left out: amavis signs with the first key", "dkim_key: the key ROOT|@dkim_signature_options_bysender_maps: domain.toml",
 	}.run(t, importer.Amavis, "")
 }

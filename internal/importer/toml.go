@@ -47,6 +47,18 @@ func (t *toml) set(table, key string, value any, why string) {
 	at.lines = append(at.lines, tomlLine{key, value, why})
 }
 
+// value is that of a key, or nil.
+func (t *toml) value(table, key string) any {
+	for _, known := range t.tables {
+		for _, l := range known.lines {
+			if known.name == table && l.key == key {
+				return l.value
+			}
+		}
+	}
+	return nil
+}
+
 // render is the text of the file, as it is in the directory dir.
 func (t *toml) render(head, dir string) string {
 	var b strings.Builder

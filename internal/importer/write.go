@@ -101,7 +101,7 @@ func (w *writer) all(p *Plan, dir string) error {
 		}
 	}
 	for _, f := range p.files {
-		if err := w.file(f.path, f.content, 0o644); err != nil {
+		if err := w.file(f.path, f.content, 0o640); err != nil {
 			return err
 		}
 	}
@@ -118,7 +118,7 @@ func (w *writer) texts(p *Plan, dir string) error {
 		}
 	}
 	p.config.set("policy", "directory", below("rules"), "")
-	return w.file(configFile, []byte(p.config.render(p.head(), dir)), 0o644)
+	return w.file(configFile, []byte(p.config.render(p.head(), dir)), 0o640)
 }
 
 func (p *Plan) head() string {

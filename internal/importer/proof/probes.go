@@ -22,6 +22,9 @@ const maxSenders = 500
 // in the lists of clients, and one beside it.
 func Probes(p *importer.Plan) (all []Probe, zone string) {
 	inside, zone := peers(p.Clients)
+	if p.AnyClient {
+		inside = slices.DeleteFunc(inside, func(c client.Peer) bool { return !c.Addr.IsLoopback() })
+	}
 	stranger := client.Peer{Name: "unknown", Addr: netip.MustParseAddr(outside), Port: 1025}
 	add := func(from, who string, peer client.Peer, login string) {
 		m := client.Mail{Peer: peer, Sender: from, Recipients: []string{"bob@example.net"}, QueueID: "4XYZ", Raw: letter(from)}
@@ -40,8 +43,10 @@ func Probes(p *importer.Plan) (all []Probe, zone string) {
 			if len(inside) > 0 {
 				add(from, "from inside", inside[0], "")
 			}
-			if i == 0 {
+			if i == 0 && !p.AnyClient {
 				add(from, "from outside", stranger, "")
+			}
+			if i == 0 {
 				for _, peer := range inside {
 					add(from, fmt.Sprintf("from %s [%s]", peer.Name, peer.Addr), peer, "")
 				}

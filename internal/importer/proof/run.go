@@ -23,7 +23,7 @@ type Result struct {
 func Run(ctx context.Context, p *importer.Plan, written string, command func(ctx context.Context, args ...string) *exec.Cmd) (Result, error) {
 	result := Result{Differences: []Difference{}}
 	if p.OldConfig == nil {
-		return result, fmt.Errorf("no proof is known for %s", p.Source)
+		return result, fmt.Errorf("%s is not run: compare the signatures of some messages yourself", p.Source)
 	}
 	dir, err := os.MkdirTemp("", "dkprove") // a short path: sockets are in it
 	if err != nil {
@@ -47,6 +47,7 @@ func Run(ctx context.Context, p *importer.Plan, written string, command func(ctx
 	if err != nil {
 		return result, err
 	}
+	v.presentOnly = p.Source == "exim"
 	old, err := startOld(ctx, p, dir)
 	if err != nil {
 		return result, err
@@ -57,19 +58,32 @@ func Run(ctx context.Context, p *importer.Plan, written string, command func(ctx
 	if err != nil {
 		return result, err
 	}
-	now, err := Start(ctx, command(ctx, "serve", "--config", config), socket)
+	daemon, err := Start(ctx, command(ctx, "serve", "--config", config), socket)
 	if err != nil {
 		return result, err
 	}
-	defer now.Stop()
+	defer daemon.Stop()
+	var now Signer = daemon
+	if p.Source == "exim" {
+		now = filtered{daemon}
+	}
 	result.Probes = len(probes)
 	differences, err := Compare(ctx, old, now, probes, v)
 	result.Differences = append(result.Differences, differences...)
 	return result, err
 }
 
+// oldSigner is the signer that is compared with.
+type oldSigner interface {
+	Signer
+	Stop()
+}
+
 // startOld starts the old signer.
-func startOld(ctx context.Context, p *importer.Plan, dir string) (*Process, error) {
+func startOld(ctx context.Context, p *importer.Plan, dir string) (oldSigner, error) {
+	if p.Source == "exim" {
+		return startExim(ctx, p, dir)
+	}
 	socket := filepath.Join(dir, "old.sock")
 	args, err := p.OldConfig(dir, socket)
 	if err != nil {

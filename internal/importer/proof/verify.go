@@ -13,7 +13,11 @@ import (
 )
 
 // Verifier verifies signatures with keys that no DNS need publish.
-type Verifier struct{ verifier *verifier.Verifier }
+type Verifier struct {
+	verifier *verifier.Verifier
+	// presentOnly leaves out of h= the fields that a message does not have: Exim signs their absence, as the report says.
+	presentOnly bool
+}
 
 // NewVerifier makes one that knows these records.
 func NewVerifier(records []keys.Record) (*Verifier, error) {
@@ -23,7 +27,7 @@ func NewVerifier(records []keys.Record) (*Verifier, error) {
 		zone[name] = append(zone[name], r.Text)
 	}
 	v, err := verifier.New(verifier.Config{Resolver: zone, MaxSignatures: 100})
-	return &Verifier{v}, err
+	return &Verifier{verifier: v}, err
 }
 
 // zone is a DNS of key records.
@@ -56,6 +60,11 @@ func (v *Verifier) verify(ctx context.Context, raw []byte) []Signature {
 	all := []Signature{}
 	for _, r := range verification.Finish(ctx).Results {
 		names := strings.Split(strings.ToLower(strings.Join(r.Headers, ":")), ":")
+		if v.presentOnly {
+			names = slices.DeleteFunc(names, func(name string) bool {
+				return !slices.ContainsFunc(m.Fields, func(f message.Field) bool { return strings.EqualFold(f.Name(), name) })
+			})
+		}
 		slices.Sort(names)
 		s := Signature{
 			Domain: r.Domain, Selector: r.Selector, Algorithm: r.Algorithm, Canonicalization: r.Canonicalization, Identity: r.Identity,
