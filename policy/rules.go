@@ -84,6 +84,18 @@ func (r *Rules) Kept() []fault.Kept {
 	return slices.SortedFunc(maps.Values(r.kept), func(a, b fault.Kept) int { return strings.Compare(a.Domain, b.Domain) })
 }
 
+// Needs reports whether some file has SPF or DMARC asked, as NeedsSPF and NeedsDMARC do for a message.
+func (r *Rules) Needs() (spf, dmarc bool) {
+	for _, files := range []map[domain.Name]*file{r.files, r.recipients, {"": r.fallback}} {
+		for _, f := range files {
+			if f != nil {
+				spf, dmarc = spf || f.asksSPF || f.asksDMARC, dmarc || f.asksDMARC || f.aligned
+			}
+		}
+	}
+	return spf, dmarc
+}
+
 // Enforced are the domains of files in enforce mode, as Has takes them.
 func (r *Rules) Enforced() []domain.Name {
 	if r == nil {

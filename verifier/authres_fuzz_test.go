@@ -30,7 +30,7 @@ func FuzzAuthenticationResults(f *testing.F) {
 		if strings.Contains(strings.ToLower(got), "dkim=pass") || strings.Contains(got, "spf=") {
 			t.Errorf("a result that is none in %q", got)
 		}
-		if !verifier.ClaimsAuthserv([]byte(got), authserv, true) {
+		if !verifier.ClaimsAuthserv([]byte(got), authserv, "dkim") {
 			t.Errorf("not ours: %q", got)
 		}
 	})

@@ -142,7 +142,7 @@ func TestAuthenticationResultsInjection(t *testing.T) {
 			if !ok || d.Value != authres.ResultFail || d.Domain == "gmail.com" {
 				t.Errorf("%s %.40q: parsed as %+v", place, value, results[0])
 			}
-			if !verifier.ClaimsAuthserv([]byte(got), authserv, true) {
+			if !verifier.ClaimsAuthserv([]byte(got), authserv, "dkim") {
 				t.Errorf("%s %.40q: our own field does not claim to be ours", place, value)
 			}
 		}

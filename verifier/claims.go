@@ -16,9 +16,9 @@ import (
 // comments, with flat ones, and with none, and once each with control characters
 // taken for spaces and for nothing; one reading that finds our name where the
 // name belongs is enough, and so is our name anywhere in front of the first
-// result where no reading makes sense of that. With onlyDKIM the field must also
-// hold a result of the method dkim, or be too odd to tell.
-func ClaimsAuthserv(value []byte, authservID string, onlyDKIM bool) bool {
+// result where no reading makes sense of that. With methods the field must also
+// hold a result of one of these, or be too odd to tell.
+func ClaimsAuthserv(value []byte, authservID string, methods ...string) bool {
 	our := ourName{id: hostName(authservID)}
 	if our.id == "" {
 		return false
@@ -28,7 +28,7 @@ func ClaimsAuthserv(value []byte, authservID string, onlyDKIM bool) bool {
 	}
 	readings := readingsOf(value)
 	claims := slices.ContainsFunc(readings, func(r reading) bool { return r.claims(value, &our) })
-	return claims && (!onlyDKIM || slices.ContainsFunc(readings, func(r reading) bool { return r.hasDKIM(value) }))
+	return claims && (len(methods) == 0 || slices.ContainsFunc(readings, func(r reading) bool { return r.has(value, methods) }))
 }
 
 // simpleHead is the name in front of the first semicolon where nothing else is
@@ -336,9 +336,9 @@ func (o *ourName) isAnyOf(words []string) bool {
 // U-labels (RFC 8601 section 5).
 func hostName(s string) domain.Name { return domain.Fold(strings.Trim(s, ".")) }
 
-// hasDKIM reports whether the field has a result of the method dkim, or results
+// has reports whether the field has a result of one of the methods, or results
 // that cannot be read.
-func (r reading) hasDKIM(value []byte) bool {
+func (r reading) has(value []byte, methods []string) bool {
 	text, whole := r.plain(value, false)
 	if !whole {
 		return true
@@ -353,7 +353,7 @@ func (r reading) hasDKIM(value []byte) bool {
 			return true // neither a result nor "none" (RFC 8601 section 2.2)
 		}
 		for result {
-			if isDKIM(before) {
+			if isMethod(before, methods) {
 				return true
 			}
 			part = part[len(before)+1:]
@@ -364,9 +364,9 @@ func (r reading) hasDKIM(value []byte) bool {
 	return false
 }
 
-// isDKIM reports whether what stands left of "=" ends in the method dkim, with or
+// isMethod reports whether what stands left of "=" ends in one of the methods, with or
 // without its version, whatever characters are between and behind.
-func isDKIM(left string) bool {
+func isMethod(left string, methods []string) bool {
 	other := func(c rune) bool { return !inWord(c) }
 	left = strings.TrimRightFunc(left, other)
 	if version := strings.TrimRight(left, "0123456789"); version != left {
@@ -374,10 +374,12 @@ func isDKIM(left string) bool {
 			left = before
 		}
 	}
-	const method = "dkim"
-	if len(left) < len(method) || !strings.EqualFold(left[len(left)-len(method):], method) {
-		return false
-	}
-	before, _ := utf8.DecodeLastRuneInString(left[:len(left)-len(method)])
-	return len(left) == len(method) || !inWord(before)
+	return slices.ContainsFunc(methods, func(method string) bool {
+		start := len(left) - len(method)
+		if start < 0 || !strings.EqualFold(left[start:], method) {
+			return false
+		}
+		before, _ := utf8.DecodeLastRuneInString(left[:start])
+		return start == 0 || !inWord(before)
+	})
 }

@@ -105,7 +105,7 @@ func TestClaimsAuthserv(t *testing.T) {
 		{" mx.google.com;\r\n       dkim=pass header.i=@mx.example.org header.s=s1 header.b=abc;\r\n       spf=pass (google.com: domain of a@mx.example.org designates 192.0.2.1)", no},
 	}
 	for _, test := range tests {
-		if got := verifier.ClaimsAuthserv([]byte(test.value), authserv, false); got != test.claims {
+		if got := verifier.ClaimsAuthserv([]byte(test.value), authserv); got != test.claims {
 			t.Errorf("%.80q: got %t; want %t", test.value, got, test.claims)
 		}
 	}
@@ -117,12 +117,12 @@ func TestClaimsAuthservOfInternationalNames(t *testing.T) {
 	ids := []string{"mx.bücher.example", "MX.BÜCHER.example", "mx.xn--bcher-kva.example", "mx.bu\u0308cher.example"}
 	for _, id := range ids {
 		for _, value := range ids {
-			if !verifier.ClaimsAuthserv([]byte(" "+value+"; dkim=pass"), id, false) {
+			if !verifier.ClaimsAuthserv([]byte(" "+value+"; dkim=pass"), id) {
 				t.Errorf("%s is not taken for %s", value, id)
 			}
 		}
 		for _, value := range []string{"mx.bucher.example", "mx.b.example", "bücher.example", "mx.büche.example"} {
-			if verifier.ClaimsAuthserv([]byte(" "+value+"; dkim=pass"), id, false) {
+			if verifier.ClaimsAuthserv([]byte(" "+value+"; dkim=pass"), id) {
 				t.Errorf("%s is taken for %s", value, id)
 			}
 		}
@@ -132,7 +132,7 @@ func TestClaimsAuthservOfInternationalNames(t *testing.T) {
 func TestClaimsAuthservOfNothing(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"", ";", " ; dkim=pass", "mx.example.org; dkim=pass"} {
-		if verifier.ClaimsAuthserv([]byte(value), "", false) {
+		if verifier.ClaimsAuthserv([]byte(value), "") {
 			t.Errorf("%q claims to be nobody", value)
 		}
 	}
@@ -174,10 +174,15 @@ func TestClaimsAuthservWithADKIMResult(t *testing.T) {
 		{" 1; iprev=pass policy.iprev=192.0.2.1; arc=none; dmarc=pass header.from=a.example", no},
 	}
 	for _, test := range tests {
-		if got := verifier.ClaimsAuthserv([]byte(" mx.example.org"+test.rest), authserv, true); got != test.claims {
+		if got := verifier.ClaimsAuthserv([]byte(" mx.example.org"+test.rest), authserv, "dkim"); got != test.claims {
 			t.Errorf("%q: got %t; want %t", test.rest, got, test.claims)
 		}
-		if verifier.ClaimsAuthserv([]byte(" foreign.example"+test.rest), authserv, true) {
+		// Of several methods one is enough.
+		asSPF := strings.NewReplacer("dkim", "spf", "DKIM", "sPf", "dk\x00im", "s\x00pf", "spf", "dkim").Replace(test.rest)
+		if got := verifier.ClaimsAuthserv([]byte(" mx.example.org"+asSPF), authserv, "dmarc-x", "spf"); got != test.claims {
+			t.Errorf("%q: got %t; want %t", asSPF, got, test.claims)
+		}
+		if verifier.ClaimsAuthserv([]byte(" foreign.example"+test.rest), authserv, "dkim") {
 			t.Errorf("%q: a foreign field claims to be ours", test.rest)
 		}
 	}
@@ -189,8 +194,8 @@ func TestClaimsAuthservTakesLinearTime(t *testing.T) {
 	for _, unit := range []string{"(", ")", "()", "\"", "\\", "a.", " .", ". ", "=", ";", "dkim", "ä", "\u00ad", "a b", "\x00"} {
 		value := []byte(strings.Repeat(unit, size/len(unit)))
 		took := cputime.Of(func() {
-			verifier.ClaimsAuthserv(value, authserv, true)
-			verifier.ClaimsAuthserv(append([]byte("mx.example.org;"), value...), authserv, true)
+			verifier.ClaimsAuthserv(value, authserv, "dkim")
+			verifier.ClaimsAuthserv(append([]byte("mx.example.org;"), value...), authserv, "dkim")
 		})
 		if took > 3*time.Second {
 			t.Errorf("%q: 128 KiB took %s", unit, took)
@@ -200,7 +205,7 @@ func TestClaimsAuthservTakesLinearTime(t *testing.T) {
 	for r := rune(0x4e00); distinct.Len() < size; r++ {
 		distinct.WriteRune(0x4e00 + (r-0x4e00)%20000)
 	}
-	if took := cputime.Of(func() { verifier.ClaimsAuthserv([]byte(distinct.String()), authserv, true) }); took > 3*time.Second {
+	if took := cputime.Of(func() { verifier.ClaimsAuthserv([]byte(distinct.String()), authserv, "dkim") }); took > 3*time.Second {
 		t.Errorf("128 KiB of letters took %s", took)
 	}
 }

@@ -18,23 +18,23 @@ func FuzzClaimsAuthserv(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
-		claims := verifier.ClaimsAuthserv(value, authserv, false)
-		if !claims && verifier.ClaimsAuthserv(value, authserv, true) {
+		claims := verifier.ClaimsAuthserv(value, authserv)
+		if !claims && verifier.ClaimsAuthserv(value, authserv, "dkim") {
 			t.Errorf("%q: claims only with a dkim result", value)
 		}
 		// Case means nothing, and neither does a comment, fold or line end in front.
 		for _, other := range [][]byte{bytes.ToUpper(ascii(value)), append([]byte("\r\n\t"), value...)} {
-			if bytes.Equal(ascii(value), value) && claims != verifier.ClaimsAuthserv(other, authserv, false) {
+			if bytes.Equal(ascii(value), value) && claims != verifier.ClaimsAuthserv(other, authserv) {
 				t.Errorf("%q: got %t; %q differs", value, claims, other)
 			}
 		}
-		if !verifier.ClaimsAuthserv(append([]byte(" mx.example.org; "), value...), authserv, false) {
+		if !verifier.ClaimsAuthserv(append([]byte(" mx.example.org; "), value...), authserv) {
 			t.Errorf("our name before %q does not claim", value)
 		}
-		if !verifier.ClaimsAuthserv(append([]byte(" mx.example.org; dkim=pass; "), value...), authserv, true) {
+		if !verifier.ClaimsAuthserv(append([]byte(" mx.example.org; dkim=pass; "), value...), authserv, "dkim") {
 			t.Errorf("our name and dkim=pass before %q do not claim", value)
 		}
-		if verifier.ClaimsAuthserv(append([]byte(" mx.example.org.evil.example; "), value...), authserv, false) {
+		if verifier.ClaimsAuthserv(append([]byte(" mx.example.org.evil.example; "), value...), authserv) {
 			t.Errorf("a foreign name before %q claims", value)
 		}
 	})

@@ -106,7 +106,7 @@ func (w *world) startPeers(ctx context.Context) error {
 	faults = append(faults, err, w.add(ctx, subjectOpen, "odv", verifies, find("opendkim"), "-f", "-x", conf))
 	conf, err = w.configure("rspamd.conf", rspamdConf)
 	faults = append(faults, err, w.add(ctx, subjectRspamd, "rspamd", append(verifies, signRSA), find("rspamd"), "-f", "-i", "-c", conf))
-	conf, err = w.configure("rspamd-policies.conf", strings.ReplaceAll(rspamdConf, "/rspamd.", "/rspamd-policies.")+rspamdPolicies)
+	conf, err = w.configure("rspamd-policies.conf", strings.NewReplacer("run/rspamd.", "run/rspamd-policies.", "log/rspamd.", "log/rspamd-policies.").Replace(rspamdConf)+rspamdPolicies)
 	faults = append(faults, err, w.addOpenDMARC(ctx),
 		w.add(ctx, subjectRspamd, "rspamd-policies", []deed{verifyPolicies}, find("rspamd"), "-f", "-i", "-c", conf))
 	milter := w.buildMsgauth(ctx)

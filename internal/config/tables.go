@@ -348,7 +348,8 @@ func (v *Verify) keys() []key {
 		},
 		{
 			"strip", choice(&v.StripOnlyDKIM, means("all", false), means("dkim", true)),
-			"Which Authentication-Results fields that claim our name are removed: all, or only those with a dkim result.",
+			"Which Authentication-Results fields that claim our name are removed: all, or only those with a result of dkim, and " +
+				"of spf and dmarc where verify.spf or a rule has dkimd write these.",
 		},
 		{
 			"strip_also", list(&v.StripAlso, readHostnames),

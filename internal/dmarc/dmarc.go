@@ -8,7 +8,6 @@ package dmarc
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"dkimd/internal/domain"
 	"dkimd/internal/resolver"
@@ -220,7 +219,7 @@ func (d *Discovery) relate(id domain.Name) relation {
 	if id == d.author {
 		return relation{alignment: AlignStrict}
 	}
-	if top(id) != top(d.author) || !id.Lookable() {
+	if !id.Lookable() || !id.Within(below("", d.author)) { // whatever DNS says: see stand.is
 		return relation{}
 	}
 	d.walkAuthor()
@@ -235,11 +234,6 @@ func (d *Discovery) relate(id domain.Name) relation {
 		return relation{err: err}
 	}
 	return relation{alignment: AlignRelaxed}
-}
-
-// top is the last label.
-func top(name domain.Name) domain.Name {
-	return name[strings.LastIndexByte(string(name), '.')+1:]
 }
 
 // Alignment is that of an identifier that Discover was given. An error says that DNS left it open.

@@ -355,10 +355,22 @@ func TestIdentifiers(t *testing.T) {
 	}
 }
 
+// While a registry's DNS fails, mail is not open that nobody below it could have aligned.
+func TestFailureOfASuffix(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[domain.Name]dmarc.Result{"other.com": dmarc.Fail, "com": dmarc.Fail, "mail.example.com": dmarc.TempError, "example.com": dmarc.Pass} {
+		var asked []string
+		d := dmarc.Discover(zone("example.com: p=reject", "com: SERVFAIL").lookup(&asked), "example.com", []domain.Name{id})
+		if v := d.Judge([]dmarc.Identifier{{Domain: id}}, dmarc.SPFAsked); v.Result != want {
+			t.Errorf("%s: got %+v; want %s", id, v, want)
+		}
+	}
+}
+
 // Mail costs few questions: one where the names are equal, three from a subdomain, and a bounded number whatever the signatures are.
 func TestQuestionsAreFew(t *testing.T) {
 	t.Parallel()
-	w := zone("example.com: p=reject")
+	w := zone("example.com: p=reject", "example.co.uk: p=reject")
 	for _, test := range []struct {
 		author domain.Name
 		ids    string
@@ -368,7 +380,9 @@ func TestQuestionsAreFew(t *testing.T) {
 		{"example.com", "example.com example.org mail.example.net", "example.com"},
 		{"mail.example.com", "example.com", "mail.example.com example.com com"},
 		{"mail.example.com", "mail.example.com example.com", "mail.example.com example.com com"},
-		{"example.com", "other.com", "example.com com"},
+		{"example.com", "other.com", "example.com"},
+		{"example.co.uk", "other.co.uk co.uk", "example.co.uk"},
+		{"a.example.com", "other.com", "a.example.com example.com com"}, // for the policy
 		{"example.com", "a.example.com a.example.com b.example.com", "example.com com a.example.com b.example.com"},
 		{"example.com", "1.example.com 2.example.com 3.example.com 4.example.com 5.example.com 6.example.com example.com", "example.com com 1.example.com 2.example.com 3.example.com 4.example.com 5.example.com"},
 	} {

@@ -139,7 +139,7 @@ func organizational(start domain.Name, found []stand) domain.Name {
 	return org
 }
 
-// below is the name one label longer than suffix, on the way to name. It is longer where that is a public suffix too, as
+// below is the name one label longer than suffix, which may be the root, on the way to name. It is longer where that is a public suffix too, as
 // co.uk is below a record of uk: else all of its registrants would be one organization (see stand.is).
 func below(suffix, name domain.Name) domain.Name {
 	for {

@@ -103,7 +103,7 @@ func (m *Message) ourNames() []string {
 
 // claims reports whether results say that they are ours.
 func (m *Message) claims(value string) bool {
-	claims := func(name string) bool { return verifier.ClaimsAuthserv([]byte(value), name, m.p.StripOnlyDKIM) }
+	claims := func(name string) bool { return verifier.ClaimsAuthserv([]byte(value), name, m.p.stripped...) }
 	return slices.ContainsFunc(m.ourNames(), claims) || slices.ContainsFunc(m.p.StripAlso, claims)
 }
 

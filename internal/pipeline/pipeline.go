@@ -46,7 +46,8 @@ type Config struct {
 	SignOnly bool
 	// StripAlso are further names under which results are forged (verify.strip_also).
 	StripAlso []string
-	// StripOnlyDKIM leaves forged Authentication-Results of ours alone that have no dkim result (verify.strip).
+	// StripOnlyDKIM leaves forged Authentication-Results of ours alone that have no result of a method that we write: dkim,
+	// and spf and dmarc where SPF or Rules ask for these (verify.strip).
 	StripOnlyDKIM bool
 	// KeepForged lets mail through whose forged Authentication-Results the MTA does not let us remove,
 	// instead of deferring it (verify.on_unstripped).
@@ -63,7 +64,10 @@ type Config struct {
 }
 
 // Pipeline is one configuration in force. It is safe for concurrent use.
-type Pipeline struct{ Config }
+type Pipeline struct {
+	Config
+	stripped []string // the methods whose results are forged; none: all
+}
 
 // New returns a pipeline; all parts must be there.
 func New(c Config) (*Pipeline, error) {
@@ -76,5 +80,16 @@ func New(c Config) (*Pipeline, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Pipeline{Config: c}, nil
+	p := &Pipeline{Config: c}
+	if c.StripOnlyDKIM {
+		p.stripped = []string{"dkim"}
+		spf, dmarc := c.Rules.Needs()
+		if c.SPF || spf {
+			p.stripped = append(p.stripped, "spf")
+		}
+		if c.SPF || dmarc {
+			p.stripped = append(p.stripped, "dmarc")
+		}
+	}
+	return p, nil
 }

@@ -159,6 +159,32 @@ func TestStripAlso(t *testing.T) {
 	}
 }
 
+// With strip = "dkim" results of SPF and DMARC are forged where we write these, and only there.
+func TestStripOfWhatWeWrite(t *testing.T) {
+	t.Parallel()
+	asked := map[string]string{"_default.toml": "mode = \"monitor\"\n[[rule]]\ndmarc = [\"fail\"]\naction = \"quarantine\"\n"}
+	tests := map[string]struct {
+		spf   bool
+		rules map[string]string
+		want  []int
+	}{
+		"verify.spf":    {true, nil, []int{3, 2, 1}},
+		"a rule asks":   {false, asked, []int{3, 2, 1}},
+		"aligned":       {false, map[string]string{"example.com.toml": "mode = 'monitor'\n[[rule]]\nresult = 'fail'\naction = 'quarantine'\n"}, []int{3, 1}},
+		"no one asks":   {false, map[string]string{"example.com.toml": "mode = 'monitor'\n[[rule]]\nclients = '192.0.2.0/24'\naction = 'quarantine'\n"}, []int{1}},
+		"without rules": {false, nil, []int{1}},
+	}
+	for name, test := range tests {
+		w := newWorld(t)
+		w.config.StripOnlyDKIM, w.config.SPF, w.rules = true, test.spf, test.rules
+		m := from(outside).with("Authentication-Results: mx.example.net; dkim=pass", "Authentication-Results: mx.example.net; spf=pass smtp.mailfrom=a.example",
+			"Authentication-Results: mx.example.net; dmarc=pass header.from=a.example", "Authentication-Results: mx.example.net; iprev=pass")
+		if out, e := w.run(w.pipeline(), m); !slices.Equal(out.RemoveAuthRes, test.want) {
+			t.Errorf("%s: %+v %s", name, out, text(e))
+		}
+	}
+}
+
 // A client below a domain of sign.networks is ours if its name is its own; while DNS fails it is not, and the reason says so.
 func TestNetworksByName(t *testing.T) {
 	t.Parallel()
