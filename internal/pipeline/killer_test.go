@@ -73,22 +73,24 @@ func rsaRecord(bits int) string {
 // cost is the least time of the processor in some runs, from MAIL to the record:
 // other programs do not count.
 func (w *world) cost(p *pipeline.Pipeline, k *killer) time.Duration {
-	t := w.t
-	t.Helper()
+	w.t.Helper()
 	w.lookup = func(string) (resolver.Answer, error) { return resolver.Answer{Records: k.txt}, nil }
-	return cputime.Least(runs, func() {
-		m := from(outside)
-		msg := p.Begin(&m.env)
-		for _, f := range k.head {
-			name, value, _ := strings.Cut(f, ":")
-			msg.Header(name, value)
-		}
-		msg.EndOfHeader(t.Context())
-		for chunk := range slices.Chunk(k.body, 65535) {
-			msg.Body(chunk)
-		}
-		msg.Finish(t.Context())
-	})
+	return cputime.Least(runs, func() { w.take(p, k) })
+}
+
+// take takes a message from MAIL to the record, whatever DNS says.
+func (w *world) take(p *pipeline.Pipeline, k *killer) {
+	m := from(outside)
+	msg := p.Begin(&m.env)
+	for _, f := range k.head {
+		name, value, _ := strings.Cut(f, ":")
+		msg.Header(name, value)
+	}
+	msg.EndOfHeader(w.t.Context())
+	for chunk := range slices.Chunk(k.body, 65535) {
+		msg.Body(chunk)
+	}
+	msg.Finish(w.t.Context())
 }
 
 // No message costs much more than a plain one of its size. Each of these takes

@@ -112,7 +112,7 @@ func readDirective(term string) (network netip.Prefix, ok bool) {
 	}
 	var err error
 	switch name, text, _ := strings.Cut(term, ":"); {
-	case name == "all":
+	case name == "all", term == "a", term == "mx", term == "ptr":
 		return netip.Prefix{}, term == name
 	case name != "ip4" && name != "ip6":
 		return netip.Prefix{}, mechanism.MatchString(term)
