@@ -52,7 +52,7 @@ func (r Relay) toldIn(header *message.Header, req spf.Request) spf.Outcome {
 	for _, f := range header.Fields() {
 		switch {
 		case r.AuthservID != "":
-			if f.Is(authResults) && ClaimsAuthserv(f.Value(), r.AuthservID, false) {
+			if f.Is(authResults) && ClaimsAuthserv(f.Value(), r.AuthservID) {
 				if name, ok := simpleHead(f.Value()); !ok || !strings.EqualFold(name, r.AuthservID) {
 					return spf.Outcome{} // a name in disguise may have got past the relay
 				}
