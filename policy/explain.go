@@ -47,6 +47,9 @@ func (r *Rules) Explain(m Message, report *verifier.Report) ([]Explanation, Verd
 
 // Enforced is the verdict as if every file that judged were in enforce mode.
 func (v Verdict) Enforced() Verdict {
+	if len(v.Decisions) == 0 {
+		return v
+	}
 	decisions := make([]Decision, 0, len(v.Decisions))
 	for _, d := range v.Decisions {
 		d.Mode = modeEnforce

@@ -112,6 +112,22 @@ func (r *Rules) Enforced() []domain.Name {
 	return names
 }
 
+// Enforces reports whether a file, by its name, is in enforce mode and can stop mail.
+func (r *Rules) Enforces(name string) bool {
+	if r == nil {
+		return false
+	}
+	enforces := func(f *file) bool { return f != nil && f.name == name && f.mode == modeEnforce && f.stops && !f.broken }
+	for _, files := range []map[domain.Name]*file{r.files, r.recipients} {
+		for _, f := range files {
+			if enforces(f) {
+				return true
+			}
+		}
+	}
+	return enforces(r.fallback)
+}
+
 // Has reports whether a domain has a file of its own; that for mail to it is "for/example.net".
 func (r *Rules) Has(name domain.Name) bool {
 	if r == nil {

@@ -32,7 +32,7 @@ func answers() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"check": reflect.TypeFor[checked](), "check --sender": reflect.TypeFor[senderChecked](), "import": reflect.TypeFor[imported](), "config": reflect.TypeFor[configuration](), "key list": reflect.TypeFor[keyList](), "key rotate": reflect.TypeFor[rotated](),
 		"key show": reflect.TypeFor[shownKeys](), "key check": reflect.TypeFor[checkedKeys](), "log": reflect.TypeFor[logAnswer](), "report": reflect.TypeFor[reported](),
-		"policy explain": reflect.TypeFor[explanation](), "policy test": reflect.TypeFor[testedRules](), "probe": reflect.TypeFor[probeAnswer](),
+		"policy explain": reflect.TypeFor[explanation](), "policy replay": reflect.TypeFor[replay](), "policy test": reflect.TypeFor[testedRules](), "probe": reflect.TypeFor[probeAnswer](),
 		"reload": reflect.TypeFor[control.Reload](), "status": reflect.TypeFor[control.Status](), "version": reflect.TypeFor[versionAnswer](),
 	}
 }
@@ -203,6 +203,7 @@ func newCommandsWorld(t *testing.T) *commandsWorld {
 		"etc/keys/example.org/s1.pem":     commandsKey,
 		"etc/keys/example.org/s2.pem.new": commandsKeyNew,
 		"etc/rules/gmail.com.toml":        "mode = \"enforce\"\n\n[[rule]]\nname = \"unsigned\"\nresult = [\"none\", \"fail\"]\naction = \"reject\"\n",
+		"etc/new-rules/gmail.com.toml":    "mode = \"enforce\"\n\n[[rule]]\nname = \"look at it\"\nnot_result = [\"pass\"]\naction = \"quarantine\"\n",
 		"etc/rules/gmail.com.test.toml":   "[[case]]\nname = \"signed\"\nsignatures = [\"gmail.com pass\"]\naction = \"accept\"\n\n[[case]]\nname = \"unsigned\"\naction = \"reject\"\n",
 		"etc/message.eml":                 "From: alice@gmail.com\nSubject: Hello\n\nHello\n",
 		"log/dkimd.json":                  record,
@@ -354,6 +355,7 @@ func TestAnswersTellFaults(t *testing.T) {
 		"policy explain":          {"policy explain --from a@gmail.com", broken, []fault.Fault{{Path: broken, Line: 2, Key: "dns.servers"}}, 0},
 		"policy explain, part":    {"policy explain --from a@gmail.com", whole, []fault.Fault{{Path: file("etc/rules/text.example.toml"), Line: 1}}, 0},
 		"policy explain, address": {"policy explain --from a", whole, []fault.Fault{{Path: file("etc/rules/text.example.toml"), Line: 1}, {Key: "--from", Hint: "dkimd policy explain --help"}}, 0},
+		"policy replay":           {"policy replay", broken, []fault.Fault{{Path: broken, Line: 2, Key: "dns.servers"}}, 0},
 		"log":                     {"log", broken, []fault.Fault{{Path: broken, Line: 2, Key: "dns.servers"}}, 0},
 		"log, absent":             {"log " + file("none"), whole, []fault.Fault{{}}, 0},
 		"key show, none":          {"key show none.example", whole, []fault.Fault{{Hint: "dkimd key generate none.example"}}, 0},

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"os/signal"
 	"slices"
 	"syscall"
@@ -15,7 +11,6 @@ import (
 	"dkimd/internal/domain"
 	"dkimd/internal/events"
 	"dkimd/internal/terminal"
-	"dkimd/internal/tomlfile"
 
 	"github.com/spf13/cobra"
 )
@@ -122,29 +117,6 @@ func (q *logQuery) read(cmd *cobra.Command, now time.Time) error {
 	q.list = !q.sum && (q.why || q.tests != nil || cmd.Flags().Changed("limit"))
 	q.domain = string(domain.Fold(q.domain))
 	return nil
-}
-
-// timeFlag reads the time that a flag gives; zero: none.
-func timeFlag(flag, text string, now time.Time, help string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	t, ok := pointInTime(text, now)
-	if !ok {
-		return t, usageError(fmt.Errorf("--%s: got %q; want a time like 24h, 7d, 2w, 2026-11-23 or 2026-11-23T14:00:00Z", flag, text), help)
-	}
-	return t, nil
-}
-
-// pointInTime reads a time of day, in local time unless it says otherwise, or how long ago it was.
-func pointInTime(text string, now time.Time) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
-			return t, true
-		}
-	}
-	d, ok := tomlfile.ParseDuration(text)
-	return now.Add(-d), ok && d > 0
 }
 
 // wants reports whether the query asks for the record.
@@ -262,84 +234,4 @@ func (q *logQuery) tail(cmd *cobra.Command, args []string, std stdio) error {
 	source.skipped = r.Skipped()
 	leftOut(std, source.skipped, q.probed)
 	return nil
-}
-
-// leftOut says what of the stream is not shown.
-func leftOut(std stdio, skipped, probes int) {
-	if skipped > 0 {
-		fmt.Fprintf(std.err, "dkimd: left out of the log as no record of format json: %s\n", terminal.Plural(skipped, "line"))
-	}
-	if probes > 0 {
-		fmt.Fprintf(std.err, "dkimd: left out as sent by dkimd probe, not by mail: %s (--probes shows them)\n", terminal.Plural(probes, "record"))
-	}
-}
-
-// followFile opens a file at its end, or from the beginning.
-func followFile(ctx context.Context, path string, whole bool) (io.ReadCloser, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names it
-	if err == nil && !whole {
-		_, err = f.Seek(0, io.SeekEnd)
-	}
-	return &tail{ctx: ctx, path: path, file: f}, err
-}
-
-// tail is a file that grows, and that may be renamed with a new one in its place.
-type tail struct {
-	ctx  context.Context //nolint:containedctx // an io.Reader has none
-	path string
-	file *os.File
-}
-
-// tailInterval is how often a file that is followed is looked at.
-const tailInterval = 200 * time.Millisecond
-
-// Read waits for more. It returns io.EOF once the context is done.
-func (t *tail) Read(p []byte) (int, error) {
-	tick := time.NewTicker(tailInterval)
-	defer tick.Stop()
-	for {
-		n, err := t.file.Read(p)
-		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
-			return n, err
-		}
-		if t.renew() {
-			continue
-		}
-		select {
-		case <-t.ctx.Done():
-			return 0, io.EOF
-		case <-tick.C:
-		}
-	}
-}
-
-// Close closes the file.
-func (t *tail) Close() error { return t.file.Close() }
-
-// renew opens the file anew where another one has come to its place, and goes
-// back to its beginning where it was cut.
-func (t *tail) renew() bool {
-	ours, err := t.file.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Stat(t.path)
-	if err != nil {
-		return false // between the renaming and the new file
-	}
-	if os.SameFile(ours, now) {
-		at, err := t.file.Seek(0, io.SeekCurrent)
-		if err == nil && now.Size() < at {
-			_, err = t.file.Seek(0, io.SeekStart)
-			return err == nil
-		}
-		return false
-	}
-	next, err := os.Open(t.path)
-	if err != nil {
-		return false
-	}
-	_ = t.file.Close()
-	t.file = next
-	return true
 }

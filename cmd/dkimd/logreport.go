@@ -26,22 +26,6 @@ func (p *painter) text(s string) {
 	}
 }
 
-// maxName bounds the names in a table, which strangers choose.
-const maxName = 60
-
-// colourOf is the colour of a verdict or a result.
-func colourOf(word string) terminal.Colour {
-	switch strings.Trim(word, "()") {
-	case "reject", "fail", "permerror", "discard":
-		return terminal.Red
-	case "tempfail", "temperror", "quarantine", "policy", "neutral", "aborted":
-		return terminal.Yellow
-	case "pass":
-		return terminal.Green
-	}
-	return terminal.Plain
-}
-
 // line prints a record in one line.
 func (p *painter) line(e *events.Event) { p.text(p.Paint(colourOf(e.Verdict), e.Text()) + "\n") }
 

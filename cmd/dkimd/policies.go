@@ -4,10 +4,27 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"strings"
 
 	"dkimd/internal/events"
 	"dkimd/internal/terminal"
 )
+
+// maxName bounds the names in a table, which strangers choose.
+const maxName = 60
+
+// colourOf is the colour of a verdict or a result.
+func colourOf(word string) terminal.Colour {
+	switch strings.Trim(word, "()") {
+	case "reject", "fail", "permerror", "discard":
+		return terminal.Red
+	case "tempfail", "temperror", "quarantine", "policy", "neutral", "aborted":
+		return terminal.Yellow
+	case "pass":
+		return terminal.Green
+	}
+	return terminal.Plain
+}
 
 // printPolicies says what SPF and DMARC say, where they were asked.
 func printPolicies(w io.Writer, s events.SPF, d events.DMARC) {

@@ -214,6 +214,18 @@ func (e *Event) About(id string) bool {
 	return id != "" && (e.ID == id || e.MessageID == id || e.MessageID == "<"+id+">")
 }
 
+// Senders are the domains of From and MAIL FROM.
+func (e *Event) Senders() []domain.Name {
+	list := []domain.Name{domain.Name(domainOf(e.Sender))}
+	for _, address := range e.From {
+		list = append(list, domain.Name(domainOf(address)))
+	}
+	for _, name := range e.Originator.Domains {
+		list = append(list, domain.Name(name))
+	}
+	return list
+}
+
 // Names reports whether the message has to do with a domain: in From or MAIL FROM, or as that of a signature.
 func (e *Event) Names(name domain.Name) bool {
 	return domainOf(e.Sender) == string(name) ||

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,8 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/events"
+	"dkimd/internal/terminal"
+	"dkimd/policy"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
@@ -172,6 +175,16 @@ func (s *logSource) part(part logPart, yield func(*events.Event, error) bool) bo
 	return true
 }
 
+// leftOut says what of the stream is not shown.
+func leftOut(std stdio, skipped, probes int) {
+	if skipped > 0 {
+		fmt.Fprintf(std.err, "dkimd: left out of the log as no record of format json: %s\n", terminal.Plural(skipped, "line"))
+	}
+	if probes > 0 {
+		fmt.Fprintf(std.err, "dkimd: left out as sent by dkimd probe, not by mail: %s (--probes shows them)\n", terminal.Plural(probes, "record"))
+	}
+}
+
 // compressedError is a file that other programs decompress.
 type compressedError struct{ path, program string }
 
@@ -281,4 +294,32 @@ func (j *journal) Close() error {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(j.said.String()))
 	}
 	return nil
+}
+
+// recent is how much of the end of the log tells what rules files were until now.
+const recent = 1 << 20
+
+// promoted are the rules files that enforce now, and only monitored in the last records of a log. One that cannot be read tells nothing.
+func promoted(path string, rules *policy.Rules) []string {
+	f, err := os.Open(path) //nolint:gosec // [log] output names it
+	if err != nil {
+		return nil
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		_, _ = f.Seek(max(0, info.Size()-recent), io.SeekStart)
+	} else {
+		return nil
+	}
+	modes := map[string]string{}
+	for e, err := range events.NewReader(f).All() {
+		if err != nil {
+			break
+		}
+		for i := range e.Policy {
+			modes[e.Policy[i].File] = e.Policy[i].Mode
+		}
+	}
+	maps.DeleteFunc(modes, func(file, mode string) bool { return mode != "monitor" || !rules.Enforces(file) })
+	return slices.Sorted(maps.Keys(modes))
 }
