@@ -28,8 +28,9 @@ package: ## .deb, .rpm and tarballs, with checksums, in dist/
 test: deps unit integration system ## every test; installs what they need with apt
 	$(MAKE) soak SOAK=60s
 
-deps: ## Postfix, OpenDKIM and the other programs the tests run against
+deps: ## Postfix, OpenDKIM, Chromium and the other programs the tests run against
 	scripts/install-test-deps
+	scripts/install-browser
 
 unit: ## tests that need nothing but Go and a C compiler
 	$(GO) test -race -shuffle=on ./...
