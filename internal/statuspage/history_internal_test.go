@@ -3,6 +3,7 @@ package statuspage
 import (
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +110,7 @@ func TestTablesAreBounded(t *testing.T) {
 	for i := range maxRules + 100 {
 		e := eventstest.Sample()
 		e.Mode, e.ReasonCode = events.ModeUnsigned, fmt.Sprint("code", i)
-		e.Policy = []events.Decision{{File: "x", Rule: fmt.Sprint(i), Mode: "monitor", Action: "reject"}}
+		e.Policy = []events.Decision{{File: "x", Rule: strconv.Itoa(i), Mode: "monitor", Action: "reject"}}
 		h.remember(e)
 	}
 	if len(h.rules) != maxRules || len(h.hour(eventstest.Sample().Time.Unix()/3600).reasons) != maxReasons {

@@ -53,6 +53,7 @@ func TestTextOfStrangersIsText(t *testing.T) {
 		"query": "x&message=1#y", "svg": "<svg onload=alert(1)>",
 	})
 	pages := func(t *testing.T, s string) string {
+		t.Helper()
 		w := newWorld(t)
 		w.fill(s)
 		e := eventstest.Poisoned(s)
@@ -69,7 +70,7 @@ func TestTextOfStrangersIsText(t *testing.T) {
 			all.WriteString(shape(t, body))
 		}
 		_, body, _ := w.ask("/?q=" + url.QueryEscape(s))
-		for _, line := range strings.Split(shape(t, body), "\n") {
+		for line := range strings.SplitSeq(shape(t, body), "\n") {
 			if slices.Contains([]string{"script", "img"}, line) || strings.Contains(line, " on") {
 				t.Errorf("in what is found for it: %s", line)
 			}

@@ -27,7 +27,7 @@ func (h *History) columns(now time.Time, span time.Duration, n int) []column {
 	for i := range minutes {
 		m := &minutes[i]
 		if at := time.Unix(m.at*60, 0); !at.Before(list[0].from) && at.Before(end) {
-			list[at.Sub(list[0].from)/span].counts.add(&m.counts)
+			list[at.Sub(list[0].from)/span].add(&m.counts)
 		}
 	}
 	return list
