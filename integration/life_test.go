@@ -301,3 +301,38 @@ func (r *rotating) disturb(t *testing.T, most int, ended func() bool) (kills int
 	t.Fatalf("the keys do not come to their end: %s (%s)", stages, trouble)
 	return kills
 }
+
+// Two daemons on one directory of keys: what one does to the keys the other follows, before mail that it signs can fail.
+func TestTwoDaemonsOnOneDirectory(t *testing.T) {
+	t.Parallel()
+	in := harness.NewInternet(t)
+	r, records := newRotating(t, in, "s1-ed25519")
+	address := in.Address()
+	in.Delegate(rotated, address)
+	harness.StartBIND(t, harness.Zone{Name: rotated, Address: address, Records: zoneText(rotated, []string{address}, records)})
+	second := &rotating{World: &harness.World{Dir: t.TempDir()}, in: in}
+	if err := os.Symlink(r.path("keys"), second.path("keys")); err != nil {
+		t.Fatal(err)
+	}
+	second.serve(t, `selector = ["s1", "s2"]`, second.update(t))
+	r.serve(t, `selector = ["s1", "s2"]`, r.update(t))
+	second.Daemon.Signal(syscall.SIGHUP)
+	r.begin(t)
+	second.Daemon.Signal(syscall.SIGHUP)
+	ctx, stop := context.WithCancel(t.Context())
+	both := []*traffic{newTraffic(t, r.path("milter"), address), newTraffic(t, second.path("milter"), address)}
+	var flowing sync.WaitGroup
+	for _, tr := range both {
+		flowing.Go(func() { tr.flow(ctx) })
+	}
+	t.Cleanup(func() { stop(); flowing.Wait() })
+	harness.Eventually(t, 2*harness.WaitLimit, "the old key is revoked", func() bool { return revoked(t, address, "s1-ed25519") })
+	<-time.After(mailAge)
+	stop()
+	flowing.Wait()
+	for i, tr := range both {
+		if len(tr.faults) > 0 || tr.signed["s1-ed25519"] == 0 || tr.signed["s2-ed25519"] == 0 {
+			t.Errorf("daemon %d: %d messages, signatures %v, faults %q", i+1, tr.sent, tr.signed, tr.faults[:min(len(tr.faults), 5)])
+		}
+	}
+}

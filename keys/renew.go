@@ -29,6 +29,12 @@ func (s *Store) Renew(name domain.Name) error {
 	return nil
 }
 
+// Differs reports whether the store has other keys of a domain than there are now: somebody else has changed them.
+func (s *Store) Differs(d *Domain) bool {
+	first := s.named[d.Name]
+	return first != nil && !slices.EqualFunc(first.load(s.reader).current().Keys, d.Keys, func(a, b *Key) bool { return a.Selector == b.Selector })
+}
+
 // Signed is when a key of a domain last signed in this process; also one that has retired since the last reload.
 func (s *Store) Signed(name domain.Name, selector string) (last time.Time) {
 	for d := s.named[name]; d != nil; d = d.successor.Load() {

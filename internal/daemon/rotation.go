@@ -219,6 +219,7 @@ func (r *rotation) attend(ctx context.Context) {
 				}
 			}()
 			reports[i], faults[i] = engine.Step(ctx, string(name))
+			r.follow(ctx, engine.Keys, name)
 			return nil
 		})
 	}
@@ -357,6 +358,18 @@ func (r *rotation) news(what string) bool {
 	}
 	r.told[what] = time.Now()
 	return true
+}
+
+// follow has the store sign with what another dkimd has made of the keys of a domain: a command that could not tell us, or
+// a daemon on the same directory. A key that has retired for it is not to sign here until its record is gone.
+func (r *rotation) follow(ctx context.Context, c keys.Config, name domain.Name) {
+	d, err := keys.Find(c, string(name))
+	if err != nil || !r.d.current.Load().Keys.Differs(d) {
+		return
+	}
+	if names, err := keys.Sharing(c.Directory, d); err == nil {
+		_ = r.renew(ctx, names) // what is wrong with them, each reload tells
+	}
 }
 
 // renew has the store read the keys of domains anew. A domain that it does not have comes with a reload.
