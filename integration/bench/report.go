@@ -130,11 +130,12 @@ func (r *report) markdown(document string) string {
 %s; %s.
 %d connections at a time on unix sockets, all daemons in turn, %d rounds after one that does not count. CPU is the
 daemon's user and system time for one message, the median of the rounds. Every answer was checked: signed, or as many
-times dkim=pass as there are signatures, and spf=pass and dmarc=pass in the rows with SPF and DMARC, where "OpenDKIM" is
-OpenDKIM and OpenDMARC, asked one after the other. DNS is on this host; OpenDMARC keeps nothing of it. "Floor" is a go-milter server in dkimd's connection wrapper that adds one field
-and writes one line, plus the bare cryptography: signatures, and SHA-256 of the message. Ratios are taken round by
-round: median (least-most). "times dkimd" is how much more CPU a peer takes. RSA signs as the engine of the build has it
-(libcrypto where the processor has AVX512-IFMA takes 0.25 ms, elsewhere 0.5 to 0.8 ms; crypto/rsa 0.8 ms on the former).
+times dkim=pass as there are signatures, and spf=pass and dmarc=pass in the rows with SPF and DMARC, where "OpenDKIM"
+is OpenDKIM and OpenDMARC, asked one after the other. DNS is on this host; OpenDMARC keeps nothing of it. "Floor" is a
+go-milter server in dkimd's connection wrapper that adds one field and writes one line, plus the bare cryptography:
+signatures, and SHA-256 of the message. Ratios are taken round by round: median (least-most). "times dkimd" is how
+much more CPU a peer takes. RSA signs as the engine of the build has it (libcrypto where the processor has AVX512-IFMA
+takes 0.25 ms, elsewhere 0.5 to 0.8 ms; crypto/rsa 0.8 ms on the former).
 
 | deed | size | messages a connection | dkimd ms | floor + cryptography ms | dkimd to floor | target | OpenDKIM, times dkimd | rspamd, times dkimd | go-msgauth, times dkimd |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
