@@ -203,7 +203,7 @@ func recorded(t *testing.T, m *Message, rec *record) *events.Event {
 func TestReplayIsExact(t *testing.T) {
 	t.Parallel()
 	c := chance{rand.New(rand.NewPCG(16, 2))}
-	p := &Pipeline{Config{Events: &kept{}, Now: time.Now}}
+	p := &Pipeline{Config: Config{Events: &kept{}, Now: time.Now}}
 	directories := make([]*policy.Rules, 200)
 	for i := range directories {
 		directories[i] = c.directory(t)
