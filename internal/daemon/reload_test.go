@@ -205,6 +205,7 @@ func TestReloadWithAFaultThatWasThere(t *testing.T) {
 	}
 	w.write("rules/other.example.toml", "mode = \"enforced\"")
 	w.hangup("reloaded .*faults=3 kept=1")
+	w.err.Wait(t, 1, "a domain stays") // it is logged after that line
 	if text := w.err.String(); strings.Contains(text[strings.LastIndex(text, "a domain stays"):], "broken.example") {
 		t.Error("a domain that was broken at the start is said to be as it was")
 	}
