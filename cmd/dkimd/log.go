@@ -176,13 +176,17 @@ func (q *logQuery) each(source *logSource, do func(*events.Event)) error {
 	return nil
 }
 
-// newest are the last records that are asked for, the newest first. Older files are not opened where enough are found.
+// newest are the last records that are asked for, the newest first. Older files are not opened where enough are found; files
+// that were named may come in any order.
 func (q *logQuery) newest(source *logSource) ([]*events.Event, error) {
 	parts := source.parts
 	var found []*events.Event
-	for i := len(parts) - 1; i >= 0 && len(found) < q.limit; i-- {
+	for i := len(parts) - 1; i >= 0 && (source.named || len(found) < q.limit); i-- {
 		source.parts = parts[i : i+1]
-		most := q.limit - len(found)
+		most := q.limit
+		if !source.named {
+			most -= len(found)
+		}
 		var last []*events.Event
 		err := q.each(source, func(e *events.Event) {
 			if last = append(last, e); len(last) >= 2*most {
@@ -195,7 +199,10 @@ func (q *logQuery) newest(source *logSource) ([]*events.Event, error) {
 		slices.Reverse(last)
 		found = append(found, last[:min(most, len(last))]...)
 	}
-	return found, nil
+	if source.named && len(parts) > 1 {
+		slices.SortStableFunc(found, func(a, b *events.Event) int { return b.Time.Compare(a.Time) })
+	}
+	return found[:min(q.limit, len(found))], nil
 }
 
 // tail prints records as they are written.

@@ -111,6 +111,7 @@ func readClient(value string) (func(*events.Event) bool, string) {
 	}
 	network, err := netip.ParsePrefix(value)
 	if addr, single := netip.ParseAddr(value); single == nil {
+		addr = addr.Unmap()
 		network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	if err != nil {

@@ -32,7 +32,8 @@ import (
 // logSource is where the log stream is read: what the log was rotated into, oldest first, or the journal.
 type logSource struct {
 	parts   []logPart
-	skipped int // lines that were no record, of what was read
+	named   bool // on the command line, in whatever order
+	skipped int  // lines that were no record, of what was read
 }
 
 // logPart is a file, standard input, or the journal.
@@ -48,6 +49,7 @@ func logStream(cmd *cobra.Command, std stdio, files []string, since time.Time) (
 	if len(files) == 0 {
 		return s, s.configured(cmd, since)
 	}
+	s.named = true
 	for _, name := range files {
 		if name == "-" {
 			in := io.NopCloser(std.in)
@@ -114,7 +116,8 @@ func (s *logSource) file(path string) {
 var rotation = regexp.MustCompile(`^[.-][0-9][0-9-]*(\.(gz|zst))?$`)
 
 // withRotated adds a file, and before it those that it was rotated into: by the time of their last record, which is when they
-// were written last. What is compressed keeps that time.
+// were written last. What is compressed keeps that time. While a file is being compressed it is there twice: the other one is
+// not whole yet.
 func (s *logSource) withRotated(path string, since time.Time) {
 	type written struct {
 		path  string
@@ -137,7 +140,10 @@ func (s *logSource) withRotated(path string, since time.Time) {
 	}
 	slices.SortFunc(list, func(a, b written) int { return cmp.Or(a.ended.Compare(b.ended), strings.Compare(b.path, a.path)) })
 	for _, r := range list {
-		s.file(r.path)
+		plain := strings.TrimSuffix(strings.TrimSuffix(r.path, ".gz"), ".zst")
+		if plain == r.path || !slices.ContainsFunc(list, func(other written) bool { return other.path == plain }) {
+			s.file(r.path)
+		}
 	}
 	s.file(path)
 }
@@ -162,15 +168,15 @@ func (s *logSource) part(part logPart, yield func(*events.Event, error) bool) bo
 	defer func() { s.skipped += r.Skipped() }()
 	for e, err := range r.All() {
 		if err != nil {
-			err = fmt.Errorf("read the log: %s: %w", part.name, err)
+			err = userError{fmt.Errorf("read the log: %s: %w", part.name, err), "name the files that can be read: dkimd log FILE..."}
 		}
-		if !yield(e, err) {
+		if !yield(e, err) || err != nil {
 			_ = in.Close()
 			return false
 		}
 	}
 	if err := in.Close(); err != nil {
-		return yield(nil, fmt.Errorf("read the log: %s: %w", part.name, err))
+		return yield(nil, userError{fmt.Errorf("read the log: %s: %w", part.name, err), ""})
 	}
 	return true
 }

@@ -135,11 +135,13 @@ type block struct {
 func (b *block) read(r *Reader) error {
 	b.records, b.skipped, b.done = b.records[:0], 0, make(chan struct{})
 	b.lines = slices.Grow(b.lines[:0], blockSize+blockSize/16)[:blockSize]
-	n, err := io.ReadFull(r.in, b.lines)
+	n, err := 0, error(nil)
+	for n < len(b.lines) && err == nil { // io.ReadFull has one error for the end and for a compressed file that was cut
+		var more int
+		more, err = r.in.Read(b.lines[n:])
+		n += more
+	}
 	if b.lines = b.lines[:n]; err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = io.EOF
-		}
 		return err
 	}
 	last, err := r.line()

@@ -141,15 +141,17 @@ func TestAllIsNext(t *testing.T) {
 	for _, err := range all.All() { // at its end
 		t.Error("more", err)
 	}
-	failing := events.NewReader(io.MultiReader(strings.NewReader(stream.String()[:2000]), iotest.ErrReader(io.ErrClosedPipe)))
-	var last error
-	for e, err := range failing.All() {
-		if last = err; e != nil {
-			continue
+	for _, want := range []error{io.ErrClosedPipe, io.ErrUnexpectedEOF} { // the second as of a compressed file that was cut
+		failing := events.NewReader(io.MultiReader(strings.NewReader(stream.String()[:2000]), iotest.ErrReader(want)))
+		var last error
+		for e, err := range failing.All() {
+			if last = err; e != nil {
+				continue
+			}
 		}
-	}
-	if !errors.Is(last, io.ErrClosedPipe) {
-		t.Errorf("got %v", last)
+		if !errors.Is(last, want) {
+			t.Errorf("got %v, want %v", last, want)
+		}
 	}
 	for _, err := range events.NewReader(strings.NewReader(stream.String())).All() {
 		if err != nil {
