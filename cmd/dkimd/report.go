@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dkimd/internal/advice"
+	"dkimd/internal/autoreply"
 	"dkimd/internal/config"
 	"dkimd/internal/daemon"
 	"dkimd/internal/dkim"
@@ -98,8 +99,8 @@ func (q *reportQuery) read(cmd *cobra.Command, args []string) error {
 	switch {
 	case q.reply && len(args) > 0:
 		return usageError(errors.New("--reply: the message comes on standard input"), helpOf(cmd))
-	case q.perDomain < 1 || q.inAll < 1:
-		return usageError(errors.New("--per-domain, --in-all: want at least 1"), helpOf(cmd))
+	case q.perDomain < 1 || q.inAll < 1 || q.inAll > autoreply.MaxAnswers:
+		return usageError(fmt.Errorf("--per-domain, --in-all: want at least 1, and --in-all at most %d", autoreply.MaxAnswers), helpOf(cmd))
 	}
 	return nil
 }

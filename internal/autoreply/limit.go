@@ -16,12 +16,15 @@ import (
 type Limit struct {
 	File   string
 	Domain int           // answers for one domain in a window
-	All    int           // for all domains together; it bounds the file, too
+	All    int           // for all domains together, MaxAnswers at most; it bounds the file, too
 	Window time.Duration // after which counting begins again
 	Now    time.Time
 }
 
-// maxState is how large the file is at most: All domains, each of 253 octets, would be far less.
+// MaxAnswers is the largest Limit.All.
+const MaxAnswers = 3000
+
+// maxState is how large the file is at most: MaxAnswers domains, each of 253 octets, are less.
 const maxState = 1 << 20
 
 // counts is what the file holds.
