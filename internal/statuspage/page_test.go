@@ -11,6 +11,7 @@ import (
 
 	"dkimd/internal/events"
 	"dkimd/internal/events/eventstest"
+	"dkimd/internal/statuspage"
 
 	"golang.org/x/net/html"
 )
@@ -220,6 +221,12 @@ func TestWhatCameOfMail(t *testing.T) {
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing in\n%s", want, body)
+		}
+	}
+	for files, gone := range map[int]bool{0: true, 5000: false} { // so many are not listed, and may still have it
+		w.Rules = func() statuspage.Rules { return statuspage.Rules{Files: files} }
+		if _, body, _ := w.ask("/"); strings.Contains(body, "not there any more") != gone {
+			t.Errorf("%d rules files: gone is %t", files, !gone)
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (p *page) overview(ctx context.Context, hour, refreshes bool) *overview {
 		o.Reasons = append(o.Reasons, reasonRow{code, r.text, r.count, r.last})
 	}
 	slices.SortFunc(o.Reasons, func(a, b reasonRow) int { return cmp.Or(cmp.Compare(b.Mail, a.Mail), strings.Compare(a.Code, b.Code)) })
-	o.RuleRows = ruleRows(o.Rules.Listed, p.History.decisions())
+	o.RuleRows = ruleRows(o.Rules, p.History.decisions())
 	o.RulesLeft = max(len(o.RuleRows)-maxRuleRows, 0)
 	o.RuleRows = o.RuleRows[:len(o.RuleRows)-o.RulesLeft]
 	return o
@@ -125,7 +125,9 @@ func (t *tally) acts() []string {
 }
 
 // ruleRows are the rules of all files with their hits, and those that decided and are in no file any more.
-func ruleRows(listed []Rule, decided []ruleHits) []ruleRow {
+func ruleRows(rules Rules, decided []ruleHits) []ruleRow {
+	listed := rules.Listed
+	complete := len(listed) > 0 || rules.Files == 0 // else there are too many to list
 	hits := map[Rule]ruleHits{}
 	for _, d := range decided {
 		hits[Rule{d.file, d.mode, d.rule, d.action}] = d
@@ -138,7 +140,7 @@ func ruleRows(listed []Rule, decided []ruleHits) []ruleRow {
 	}
 	for r, d := range hits {
 		if r.Name != "" { // otherwise none of the file held
-			rows = append(rows, ruleRow{Rule: r, Hits: d.count, Last: d.last, Gone: len(listed) > 0 && r.Name[0] != '('})
+			rows = append(rows, ruleRow{Rule: r, Hits: d.count, Last: d.last, Gone: complete && r.Name[0] != '('})
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b ruleRow) int {
