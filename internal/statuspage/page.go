@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	maxPages     = 2 // made at once; the next is asked to try again
+	maxPages     = 2  // made at once; the next is asked to try again
+	maxSent      = 16 // being sent, to those who read slowly as well; the same
 	searchTime   = 5 * time.Second
 	refreshAfter = 60 // seconds
 )
@@ -80,13 +81,14 @@ type page struct {
 	Config
 
 	template *template.Template
-	policy   string // Content-Security-Policy
-	turns    chan struct{}
+	policy   string        // Content-Security-Policy
+	turns    chan struct{} // of making a page
+	sent     chan struct{} // of sending it
 }
 
 // New makes the handler of the page.
 func New(c Config) (http.Handler, error) {
-	p := &page{Config: c, turns: make(chan struct{}, maxPages)}
+	p := &page{Config: c, turns: make(chan struct{}, maxPages), sent: make(chan struct{}, maxSent)}
 	style := strings.TrimSpace(styleText)
 	var err error
 	p.template, err = template.New("page").Funcs(template.FuncMap{
@@ -120,19 +122,46 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, "this host is not called that: use its address, localhost, or the hostname of dkimd.toml", http.StatusMisdirectedRequest)
 		return
 	}
-	select {
-	case p.turns <- struct{}{}:
-		defer func() { <-p.turns }()
-	default:
-		refuse(w, "too many pages at once, try again", http.StatusServiceUnavailable)
+	if !take(p.sent) {
+		refuse(w, tooMany, http.StatusServiceUnavailable)
 		return
 	}
+	defer release(p.sent)
+	text, status := p.render(r, head)
+	if text == nil {
+		refuse(w, tooMany, http.StatusServiceUnavailable)
+		return
+	}
+	head.Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+}
+
+const tooMany = "too many pages at once, try again"
+
+func take(places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func release(places chan struct{}) { <-places }
+
+// render makes a page; nil: too many are being made. It has a turn no longer than that: whoever does not read would keep it.
+func (p *page) render(r *http.Request, head http.Header) (text []byte, status int) {
+	if !take(p.turns) {
+		return nil, 0
+	}
+	defer release(p.turns)
 	query := r.URL.Query()
 	ctx, cancel := context.WithTimeout(r.Context(), searchTime)
 	defer cancel()
 	var name string
 	var view any
-	status := http.StatusOK
+	status = http.StatusOK
 	switch asked := strings.TrimSpace(query.Get("q")); {
 	case query.Has("message"):
 		name = "message"
@@ -154,9 +183,7 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := p.template.ExecuteTemplate(&out, name, view); err != nil {
 		panic(fmt.Errorf("status page: %w", err)) // a fault of ours; the server answers and logs it
 	}
-	head.Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(out.Bytes())
+	return out.Bytes(), status
 }
 
 // refuse says in words why there is no page.

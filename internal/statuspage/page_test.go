@@ -1,11 +1,16 @@
 package statuspage_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,5 +233,56 @@ func TestWhatCameOfMail(t *testing.T) {
 		if _, body, _ := w.ask("/"); strings.Contains(body, "not there any more") != gone {
 			t.Errorf("%d rules files: gone is %t", files, !gone)
 		}
+	}
+}
+
+// silent is a browser that does not read.
+type silent struct {
+	http.ResponseWriter
+
+	begun, end chan struct{}
+}
+
+func (s silent) Write(p []byte) (int, error) {
+	s.begun <- struct{}{}
+	<-s.end
+	return len(p), nil
+}
+
+// Browsers that do not read keep nobody else from the page, until there are many of them.
+func TestSlowReadersHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	page, err := statuspage.New(newWorld(t).Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(s *silent) int {
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, net.Addr(&net.UnixAddr{})), http.MethodGet, "/", nil)
+		answer := httptest.NewRecorder()
+		if s == nil {
+			page.ServeHTTP(answer, r)
+			return answer.Code
+		}
+		page.ServeHTTP(silent{answer, s.begun, s.end}, r)
+		return answer.Code
+	}
+	slow := &silent{begun: make(chan struct{}), end: make(chan struct{})}
+	var all sync.WaitGroup
+	for range 15 {
+		all.Go(func() { ask(slow) })
+		<-slow.begun
+	}
+	if code := ask(nil); code != http.StatusOK {
+		t.Errorf("beside 15: %d", code)
+	}
+	all.Go(func() { ask(slow) })
+	<-slow.begun
+	if code := ask(nil); code != http.StatusServiceUnavailable {
+		t.Errorf("beside 16: %d", code)
+	}
+	close(slow.end)
+	all.Wait()
+	if code := ask(nil); code != http.StatusOK {
+		t.Errorf("at the end: %d", code)
 	}
 }
