@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -128,15 +126,12 @@ func lastRecords(c *config.Config, name domain.Name) (l advice.Log) {
 		l.Missing = "[log] output names no file of format json"
 		return l
 	}
-	f, err := os.Open(c.Log.Output[i])
+	f, err := openEnd(c.Log.Output[i], maxLastRecords)
 	if err != nil {
 		l.Missing = "the log cannot be read: " + err.Error()
 		return l
 	}
 	defer f.Close() //nolint:errcheck // only read
-	if info, err := f.Stat(); err == nil && info.Size() > maxLastRecords {
-		_, _ = f.Seek(-maxLastRecords, io.SeekEnd) // what is left of the first line is no record
-	}
 	l.Reasons = map[string]int{}
 	for e, err := range events.NewReader(f).All() {
 		if err != nil {

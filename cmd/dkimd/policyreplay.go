@@ -156,6 +156,9 @@ func (r *replay) run(cmd *cobra.Command, args []string, std stdio) error {
 	if rules.DefaultBroken() {
 		return faults
 	}
+	if r.rules != "" && rules.Files() == 0 && len(faults) == 0 {
+		return userError{fmt.Errorf("--rules: %s has no rules file (DOMAIN.toml, _default.toml)", r.rules), ""}
+	}
 	r.fault(faults.Err())
 	source, err := logStream(cmd, std, args, r.from)
 	if err != nil {
@@ -281,7 +284,7 @@ func (r *replay) print(std stdio) error {
 		}
 		for _, m := range c.Messages {
 			fmt.Fprintf(std.out, "  %s  %s  from %s, client %s\n", m.Time.Local().Format("2006-01-02 15:04:05"),
-				terminal.Safe(cmp.Or(m.ID, "(no queue id)")), terminal.Safe(cmp.Or(m.From, "nobody")), terminal.Safe(m.Client))
+				terminal.Safe(cmp.Or(m.ID, "(no queue id)")), terminal.Clip(terminal.Safe(cmp.Or(m.From, "nobody")), maxName), terminal.Safe(m.Client))
 		}
 	}
 	for _, what := range slices.Sorted(maps.Keys(r.UnknownFor)) {

@@ -302,21 +302,33 @@ func (j *journal) Close() error {
 	return nil
 }
 
+// openEnd opens the last bytes of a log, to be read by the way. A pipe is left alone: to open it may take forever, and what is
+// read from it is lost to its reader.
+func openEnd(path string, most int64) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(path) //nolint:gosec // [log] output names it
+	if err == nil {
+		_, err = f.Seek(max(0, info.Size()-most), io.SeekStart) // what is left of the first line is no record
+	}
+	return f, err
+}
+
 // recent is how much of the end of the log tells what rules files were until now.
 const recent = 1 << 20
 
 // promoted are the rules files that enforce now, and only monitored in the last records of a log. One that cannot be read tells nothing.
 func promoted(path string, rules *policy.Rules) []string {
-	f, err := os.Open(path) //nolint:gosec // [log] output names it
+	f, err := openEnd(path, recent)
 	if err != nil {
 		return nil
 	}
 	defer f.Close() //nolint:errcheck // only read
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-		_, _ = f.Seek(max(0, info.Size()-recent), io.SeekStart)
-	} else {
-		return nil
-	}
 	modes := map[string]string{}
 	for e, err := range events.NewReader(f).All() {
 		if err != nil {
