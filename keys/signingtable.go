@@ -228,6 +228,9 @@ func (o *tableOpener) read(t Table) ([]tableEntry, fingerprint) {
 	if wrong != nil {
 		o.unread = true
 		o.store.unlist(wrong)
+	} else if t.Path != "" && seen.mode&0o020 != 0 {
+		// Panels leave tables so. Without it all mail would go out unsigned from the next start on, and the group is the operator's choice.
+		o.store.fault(writable(t.Path, seen))
 	}
 	return entries, seen
 }

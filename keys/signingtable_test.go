@@ -3,6 +3,7 @@ package keys_test
 import (
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -359,23 +360,28 @@ func TestReloadOfTablesKeepsKeys(t *testing.T) {
 	}
 }
 
-// A table that others can write says nothing: a reload that finds it so is refused, and what was in force stays.
+// A table that its group can write is used and told: without it all mail would go out unsigned. One that everybody can write says
+// nothing: a reload that finds it so is refused, and what was in force stays.
 func TestTableThatOthersCanWrite(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"../t/KeyTable", "../t/SigningTable"} {
-		w, c := tables(t, fourKeys, "*@one.example a\n")
-		s := w.with(c)
-		if got := signers(s, "joe@one.example"); got != "a.example/s1" || s.Err() != nil {
-			t.Fatalf("%q, %v", got, s.Err())
-		}
-		w.check(os.Chmod(w.path(table), 0o664))
-		c.Previous = s
-		next := w.with(c)
-		if err := next.Err(); err == nil || !strings.Contains(err.Error(), "mode 0664, with which others than its owner can write it") {
-			t.Errorf("%s: %v", table, err)
-		}
-		if got := signers(next, "joe@one.example"); strings.Contains(got, "a.example/") {
-			t.Errorf("%s is used: %q", table, got)
+		for mode, used := range map[os.FileMode]bool{0o664: true, 0o666: false, 0o646: false} {
+			w, c := tables(t, fourKeys, "*@one.example a\n")
+			s := w.with(c)
+			if got := signers(s, "joe@one.example"); got != "a.example/s1" || s.Err() != nil {
+				t.Fatalf("%q, %v", got, s.Err())
+			}
+			w.check(os.Chmod(w.path(table), mode))
+			told := fmt.Sprintf("mode %04o, with which others than its owner can write it", mode)
+			for _, c.Previous = range []*keys.Store{nil, s} {
+				next := w.with(c)
+				if err := next.Err(); (err == nil) != used || err != nil && !strings.Contains(err.Error(), told) {
+					t.Errorf("%s: %v", table, err)
+				}
+				if got := signers(next, "joe@one.example"); strings.Contains(got, "a.example/") != used || !strings.Contains(w.texts(next.Faults()), told) {
+					t.Errorf("%s of mode %04o: %q: %s", table, mode, got, w.texts(next.Faults()))
+				}
+			}
 		}
 	}
 }

@@ -81,7 +81,7 @@ func (t Table) load() ([]tableEntry, fingerprint, *fault.Fault) {
 		switch {
 		case !p.regular():
 			return &fault.Fault{Path: path, Got: p.kind(), Want: wantTable, Hint: "name the file itself"}
-		case p.mode&0o022 != 0: // who can write it says who signs for whom
+		case p.mode&0o002 != 0: // who can write it says who signs for whom
 			return writable(path, p)
 		case p.size > maxTableBytes:
 			return &fault.Fault{Path: path, Got: "more than 256 MiB", Want: wantTable, Hint: "is this the file you mean?"}
