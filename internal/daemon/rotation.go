@@ -179,6 +179,9 @@ func (r *rotation) engine() *rotate.Engine {
 // rememberSigned writes down when the keys last signed that are on their way. Who restarts dkimd does not shorten the wait for their mail.
 func (r *rotation) rememberSigned(ctx context.Context, e *rotate.Engine) {
 	for name := range r.moving {
+		if ctx.Err() != nil {
+			return
+		}
 		if err := e.Remember(ctx, string(name)); err != nil && !errors.Is(err, keys.ErrLocked) && r.news(string(name)+" signed") {
 			r.d.log.Warn("could not write down when keys last signed", "domain", string(name), "error", err.Error())
 		}
@@ -273,7 +276,7 @@ func (r *rotation) look(ctx context.Context, e *rotate.Engine, names []domain.Na
 			}
 		case due.First == "" && !due.Due:
 			delete(r.stuck, name)
-		case bad:
+		case bad && due.First == "": // a first key can only help
 			held++
 			view.overdue++
 		case waiting >= c.AtOnce:

@@ -6,12 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"dkimd/keys"
 )
 
-// maxLinks is how long a chain of links may be, as for the system.
-const maxLinks = 40
+const (
+	// maxLinks is how long a chain of links may be, as for the system.
+	maxLinks = 40
+	// claimsFor is how long is believed what was found: an engine may wait for days.
+	claimsFor = time.Minute
+)
 
 // claimed is the error of a key whose file others name: a table, a layout, or a link in the directory of another domain.
 // They would lose it when it retires. A key that is a link itself is somebody else's to rotate.
@@ -22,20 +28,47 @@ func (j *job) claimed(selector string) error {
 			return fmt.Errorf("%s is a link: dkimd rotates a key only where its file is", own)
 		}
 	}
-	j.claiming.Do(func() { j.claims = j.findClaims() })
-	if who, ok := j.claims[end(path)]; ok {
+	claims, err := j.claimsNow()
+	if err != nil {
+		return fmt.Errorf("who else names %s is not known: %w", path, err)
+	}
+	if who, ok := claims[end(path)]; ok {
 		return fmt.Errorf("%s is named by %s, which would lose the key: dkimd rotates no key that others name", path, who)
 	}
 	return nil
 }
 
-// findClaims are the files that are named elsewhere, and who names each. With many domains it takes seconds.
-func (e *Engine) findClaims() map[string]string {
+// claims are the files that are named elsewhere, and who names each.
+type claims struct {
+	mu    sync.Mutex
+	at    keys.Moment
+	names map[string]string
+}
+
+// claimsNow are the claims as of a short time ago: to find them takes seconds with many domains.
+func (e *Engine) claimsNow() (map[string]string, error) {
+	e.claims.mu.Lock()
+	defer e.claims.mu.Unlock()
+	if now := e.Now(); e.claims.names == nil || now.Since(e.claims.at) > claimsFor {
+		names, err := e.findClaims()
+		if err != nil {
+			return nil, err
+		}
+		e.claims.names, e.claims.at = names, now
+	}
+	return e.claims.names, nil
+}
+
+// findClaims fails where a table or a directory cannot be read: the daemon may still sign as it said.
+func (e *Engine) findClaims() (map[string]string, error) {
 	claims := map[string]string{}
 	c := e.Keys
 	c.Directory, c.Map, c.Logger, c.Previous = "", nil, nil, nil
 	store, _ := keys.Open(c)
 	store.Close()
+	if err := store.Err(); err != nil {
+		return nil, err
+	}
 	for _, d := range store.Domains() {
 		for _, k := range d.Keys {
 			if k.Line == 0 { // else it stands in the table itself
@@ -43,7 +76,10 @@ func (e *Engine) findClaims() map[string]string {
 			}
 		}
 	}
-	entries, _ := os.ReadDir(e.Keys.Directory)
+	entries, err := os.ReadDir(e.Keys.Directory)
+	if err != nil {
+		return nil, err
+	}
 	for _, domain := range entries {
 		if !domain.IsDir() {
 			continue // of directories that are links, the keys rotate together
@@ -56,7 +92,7 @@ func (e *Engine) findClaims() map[string]string {
 			}
 		}
 	}
-	return claims
+	return claims, nil
 }
 
 // end is where a path leads to, also where nothing is there.

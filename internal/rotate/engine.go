@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"dkimd/internal/dkim"
@@ -60,8 +59,7 @@ type Config struct {
 type Engine struct {
 	Config
 
-	claiming sync.Once
-	claims   map[string]string // see claimed; as of when it was first asked for
+	claims claims
 }
 
 // Line is where a key is.
@@ -298,11 +296,11 @@ func (e *Engine) Remember(ctx context.Context, name string) error {
 	return nil
 }
 
-// Gone reports whether DNS does not have the record of a key: every server of the zone has answered, and none has one
-// with that key. known is false where one has not answered.
+// Gone reports whether DNS does not have the record of a key: every server of the zone has answered, and neither they nor those
+// that have to see the record have one with that key. known is false where one has not answered.
 func (e *Engine) Gone(ctx context.Context, name domain.Name, selector, record string) (gone, known bool) {
 	f := (&job{Engine: e, names: []domain.Name{name}}).facts(ctx, selector)
-	if f.have(record) {
+	if seen := (Facts{Said: f.View}); f.have(record) || seen.have(record) {
 		return false, true
 	}
 	silent := func(s authority.Said) bool { return s.Err != nil }

@@ -1,7 +1,9 @@
 package rotate_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"dkimd/internal/publish"
+	"dkimd/internal/resolver/authority"
 	"dkimd/internal/rotate"
 	"dkimd/keys"
 )
@@ -523,6 +526,13 @@ func TestNamedElsewhere(t *testing.T) {
 			w.write("SigningTable", "example.net a\n")
 			c.Keys.KeyTable, c.Keys.SigningTable = w.dir+"/KeyTable", w.dir+"/SigningTable"
 		}, never},
+		"a signing table that cannot be read": {func(w *world, c *rotate.Config) {
+			w.write("KeyTable", "a example.net:old:"+w.dir+"/"+org+"/old.pem\n")
+			c.Keys.KeyTable, c.Keys.SigningTable = w.dir+"/KeyTable", w.dir+"/SigningTable"
+		}, "is not known"},
+		"a directory of a layout that is not there": {func(_ *world, c *rotate.Config) {
+			c.Keys.Layouts = []string{"/nowhere/{domain}/{selector}.pem"}
+		}, "is not known"},
 		"a layout through a link": {func(w *world, c *rotate.Config) {
 			w.link(w.dir, filepath.Dir(w.dir)+"/other")
 			c.Keys.Layouts = []string{filepath.Dir(w.dir) + "/other/{domain}/{selector}.pem"}
@@ -575,7 +585,7 @@ func TestNamedElsewhereAtTheEnd(t *testing.T) {
 		t.Fatal(got)
 	}
 	w.link("../"+org+"/old.pem", w.dir+"/b.example/s1.pem")
-	r := w.step(w.engine(nil), keep+24*time.Hour)
+	r := w.step(e, keep+24*time.Hour)
 	if len(r.Lines) == 0 || !strings.Contains(r.Lines[0].Text, "b.example/s1.pem") {
 		t.Errorf("%+v", r)
 	}
@@ -657,5 +667,44 @@ func TestPlan(t *testing.T) {
 	}
 	if w.states() != before || len(w.changes) > 0 {
 		t.Error("the plan has changed something")
+	}
+}
+
+// seen is a world in which a server that was named has a record that those of the zone do not have.
+type seen struct {
+	*world
+	text string
+}
+
+func (s seen) Ask(context.Context, string, string) authority.Said {
+	return authority.Said{Texts: []string{s.text}}
+}
+
+// A record that one of check_servers has is not gone, whatever the servers say that we see of the zone.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	name := "old._domainkey." + org
+	record := w.primary[name]
+	look := func(text string) string {
+		e := w.engine(func(c *rotate.Config) { c.DNS, c.CheckServers = seen{w, text}, []string{"192.0.2.53"} })
+		gone, known := e.Gone(t.Context(), org, "old", record)
+		return fmt.Sprint(gone, " ", known)
+	}
+	if got := look(record); got != "false true" {
+		t.Errorf("served: %s", got)
+	}
+	delete(w.primary, name)
+	delete(w.second, name)
+	if got := look("v=DKIM1; p="); got != "true true" {
+		t.Errorf("revoked everywhere: %s", got)
+	}
+	if got := look(record); got != "false true" {
+		t.Errorf("served elsewhere: %s", got)
+	}
+	w.down = true
+	if got := look("v=DKIM1; p="); got != "false false" {
+		t.Errorf("a server is silent: %s", got)
 	}
 }
