@@ -17,8 +17,10 @@ const (
 	// a name server that starts with the machine is there by then.
 	watchFirst = time.Minute
 	watchEvery = 24 * time.Hour
-	// watchAgain is when they are compared again where DNS could not be asked.
+	// watchAgain is when they are compared again where DNS could not be asked. Among more keys than fewKeys there is always one
+	// like that, and the others are not asked for every hour because of it.
 	watchAgain = time.Hour
+	fewKeys    = 1000
 	// watchPause follows each domain: 100,000 of them take half an hour, in which mail goes on.
 	watchPause = 20 * time.Millisecond
 	// maxWatchWarnings bounds what one round logs.
@@ -48,6 +50,11 @@ type comparison struct{ keys, missing, unknown int }
 
 // bad reports whether DNS does not serve, or does not tell of, so many keys that something is wrong with it, or with our view of it.
 func (c *comparison) bad() bool { return c != nil && 10*(c.missing+c.unknown) > c.keys }
+
+// again reports whether keys should be compared before their time.
+func (c *comparison) again() bool {
+	return c.unknown > 0 && (c.keys <= fewKeys || 10*c.unknown > c.keys)
+}
 
 // currentDNS asks the resolver in force, whichever it is by now.
 type currentDNS struct{ d *daemon }
@@ -81,7 +88,7 @@ func (w *keyWatch) run(ctx context.Context, wait time.Duration) {
 		switch {
 		case !time.Now().Before(next), w.require() != require:
 			next, require = time.Now().Add(watchEvery), w.require()
-			if unknown := w.round(ctx); unknown > 0 {
+			if c := w.round(ctx); c.again() {
 				next = time.Now().Add(watchAgain)
 			}
 		case len(w.absent) > 0:
@@ -99,19 +106,19 @@ func (w *keyWatch) rescue() {
 	}
 }
 
-// round compares all keys once, and returns of how many DNS did not say anything.
-func (w *keyWatch) round(ctx context.Context) (unknown int) {
+// round compares all keys once.
+func (w *keyWatch) round(ctx context.Context) (c comparison) {
 	defer w.rescue()
 	require := w.require()
-	if require == config.IgnoreUnpublished {
-		w.compared(comparison{})
-		return 0
-	}
 	if require != config.WithholdUnpublished {
 		clear(w.absent)
 	}
+	if require == config.IgnoreUnpublished {
+		w.settle()
+		w.compared(comparison{})
+		return comparison{}
+	}
 	began := time.Now()
-	count, missing := 0, 0
 	var cause error
 	err := keys.CheckAll(ctx, w.lookup, w.domains(), 1, func(_ *keys.Domain, results []keys.CheckResult) error {
 		for _, r := range results {
@@ -119,15 +126,15 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 			case r.Key.Pending(), r.State == keys.Unusable: // does not sign; its fault is logged where it is read
 				continue
 			case r.State == keys.Unreachable:
-				unknown, cause = unknown+1, r.Err
+				c.unknown, cause = c.unknown+1, r.Err
 			case !r.Serves():
-				if missing++; missing <= maxWatchWarnings {
+				if c.missing++; c.missing <= maxWatchWarnings {
 					w.log.Warn("DNS does not publish a key that signs: what it signs fails at all receivers",
 						"domain", string(r.Key.Domain), "selector", r.Key.Selector, "state", r.State.String(), "what", r.Words(),
 						"hint", "dkimd key show "+string(r.Key.Domain)+" "+r.Key.Selector)
 				}
 			}
-			count++
+			c.keys++
 		}
 		if require == config.WithholdUnpublished {
 			w.note(ctx, results)
@@ -142,21 +149,21 @@ func (w *keyWatch) round(ctx context.Context) (unknown int) {
 	})
 	switch {
 	case ctx.Err() != nil:
-		return unknown
+		return c
 	case err != nil:
 		w.log.Error("could not compare keys with DNS", "error", err.Error())
-		return unknown
-	case missing > maxWatchWarnings:
-		w.log.Warn("further keys that sign are not published", "keys", missing-maxWatchWarnings, "hint", "dkimd key check")
+		return c
+	case c.missing > maxWatchWarnings:
+		w.log.Warn("further keys that sign are not published", "keys", c.missing-maxWatchWarnings, "hint", "dkimd key check")
 	}
-	if unknown > 0 {
-		w.log.Warn("could not look up the records of keys that sign", "keys", unknown, "error", cause.Error())
+	if c.unknown > 0 {
+		w.log.Warn("could not look up the records of keys that sign", "keys", c.unknown, "error", cause.Error())
 	}
 	w.settle()
-	w.compared(comparison{count, missing, unknown})
-	w.log.Info("keys compared with DNS", "keys", count, "not_published", missing, "unknown", unknown,
+	w.compared(c)
+	w.log.Info("keys compared with DNS", "keys", c.keys, "not_published", c.missing, "unknown", c.unknown,
 		"took", time.Since(began).Round(time.Millisecond).String())
-	return unknown
+	return c
 }
 
 // sleep waits, and reports whether ctx has not ended meanwhile.

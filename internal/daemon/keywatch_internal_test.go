@@ -136,3 +136,21 @@ func TestKeyWatchWarnsOfWhatIsNotPublished(t *testing.T) {
 		})
 	}
 }
+
+// Among many keys there is always one of which DNS does not tell: the others are not asked for every hour because of it.
+func TestKeyWatchComesBack(t *testing.T) {
+	t.Parallel()
+	for c, want := range map[comparison]bool{
+		{keys: 1, unknown: 1}:                             true,
+		{keys: fewKeys, unknown: 1}:                       true,
+		{keys: fewKeys + 1, unknown: 1}:                   false,
+		{keys: 100_000, missing: 50_000, unknown: 10_000}: false,
+		{keys: 100_000, unknown: 10_001}:                  true,
+		{keys: 10, missing: 10}:                           false,
+		{}:                                                false,
+	} {
+		if got := c.again(); got != want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}

@@ -62,6 +62,7 @@ type absence struct {
 	since    time.Time
 	withheld bool
 	seen     bool // in the round under way
+	sure     bool // its servers said so then
 }
 
 // gone asks the servers of a key's zone.
@@ -92,7 +93,7 @@ func (w *keyWatch) note(ctx context.Context, results []keys.CheckResult) {
 		if a == nil {
 			continue
 		}
-		withhold := served > 0 && time.Since(a.since) >= absentTime
+		withhold := served > 0 && (a.withheld || a.sure && time.Since(a.since) >= absentTime)
 		if withhold && !a.withheld {
 			w.log.Warn("a key signs no more: no name server has had its record for a day", "domain", string(name.domain), "selector", name.selector,
 				"hint", "dkimd key show "+string(name.domain)+" "+name.selector)
@@ -109,7 +110,7 @@ func (w *keyWatch) noteKey(ctx context.Context, r *keys.CheckResult) bool {
 	name := keyName{r.Key.Domain, r.Key.Selector}
 	a := w.absent[name]
 	if a != nil {
-		a.seen = true
+		a.seen, a.sure = true, false
 	}
 	gone, known := false, r.State != keys.Unreachable
 	if known && !r.Serves() && (a != nil || len(w.absent) < maxAbsent) {
@@ -118,7 +119,9 @@ func (w *keyWatch) noteKey(ctx context.Context, r *keys.CheckResult) bool {
 	switch {
 	case !known:
 	case gone && a == nil:
-		w.absent[name] = &absence{since: time.Now(), seen: true}
+		w.absent[name] = &absence{since: time.Now(), seen: true, sure: true}
+	case gone:
+		a.sure = true
 	case !gone && a != nil:
 		delete(w.absent, name)
 		if a.withheld {

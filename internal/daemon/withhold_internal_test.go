@@ -24,6 +24,7 @@ type zone struct {
 	records    map[string]string
 	silent     bool // a name server of the zone does not answer
 	elsewhere  bool // the name servers have the record that the resolver does not
+	require    config.RequirePublished
 }
 
 func (z *zone) TXT(_ context.Context, name string) (resolver.Answer, error) {
@@ -97,17 +98,23 @@ func TestKeysAreWithheld(t *testing.T) {
 		"DNS fails for the other":    {config.WithholdUnpublished, []moment{{0, func(z *zone) { lose("a")(z); z.fails["b"] = true }, ""}, {3 * day, nil, ""}}},
 		"DNS fails for all then":     {config.WithholdUnpublished, []moment{{0, lose("a"), ""}, {day + 12*time.Minute, func(z *zone) { z.fails["a"], z.fails["b"] = true, true }, "a"}, {3 * day, nil, "a"}}},
 		"DNS fails for it meanwhile": {config.WithholdUnpublished, []moment{{0, lose("a"), ""}, {day / 2, func(z *zone) { z.fails["a"] = true }, ""}, {day - time.Hour, func(z *zone) { clear(z.fails) }, ""}, {day + 12*time.Minute, nil, "a"}}},
-		"to be warned of only":       {config.WarnUnpublished, []moment{{0, lose("a"), ""}, {3 * day, nil, ""}}},
-		"to be ignored":              {config.IgnoreUnpublished, []moment{{0, lose("a"), ""}, {3 * day, nil, ""}}},
+		"a name server is silent then": {config.WithholdUnpublished, []moment{
+			{0, lose("a"), ""}, {day / 2, func(z *zone) { z.silent = true }, ""}, {2 * day, func(z *zone) { z.silent = false }, ""}, {2*day + 11*time.Minute, nil, "a"},
+		}},
+		"to be ignored from now on": {config.WithholdUnpublished, []moment{
+			{0, lose("a"), ""}, {day + 12*time.Minute, func(z *zone) { z.require = config.IgnoreUnpublished }, "a"}, {day + 23*time.Minute, nil, ""}, {3 * day, nil, ""},
+		}},
+		"to be warned of only": {config.WarnUnpublished, []moment{{0, lose("a"), ""}, {3 * day, nil, ""}}},
+		"to be ignored":        {config.IgnoreUnpublished, []moment{{0, lose("a"), ""}, {3 * day, nil, ""}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				z := &zone{has: map[string]bool{"a": true, "b": true}, fails: map[string]bool{}, records: records}
+				z := &zone{require: test.require, has: map[string]bool{"a": true, "b": true}, fails: map[string]bool{}, records: records}
 				log, set := new(logtest.Lines), withheld{}
 				w := &keyWatch{
 					log: slog.New(slog.NewTextHandler(log, nil)), lookup: z, domains: store.Domains, pause: watchPause,
-					compared: func(comparison) {}, require: func() config.RequirePublished { return test.require },
+					compared: func(comparison) {}, require: func() config.RequirePublished { return z.require },
 					gone: func(context.Context, *keys.CheckResult) (gone, known bool) {
 						return !z.silent && !z.elsewhere, !z.silent
 					},
