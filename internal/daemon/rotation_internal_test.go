@@ -237,3 +237,22 @@ func TestLastSignatureIsRemembered(t *testing.T) {
 		}
 	})
 }
+
+// A first key is made while DNS does not serve others: without it mail stays unsigned, and it waits for DNS by itself.
+func TestFirstKeyIsNotHeldUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newRotating(t)
+		defer w.closed()
+		if err := os.Mkdir(filepath.Join(w.dir, "new.example"), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		w.d.current.Load().Config.Rotate.NewDomains = true
+		w.d.compared.Store(&comparison{keys: 10, missing: 2})
+		w.r.attend(t.Context())
+		made, _ := filepath.Glob(filepath.Join(w.dir, "new.example", "*.pem.new"))
+		if len(made) != 1 || w.d.rotationNow().paused {
+			t.Errorf("%q: %s", made, w.log.String())
+		}
+	})
+}
