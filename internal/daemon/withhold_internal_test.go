@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ import (
 
 // zone is a DNS that has some records; those of failing names it does not tell.
 type zone struct {
+	mu         sync.Mutex
 	has, fails map[string]bool // selectors
 	records    map[string]string
 	silent     bool // a name server of the zone does not answer
@@ -28,6 +30,8 @@ type zone struct {
 }
 
 func (z *zone) TXT(_ context.Context, name string) (resolver.Answer, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	selector, _, _ := strings.Cut(name, ".")
 	switch {
 	case z.fails[selector]:
@@ -114,8 +118,14 @@ func TestKeysAreWithheld(t *testing.T) {
 				log, set := new(logtest.Lines), withheld{}
 				w := &keyWatch{
 					log: slog.New(slog.NewTextHandler(log, nil)), lookup: z, domains: store.Domains, pause: watchPause,
-					compared: func(comparison) {}, require: func() config.RequirePublished { return z.require },
+					compared: func(comparison) {}, require: func() config.RequirePublished {
+						z.mu.Lock()
+						defer z.mu.Unlock()
+						return z.require
+					},
 					gone: func(context.Context, *keys.CheckResult) (gone, known bool) {
+						z.mu.Lock()
+						defer z.mu.Unlock()
 						return !z.silent && !z.elsewhere, !z.silent
 					},
 					withhold: set.set, absent: map[keyName]*absence{},
@@ -132,7 +142,9 @@ func TestKeysAreWithheld(t *testing.T) {
 						t.Errorf("after %v: %q; want %q\n%s", m.at, got, m.want, log.String())
 					}
 					if m.change != nil {
+						z.mu.Lock()
 						m.change(z)
+						z.mu.Unlock()
 					}
 				}
 				cancel()
