@@ -24,8 +24,8 @@ func keyListCommand(std stdio) *cobra.Command {
 		Long: `List prints a table of all keys: those that sign, those that wait to be
 activated, and those that are out of use since a rotation; withheld are keys
 that the running dkimd does not sign with, as [sign] require_published says.
-DNS is not asked: dkimd key check does that. A key that domain.toml leaves out with selectors does
-not sign and is not listed.
+DNS is not asked: dkimd key check does that. A key that domain.toml leaves out
+with selectors does not sign and is not listed.
 
 Exit status: 0 every key can be used, 1 not so, 2 fix something first.`,
 		Args:              arguments("[domain]"),
