@@ -17,13 +17,16 @@ import (
 // carries the monotonic clock, and must go on doing so.
 func wallClockUses() map[string]string {
 	return map[string]string{
-		"internal/daemon/removal.go":  "the time a configuration was loaded is a name for it, in a hash",
-		"internal/publish/update.go":  "TSIG signs the time of day (RFC 8945 section 5.2)",
-		"internal/rotate/begin.go":    "a domain has its day of the calendar, whenever dkimd started",
-		"keys/renew.go":               "the last signature is remembered across restarts",
-		"internal/metrics/metrics.go": "Prometheus has points in time as seconds since 1970",
-		"signer/sign.go":              "t= and x= are times of day (RFC 6376 section 3.5)",
-		"verifier/judge.go":           "so they are compared with the time of day",
+		"internal/daemon/removal.go":      "the time a configuration was loaded is a name for it, in a hash",
+		"internal/publish/update.go":      "TSIG signs the time of day (RFC 8945 section 5.2)",
+		"internal/rotate/begin.go":        "a domain has its day of the calendar, whenever dkimd started",
+		"keys/renew.go":                   "the last signature is remembered across restarts",
+		"internal/metrics/metrics.go":     "Prometheus has points in time as seconds since 1970",
+		"cmd/dkimd/records.go":            "journalctl is asked for records since a time of day",
+		"internal/statuspage/history.go":  "the page shows what came at which time of day",
+		"internal/statuspage/snapshot.go": "and for how many hours back",
+		"signer/sign.go":                  "t= and x= are times of day (RFC 6376 section 3.5)",
+		"verifier/judge.go":               "so they are compared with the time of day",
 	}
 }
 

@@ -94,11 +94,11 @@ func TestMailIsJudgedBySPFAndDMARC(t *testing.T) {
 		"SPF is broken": {
 			"sender.example: v=spf1 +all nonsense", "joe@sender.example", nil, outside, "reject", events.DMARC{Result: "none", Org: "sender.example"},
 		},
-		"two From fields": {
+		"two From fields: permerror, and judged as a fail too": {
 			"_dmarc.sender.example: v=DMARC1; p=reject", "joe@sender.example",
 			[]string{"From: joe@sender.example"},
 			outside,
-			"accept spf=none smtp.mailfrom=sender.example; dmarc=permerror header.from=sender.example; dkim=none",
+			"quarantine spf=none smtp.mailfrom=sender.example; dmarc=permerror header.from=sender.example; dkim=none",
 			events.DMARC{Result: "permerror", Policy: "reject", Published: "reject", Domain: "sender.example", Reason: "there are several From fields"},
 		},
 		"a client without a readable address: the strictest": {
