@@ -44,21 +44,26 @@ func (p *program) warn(root *tomlfile.Table, tables []*tomlfile.Table) fault.Fau
 			warn(t, "name", "the name of rule "+strconv.Itoa(j+1), "a name of its own", "the log tells rules apart by their names")
 		}
 	}
+	p.warnOfFile(tags, func(key, got, want, hint string) { warn(root, key, got, want, hint) })
+	return found
+}
+
+// warnOfFile finds what does not stand in any one rule. tags says that a rule tags.
+func (p *program) warnOfFile(tags bool, warn func(key, got, want, hint string)) {
 	switch {
 	case p.alone && p.mode == modeMonitor:
-		warn(root, "alone", "true in monitor mode", `mode = "enforce"`, "until then the files of senders judge as well")
+		warn("alone", "true in monitor mode", `mode = "enforce"`, "until then the files of senders judge as well")
 	case p.alone: // to let pass what files of senders stop is a purpose
 	case len(p.rules) == 0 && p.kind == ofRecipient:
-		warn(root, "rule", "no rule", "at least one [[rule]], or alone = true", "this file does nothing")
+		warn("rule", "no rule", "at least one [[rule]], or alone = true", "this file does nothing")
 	case len(p.rules) == 0:
-		warn(root, "rule", "no rule", "at least one [[rule]]", "this file accepts all mail it claims, and keeps it from "+defaultName)
+		warn("rule", "no rule", "at least one [[rule]]", "this file accepts all mail it claims, and keeps it from "+defaultName)
 	case p.mode == modeEnforce && !p.stops && !tags:
-		warn(root, "mode", `"enforce"`, "a rule that does something", "every rule accepts")
+		warn("mode", `"enforce"`, "a rule that does something", "every rule accepts")
 	case p.missesUnsigned():
-		warn(root, "rule", "rules that stop broken signatures and not absent ones", `a rule for result = ["none"]`,
+		warn("rule", "rules that stop broken signatures and not absent ones", `a rule for result = ["none"]`,
 			"a forger just leaves the signature out")
 	}
-	return found
 }
 
 // gaps are the ways past files that stop mail in enforce mode: through a subdomain, and through a From that names nobody

@@ -1,7 +1,7 @@
 //go:build integration
 
 // Package browser looks at the status page in Chromium, as people see it.
-package browser
+package browser_test
 
 import (
 	"bytes"
