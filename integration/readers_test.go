@@ -83,7 +83,7 @@ func TestResultsOfSPFAndDMARCAreRead(t *testing.T) {
 		from, sender, helo string
 		signed             bool
 		want               []string // results as readers print them
-		openDMARC          string   // empty: it is not asked, as it answers every null sender with 451
+		openDMARC          string   // empty: it is not asked: mail with a null sender got 451 in this chain
 	}{
 		"SPF passes":             {"sender.test", "joe@m.sender.test", "", false, []string{"spf=pass smtp.mailfrom=m.sender.test", "dmarc=pass header.from=sender.test", "dkim=none"}, "pass"},
 		"null sender":            {"sender.test", "", "helo.sender.test", false, []string{"spf=pass smtp.helo=helo.sender.test", "dmarc=pass header.from=sender.test", "dkim=none"}, ""},
