@@ -94,7 +94,7 @@ func TestMailIsJudgedBySPFAndDMARC(t *testing.T) {
 		"SPF is broken": {
 			"sender.example: v=spf1 +all nonsense", "joe@sender.example", nil, outside, "reject", events.DMARC{Result: "none", Org: "sender.example"},
 		},
-		"two From fields: permerror, and judged as a fail too": {
+		"two From fields": {
 			"_dmarc.sender.example: v=DMARC1; p=reject", "joe@sender.example",
 			[]string{"From: joe@sender.example"},
 			outside,
