@@ -48,8 +48,9 @@ func TestVerifyAllocations(t *testing.T) {
 	}
 	without, with := policies(t)
 	least, most := testing.AllocsPerRun(100, without), testing.AllocsPerRun(100, with)
-	if more := most - least; more > 52 {
-		t.Errorf("SPF and DMARC make %v more allocations; want at most 52", more)
+	// 45 without the race detector, which empties pools at will; 112 once.
+	if more := most - least; more > 60 {
+		t.Errorf("SPF and DMARC make %v more allocations; want at most 60", more)
 	}
 	t.Logf("%v allocations, %v with SPF and DMARC", least, most)
 }
