@@ -248,13 +248,13 @@ func (r *replay) change(e *events.Event, was, is replayVerdict) {
 		key.Domain = events.Others
 		row = r.rows[key]
 	}
-	if row == nil {
-		key.Domain = strings.Clone(key.Domain)
+	if row == nil { // texts are parts of their records, which they would keep in memory
+		key.Domain, key.Was.File, key.Was.Rule = strings.Clone(key.Domain), strings.Clone(was.File), strings.Clone(was.Rule)
 		row = &replayChange{replayKey: key, Messages: []replayMessage{}}
 		r.rows[key] = row
 	}
 	row.Count++
-	row.Messages = append(row.Messages, replayMessage{e.Time, e.ID, strings.Join(e.From, ", "), e.Client})
+	row.Messages = append(row.Messages, replayMessage{e.Time, strings.Clone(e.ID), strings.Clone(strings.Join(e.From, ", ")), strings.Clone(e.Client)})
 	row.Messages = row.Messages[max(0, len(row.Messages)-r.messages):]
 }
 

@@ -9,10 +9,14 @@ import (
 	"dkimd/internal/message"
 )
 
-// maxRows bounds each table of a Summary: a stranger chooses what stands in its rows.
-const maxRows = 100_000
+// These bound each table of a Summary: a stranger chooses what stands in its rows.
+const (
+	maxRows  = 100_000
+	maxKeys  = 16 << 20 // bytes of all keys
+	maxKinds = 100
+)
 
-// Others is the row for what does not fit into a table any more.
+// Others is the row, or the kind, for what does not fit into a table any more.
 const Others = "(others)"
 
 // Unaligned counts the signatures of others than the From domain.
@@ -31,7 +35,11 @@ type Summary struct {
 }
 
 // Table counts under keys of one or two parts, by kind.
-type Table struct{ rows map[[2]string]*Row }
+type Table struct {
+	rows  map[[2]string]*Row
+	kinds map[string]string // each is itself
+	size  int               // of the keys, in bytes
+}
 
 // Row is one row of a Table.
 type Row struct {
@@ -52,28 +60,33 @@ func (t *Table) Rows() []*Row {
 	return rows
 }
 
+// count clones what it keeps: texts are parts of their records, which they would keep in memory. A map takes over the key of
+// each assignment, also where it has an equal one.
 func (t *Table) count(first, second, by string) {
 	if t.rows == nil {
-		t.rows = map[[2]string]*Row{}
+		t.rows, t.kinds = map[[2]string]*Row{}, map[string]string{}
 	}
 	key := [2]string{first, second}
 	r := t.rows[key]
-	if r == nil && len(t.rows) >= maxRows {
+	if r == nil && (len(t.rows) >= maxRows || t.size >= maxKeys) {
 		key = [2]string{Others, ""}
 		r = t.rows[key]
 	}
 	if r == nil {
-		// Texts are parts of their records, which they would keep in memory.
 		key = [2]string{strings.Clone(key[0]), strings.Clone(key[1])}
 		r = &Row{Key: key, By: map[string]int{}}
 		t.rows[key] = r
+		t.size += len(key[0]) + len(key[1])
+	}
+	kind, known := t.kinds[by]
+	if !known {
+		if kind = Others; len(t.kinds) < maxKinds {
+			kind = strings.Clone(by)
+			t.kinds[kind] = kind
+		}
 	}
 	r.Count++
-	if n, counted := r.By[by]; counted {
-		r.By[by] = n + 1
-	} else {
-		r.By[strings.Clone(by)] = 1
-	}
+	r.By[kind]++
 }
 
 // Add counts a record.
