@@ -61,7 +61,7 @@ func (w *reportWorld) state(mode os.FileMode) {
 // signedBy is a message that gmail signed.
 func signedBy(t *testing.T, from string) []byte {
 	t.Helper()
-	return byGmail.sign(t, harness.NewMail(from, "a test").Bytes())
+	return byGmail.sign(t, harness.NewMail(from, harness.Unique("a test")).Bytes())
 }
 
 // sent is how many answers the program has given to sendmail.
@@ -93,7 +93,9 @@ func (w *reportWorld) received(to string, count int) []harness.Delivery {
 func (w *reportWorld) test() {
 	t := w.t
 	from := harness.Unique("ann") + "@gmail.com"
-	w.expect("a signed message", from, signedBy(t, from), 1)
+	signed := signedBy(t, from)
+	w.expect("a signed message", from, signed, 1)
+	w.expect("the same, sent again by anybody", "x@evil.test", signed, 0)
 	answer := w.received(from, 1)[0]
 	if answer.Sender != "" {
 		t.Errorf("the answer has the return path %q", answer.Sender)
@@ -203,7 +205,8 @@ func TestReportThroughExim(t *testing.T) {
 			e := harness.NewEximWorld(t, build, harness.EximSettings{
 				Routers: "report:\n  driver = accept\n  domains = " + harness.ReportDomain + "\n  transport = report\n",
 				SMTP: "report:\n  driver = pipe\n  user = Debian-exim\n  return_output\n" +
-					"  command = " + dir + "/report\n", // Exim takes no sender as an argument (it is tainted), and puts it into the environment
+					"  command = " + dir + "/report\n" + // Exim takes no sender as an argument (it is tainted), and puts it into the environment
+					"  environment = <; CLIENT_ADDRESS=$sender_host_address ; CLIENT_HELO=${sg{$sender_helo_name}{[^A-Za-z0-9.:-]}{}}\n",
 			})
 			harness.PublishForeignKeys(e.DNS, "gmail.com")
 			harness.PublishForeignKeys(e.DNS, "evil.test")
@@ -232,6 +235,13 @@ func TestReportThroughExim(t *testing.T) {
 			w.state(0o777)
 			e.Run(t, nil, "-M", id)
 			w.received(from, 1)
+
+			// The environment says who sent it, as docs/report.md has it.
+			from = harness.Unique("joe") + "@gmail.com"
+			e.Run(t, signedBy(t, from), "-oMa", "209.85.220.41", "-oMr", "esmtp", "-f", from, reportAddress)
+			if answer := w.received(from, 1)[0]; !bytes.Contains(answer.Data, []byte("Client 209.85.220.41, HELO , by the mail server.")) {
+				t.Errorf("%s", answer.Data)
+			}
 		})
 	}
 }

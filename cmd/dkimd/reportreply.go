@@ -21,6 +21,7 @@ import (
 	"dkimd/internal/eml"
 	"dkimd/internal/message"
 	"dkimd/internal/terminal"
+	"dkimd/verifier"
 
 	"github.com/spf13/cobra"
 )
@@ -91,6 +92,10 @@ func (q *reportQuery) answer(cmd *cobra.Command, std stdio) error {
 	m := eml.Split(raw)
 	header := m.Header()
 	q.fromEnvironment()
+	known := advice.OfInternet(q.envelope.Client)
+	if !known {
+		q.envelope.Client = netip.Addr{}
+	}
 	q.envelope = q.envelope.Complete(header)
 	if !q.envelope.SenderKnown {
 		return errors.New("MAIL FROM is not known, so bounces would be answered: give --sender, or have the mail server write Return-Path")
@@ -107,22 +112,27 @@ func (q *reportQuery) answer(cmd *cobra.Command, std stdio) error {
 	if err := r.judge(ctx, c, m, q.envelope); err != nil {
 		return err
 	}
-	if !r.authenticated() {
+	signatures := r.vouching()
+	switch {
+	case len(signatures) > 0:
+	case !known:
+		return refuse("DKIM does not pass for the domain of From, and the mail server did not say which client sent it")
+	case !r.aligned():
 		return refuse("neither DKIM nor SPF passes for the domain of From")
 	}
 	author := received.From.Domain()
 	limit := autoreply.Limit{File: q.state, Domain: q.perDomain, All: q.inAll, Window: time.Hour, Now: time.Now()}
-	ok, err := limit.Take(string(cmp.Or(author.Organizational(), author)))
+	why, err := limit.Take(string(cmp.Or(author.Organizational(), author)), signatures)
 	if err != nil {
 		return fmt.Errorf("count answers: %w", err)
 	}
-	if !ok {
-		return refuse("enough were sent to " + string(author) + ", or in all")
+	if why != "" {
+		return refuse(why)
 	}
 	to, _ := received.To()
 	a := autoreply.Answer{From: q.own, To: to, Host: host, Subject: "DKIM report: " + r.headline(), Text: r.text(), Date: time.Now()}
 	if err := sendAnswer(ctx, q.sendmail, to, a.Write(received)); err != nil {
-		return err
+		return errors.Join(err, limit.Forget(signatures)) // the mail server tries again
 	}
 	tellReply(std, syslog.LOG_INFO, "answered "+to)
 	return nil
@@ -135,7 +145,7 @@ func (q *reportQuery) fromEnvironment() {
 	if sender, there := os.LookupEnv("SENDER"); there && !e.SenderKnown {
 		e.Sender, e.SenderKnown, e.SenderFrom = bare(sender), true, from
 	}
-	if addr, err := netip.ParseAddr(os.Getenv("CLIENT_ADDRESS")); err == nil && !e.Client.IsValid() && !addr.IsLoopback() && !addr.IsPrivate() {
+	if addr, err := netip.ParseAddr(os.Getenv("CLIENT_ADDRESS")); err == nil && !e.Client.IsValid() {
 		e.Client, e.ClientFrom, e.HELO = addr.Unmap(), from, os.Getenv("CLIENT_HELO")
 	}
 	// The sender may have chosen a part of it, behind a +.
@@ -144,8 +154,22 @@ func (q *reportQuery) fromEnvironment() {
 	}
 }
 
-// authenticated reports whether the domain of From stands behind the message.
-func (r *reported) authenticated() bool {
+// vouching are the signatures by which the domain of From stands behind the message, each by what nobody else can write.
+func (r *reported) vouching() []string {
+	var list []string
+	for _, s := range r.judged.Report.Results {
+		if s.Status == verifier.Pass && s.Aligned != verifier.AlignNone {
+			list = append(list, s.Domain+"/"+s.Selector+"/"+s.B[:min(len(s.B), signatureLetters)])
+		}
+	}
+	return list
+}
+
+// signatureLetters tell signatures apart, with 48 bits. A message may have its field of results show more of them.
+const signatureLetters = 8
+
+// aligned reports whether DKIM or SPF passes for the domain of From.
+func (r *reported) aligned() bool {
 	for i := range r.Demands {
 		if r.Demands[i].Name == "aligned" {
 			return r.Demands[i].State == advice.Met

@@ -2,6 +2,8 @@ package autoreply_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"mime/quotedprintable"
 	"net/mail"
@@ -16,6 +18,8 @@ import (
 	"dkimd/internal/autoreply"
 	"dkimd/internal/eml"
 	"dkimd/internal/message"
+
+	"golang.org/x/sys/unix"
 )
 
 func received(header, sender string) autoreply.Received {
@@ -106,8 +110,8 @@ func TestLimit(t *testing.T) {
 	l := autoreply.Limit{File: filepath.Join(t.TempDir(), "state"), Domain: 2, All: 5, Window: time.Hour, Now: now}
 	take := func(domain string, want bool) {
 		t.Helper()
-		if ok, err := l.Take(domain); ok != want || err != nil {
-			t.Errorf("%s: %t, %v; want %t", domain, ok, err, want)
+		if why, err := l.Take(domain, nil); (why == "") != want || err != nil {
+			t.Errorf("%s: %q, %v; want %t", domain, why, err, want)
 		}
 	}
 	take("a.example", true)
@@ -124,12 +128,88 @@ func TestLimit(t *testing.T) {
 	take("a.example", true)
 	l.Now = now // the clock was wrong
 	take("a.example", true)
+	// A crash in the middle of writing: who knows how many there were.
 	if err := os.WriteFile(l.File, []byte(`{"since":"2027-01-15T`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	take("a.example", true) // a crash in the middle of writing
+	written := now.Add(-time.Hour)
+	for _, at := range []time.Time{written.Add(1), now} {
+		if err := os.Chtimes(l.File, at, at); err != nil {
+			t.Fatal(err)
+		}
+		if why, err := l.Take("a.example", nil); err == nil {
+			t.Errorf("written at %s: %q", at, why)
+		}
+	}
+	if err := os.Chtimes(l.File, written, written); err != nil {
+		t.Fatal(err)
+	}
+	take("a.example", true)
 	take("a.example", true)
 	take("a.example", false)
+}
+
+// A message is answered once, however long a stranger sends it; unless the answer could not be sent.
+func TestOneAnswerToAMessage(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	l := autoreply.Limit{File: filepath.Join(t.TempDir(), "state"), Domain: 100_000, All: 100_000, Window: time.Hour, Now: now}
+	take := func(want string, signatures ...string) {
+		t.Helper()
+		if why, err := l.Take("a.example", signatures); !strings.Contains(why, want) || (why == "") != (want == "") || err != nil {
+			t.Errorf("%q: %q, %v; want %q", signatures, why, err, want)
+		}
+	}
+	const before = "answered before"
+	take("", "one", "two")
+	l.Now = now.Add(1000 * time.Hour)
+	take(before, "two")
+	take(before, "three", "one") // a signature may be added, and one taken away
+	take("", "three")
+	if err := l.Forget([]string{"three"}); err != nil {
+		t.Fatal(err)
+	}
+	take("", "three")
+	take(before, "three")
+	many := make([]string, 9997)
+	for i := range many {
+		many[i] = fmt.Sprint("of many ", i)
+	}
+	take("", many...)
+	take(before, "one") // 10,000 are remembered
+	take("", "new")
+	take("", "one")
+	if info, err := os.Stat(l.File); err != nil || info.Size() > 200_000 {
+		t.Errorf("%d bytes, %v", info.Size(), err)
+	}
+}
+
+// A full disk takes back no answer that was counted.
+func TestFullDiskKeepsTheCount(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4k"); err != nil {
+		t.Skip("no tmpfs can be mounted: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	l := autoreply.Limit{File: filepath.Join(dir, "state"), Domain: 3000, All: 3000, Window: time.Hour, Now: time.Now()}
+	sent, err := 0, error(nil)
+	for ; err == nil && sent < 3000; sent++ {
+		_, err = l.Take("a.example", []string{fmt.Sprint(sent)})
+	}
+	if !errors.Is(err, unix.ENOSPC) || sent < 100 {
+		t.Fatalf("%d answers, then %v", sent, err)
+	}
+	if _, err := l.Take("a.example", []string{"another"}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("again: %v", err)
+	}
+	l.Domain = sent - 1 // as many as were counted
+	if why, err := l.Take("a.example", nil); err != nil || !strings.Contains(why, "a.example") {
+		t.Errorf("after %d: %q, %v", sent-1, why, err)
+	}
+	if why, err := l.Take("b.example", []string{"0"}); err != nil || !strings.Contains(why, "before") {
+		t.Errorf("the first message again: %q, %v", why, err)
+	}
 }
 
 // Processes that answer at the same time do not send more together.
@@ -141,11 +221,11 @@ func TestLimitIsShared(t *testing.T) {
 	for range 32 {
 		all.Go(func() {
 			for range 50 {
-				ok, err := l.Take("a.example")
+				why, err := l.Take("a.example", nil)
 				if err != nil {
 					t.Error(err)
 				}
-				if ok {
+				if why == "" {
 					sent.Add(1)
 				}
 			}
@@ -165,8 +245,8 @@ func TestLimitNeedsAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{dir, filepath.Join(dir, "link"), filepath.Join(dir, "none", "state"), "/dev/null"} {
-		if ok, err := (autoreply.Limit{File: file, Domain: 1, All: 1, Window: time.Hour, Now: time.Now()}).Take("a.example"); ok || err == nil {
-			t.Errorf("%s: %t, %v", file, ok, err)
+		if why, err := (autoreply.Limit{File: file, Domain: 1, All: 1, Window: time.Hour, Now: time.Now()}).Take("a.example", nil); err == nil {
+			t.Errorf("%s: %q", file, why)
 		}
 	}
 }
