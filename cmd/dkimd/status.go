@@ -64,7 +64,7 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	}
 	line("keys", "%s for %s%s", terminal.Plural(s.Keys.Usable, "key"), terminal.Plural(s.Keys.Domains, "domain"),
 		besides(s.Keys.Unusable, "cannot be used", s.Keys.Kept))
-	if text := rotationText(s.Rotation); text != "" {
+	if text := s.Rotation.Words(); text != "" {
 		line("rotation", "%s", text)
 	}
 	line("rules", "%s%s", terminal.Plural(s.Rules.Files, "rules file"), besides(s.Rules.Broken, "broken", s.Rules.Kept))
@@ -89,32 +89,6 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 	table := terminal.NewTable(w, terminal.PaletteOf(w), "front", "mode", "verdict", "messages")
 	table.Numbers(3)
 	return table.Rows(rows)
-}
-
-// rotationText is where keys are that do not just sign; empty: all do.
-func rotationText(r control.Rotation) string {
-	var parts []string
-	for _, n := range []struct {
-		count int
-		word  string
-	}{
-		{r.Stages.Made, "made"},
-		{r.Stages.Published, "published"},
-		{r.Stages.Retiring, "retiring"},
-		{r.Stages.Revoked, "revoked"},
-		{r.Stages.Withdrawn, "withdrawn"},
-		{len(r.Stuck), "stuck"},
-		{r.Overdue, "overdue"},
-		{len(r.Withheld), "withheld"},
-	} {
-		if n.count > 0 {
-			parts = append(parts, strconv.Itoa(n.count)+" "+n.word)
-		}
-	}
-	if r.Paused {
-		parts = append(parts, "paused")
-	}
-	return strings.Join(parts, ", ")
 }
 
 // besides says what of the keys or rules is not as it should be.

@@ -62,7 +62,7 @@ func shown(t *testing.T, change func(c *statuspage.Config)) (url string, record 
 	t.Helper()
 	now := time.Now()
 	c := statuspage.Config{
-		History: statuspage.NewHistory(4<<20, slog.New(slog.DiscardHandler)),
+		History: statuspage.NewHistory(4<<20, time.Unix(0, 0), slog.New(slog.DiscardHandler)),
 		Status: func() control.Status {
 			return control.Status{
 				Version: "1.4.0", Config: "/etc/dkimd/dkimd.toml", Ready: true, Started: now.Add(-100 * time.Hour), Loaded: now.Add(-time.Hour),

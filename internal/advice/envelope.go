@@ -118,11 +118,9 @@ func readReceived(f message.Field) (addr netip.Addr, helo string, done bool) {
 	return addr, helo, true
 }
 
-// shared is the address space of providers and of networks laid over others (RFC 6598).
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
 // OfInternet reports whether an address is that of a host of the internet. Any other may be that of a proxy in the own
 // house, and says nothing of who is behind it.
 func OfInternet(addr netip.Addr) bool {
+	shared := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10) // of providers and overlay networks (RFC 6598)
 	return addr.IsValid() && !addr.IsLoopback() && !addr.IsPrivate() && !addr.IsLinkLocalUnicast() && !addr.IsUnspecified() && !shared.Contains(addr)
 }

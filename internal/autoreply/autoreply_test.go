@@ -9,6 +9,7 @@ import (
 	"net/mail"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,7 +196,7 @@ func TestFullDiskKeepsTheCount(t *testing.T) {
 	l := autoreply.Limit{File: filepath.Join(dir, "state"), Domain: 3000, All: 3000, Window: time.Hour, Now: time.Now()}
 	sent, err := 0, error(nil)
 	for ; err == nil && sent < 3000; sent++ {
-		_, err = l.Take("a.example", []string{fmt.Sprint(sent)})
+		_, err = l.Take("a.example", []string{strconv.Itoa(sent)})
 	}
 	if !errors.Is(err, unix.ENOSPC) || sent < 100 {
 		t.Fatalf("%d answers, then %v", sent, err)

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"dkimd/internal/fault"
@@ -69,6 +71,32 @@ type Rotation struct {
 	Overdue  int      `json:"overdue"`  // domains whose rotation is due and not begun
 	Paused   bool     `json:"paused"`   // what is due is not begun, for too many keys are not seen in DNS
 	Withheld []string `json:"withheld"` // DOMAIN/SELECTOR of keys that sign no more, for DNS does not serve them
+}
+
+// Words are what is not at rest; empty: nothing.
+func (r Rotation) Words() string {
+	var parts []string
+	for _, n := range []struct {
+		count int
+		word  string
+	}{
+		{r.Stages.Made, "made"},
+		{r.Stages.Published, "published"},
+		{r.Stages.Retiring, "retiring"},
+		{r.Stages.Revoked, "revoked"},
+		{r.Stages.Withdrawn, "withdrawn"},
+		{len(r.Stuck), "stuck"},
+		{r.Overdue, "overdue"},
+		{len(r.Withheld), "withheld"},
+	} {
+		if n.count > 0 {
+			parts = append(parts, strconv.Itoa(n.count)+" "+n.word)
+		}
+	}
+	if r.Paused {
+		parts = append(parts, "paused")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Stages are the keys of the directory by their stage.

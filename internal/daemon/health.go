@@ -20,7 +20,10 @@ func (d *daemon) openMonitor(c *config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	d.monitor, err = metrics.Listen(metrics.ServerConfig{Listen: c.Metrics.Listen, Metrics: d.metrics, Health: d.health, Page: page, Logger: d.log})
+	d.monitor, err = metrics.Listen(metrics.ServerConfig{
+		Listen: c.Metrics.Listen, Metrics: d.metrics, Health: d.health, Hosts: append(hostNames(false), c.Hostname),
+		Page: page, PageEverywhere: c.Metrics.Page == config.PageEverywhere, Logger: d.log,
+	})
 	if err != nil {
 		return atKey(c, err)
 	}

@@ -46,18 +46,14 @@ func newStatusPage(d *daemon, c *config.Config) *statusPage {
 	if len(c.Metrics.Listen) == 0 || c.Metrics.Page == config.PageOff {
 		return nil
 	}
-	return &statusPage{daemon: d, history: statuspage.NewHistory(c.Metrics.History<<20, d.log)}
+	return &statusPage{daemon: d, history: statuspage.NewHistory(c.Metrics.History<<20, d.began, d.log)}
 }
 
 func (p *statusPage) handler() (http.Handler, error) {
 	if p == nil {
 		return nil, nil //nolint:nilnil // there is no page
 	}
-	c := p.daemon.started
-	return statuspage.New(statuspage.Config{
-		History: p.history, Status: controlled{p.daemon}.Status, Rules: p.rules, Keys: p.keys,
-		Hosts: append(hostNames(false), c.Hostname), Everywhere: c.Metrics.Page == config.PageEverywhere,
-	})
+	return statuspage.New(statuspage.Config{History: p.history, Status: controlled{p.daemon}.Status, Rules: p.rules, Keys: p.keys})
 }
 
 // PageOpenTo are the addresses at which the status page is given to other hosts.
@@ -116,8 +112,12 @@ func (p *statusPage) keys(_ context.Context, name domain.Name) statuspage.Keys {
 	all := p.daemon.current.Load().Keys.Domains()
 	dns, at := p.compared.last()
 	list := statuspage.Keys{Compared: at}
+	withheld := &p.daemon.withheld
 	troubled := func(d *keys.Domain) bool {
-		return len(d.Faults()) > 0 || slices.ContainsFunc(d.Keys, func(k *keys.Key) bool { n, ok := dns[k.String()]; return ok && !n.serves })
+		return len(d.Faults()) > 0 || slices.ContainsFunc(d.Keys, func(k *keys.Key) bool {
+			n, ok := dns[k.String()]
+			return ok && !n.serves || withheld.has(d.Name, k.Selector)
+		})
 	}
 	var chosen, others []*keys.Domain
 	for _, d := range all {
@@ -136,7 +136,12 @@ func (p *statusPage) keys(_ context.Context, name domain.Name) statuspage.Keys {
 		list.Left = len(all) - len(chosen)
 	}
 	for _, d := range chosen {
-		list.Listed = append(list.Listed, pageKeys(d, dns)...)
+		for _, k := range pageKeys(d, dns) {
+			if k.Trouble == "" && withheld.has(d.Name, k.Selector) {
+				k.Trouble = "withheld: DNS does not serve it, so the other keys of the domain sign"
+			}
+			list.Listed = append(list.Listed, k)
+		}
 	}
 	return list
 }

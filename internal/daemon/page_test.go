@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -34,9 +35,13 @@ func TestStatusPageOfADaemon(t *testing.T) {
 	}
 	page("/", "1 signed", "1 refused", "reject: rule &#34;watched&#34; of watch.example.toml, 1 time", "idle", "never", "1 of 2 failed",
 		"example.org <small>k1</small>", "<td>active", "Ed25519", "broken.example", w.socket, "127.0.0.1:1")
-	page("/?q=OURS", "?message=1", "joe@example.org")
-	page("/?q=example.org", "?message=1", "<small>k2</small>")
-	page("/?message=3", "REFUSED", "550 5.7.20 old rule")
+	page("/?q=OURS", "?message=", "joe@example.org")
+	page("/?q=example.org", "?message=", "<small>k2</small>")
+	_, found := w.get("/?q=REFUSED")
+	page("/"+regexp.MustCompile(`\?message=\d+`).FindString(found), "REFUSED", "550 5.7.20 old rule", "Refused by rule")
+	if status, _ := w.get("/?message=1"); status != http.StatusNotFound {
+		t.Errorf("the first message of an earlier start: %d", status)
+	}
 
 	w.write("rules/_default.toml", "nonsense")
 	w.hangup("reload refused")

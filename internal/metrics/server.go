@@ -38,8 +38,11 @@ type ServerConfig struct {
 	Listen  []string // "inet:127.0.0.1:9891", "inet6:[::1]:9891", "unix:/path"
 	Metrics *Metrics
 	Health  func() Health // is called by several goroutines at once
+	Hosts   []string      // names of this host; its addresses and localhost are always known
 	Page    http.Handler  // of /; nil: there is no such page
-	Logger  *slog.Logger
+	// PageEverywhere gives the page to whoever gets to a socket. Otherwise only unix sockets and loopback have it.
+	PageEverywhere bool
+	Logger         *slog.Logger
 }
 
 // Server answers /metrics, /healthz, /readyz and /. It has no authentication.
@@ -57,16 +60,16 @@ func Listen(c ServerConfig) (*Server, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics.registry, promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", c.known(promhttp.HandlerFor(c.Metrics.registry, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes, ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelError),
-	}))
+	})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "dkimd answers\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("GET /readyz", c.known(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		health := c.Health()
 		say(w, health.status(), health.text())
-	})
+	})))
 	if c.Page != nil {
-		mux.Handle("GET /{$}", c.Page)
+		mux.Handle("GET /{$}", c.guarded(c.Page))
 	}
 	return newServer(listeners, mux, c.Logger), nil
 }

@@ -125,9 +125,10 @@ type History struct {
 	scratch []byte
 }
 
-// NewHistory remembers, and keeps so many bytes of the last records.
-func NewHistory(bytes int, log *slog.Logger) *History {
-	return &History{log: log, rules: map[ruleName]*ruleHits{}, ring: newRing(bytes)}
+// NewHistory remembers from a time on, and keeps so many bytes of the last records. They are numbered from that time, in
+// microseconds: a number that somebody noted before a restart is of no other message after it.
+func NewHistory(bytes int, started time.Time, log *slog.Logger) *History {
+	return &History{log: log, rules: map[ruleName]*ruleHits{}, ring: newRing(bytes, uint64(max(started.UnixMicro(), 0))+1)}
 }
 
 // Recorder takes the records of messages, as the log stream does.

@@ -13,7 +13,9 @@ import (
 	"dkimd/internal/events/eventstest"
 )
 
-func newHistory(bytes int) *History { return NewHistory(bytes, slog.New(slog.DiscardHandler)) }
+func newHistory(bytes int) *History {
+	return NewHistory(bytes, time.Unix(0, 0), slog.New(slog.DiscardHandler))
+}
 
 // The ring holds the last records that fit, and no more bytes than it may.
 func TestRingIsBounded(t *testing.T) {
@@ -54,6 +56,36 @@ func TestRingIsBounded(t *testing.T) {
 	small.remember(large)
 	if small.ring.held != 0 || small.record(1) != nil {
 		t.Error("a record larger than the ring is held")
+	}
+}
+
+// Numbers do not come again after a restart: what was noted of one is not shown as another.
+func TestNumbersAreOfOneStart(t *testing.T) {
+	t.Parallel()
+	started := time.Now()
+	e := eventstest.Signed()
+	e.Time = started
+	var numbers []uint64
+	for _, start := range []time.Time{started, started.Add(time.Millisecond)} {
+		h := NewHistory(1<<20, start, slog.New(slog.DiscardHandler))
+		for range 100 {
+			h.remember(e)
+		}
+		found, _ := h.search(t.Context(), e.ID)
+		for _, n := range numbers {
+			if h.record(n) != nil {
+				t.Fatalf("number %d is there again", n)
+			}
+		}
+		for _, f := range found {
+			if h.record(f.Number) == nil {
+				t.Errorf("number %d is not there", f.Number)
+			}
+			numbers = append(numbers, f.Number)
+		}
+	}
+	if len(numbers) != 2*maxFound {
+		t.Errorf("%d were found", len(numbers))
 	}
 }
 

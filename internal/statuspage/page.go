@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -36,10 +34,6 @@ type Config struct {
 	Rules   func() Rules
 	// Keys are those of one domain, or without one the first of all, those in trouble before the others.
 	Keys func(ctx context.Context, name domain.Name) Keys
-	// Hosts are the names by which this host may be called; addresses and localhost always may.
-	Hosts []string
-	// Everywhere gives the page to whoever gets to the socket. Otherwise only unix sockets and loopback have it.
-	Everywhere bool
 }
 
 // Rules are the rules files in force.
@@ -113,15 +107,6 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Referrer-Policy", "no-referrer")
 	head.Set("Cross-Origin-Resource-Policy", "same-origin")
 	head.Set("Cache-Control", "no-store")
-	switch local, unix := isLocal(r); {
-	case !local && !p.Everywhere:
-		refuse(w, `this page is given on unix sockets and loopback only: put a web server with a password in front of it, or set page = "everywhere" in [metrics]`, http.StatusForbidden)
-		return
-	case !unix && !p.knows(r.Host):
-		// A page elsewhere may have its name lead here, and read all with the visitor's browser (DNS rebinding).
-		refuse(w, "this host is not called that: use its address, localhost, or the hostname of dkimd.toml", http.StatusMisdirectedRequest)
-		return
-	}
 	if !take(p.sent) {
 		refuse(w, tooMany, http.StatusServiceUnavailable)
 		return
@@ -191,34 +176,6 @@ func refuse(w http.ResponseWriter, text string, status int) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text+"\n")
-}
-
-// isLocal reports whether a request came from this host, and whether through a unix socket.
-func isLocal(r *http.Request) (local, unix bool) {
-	switch at := r.Context().Value(http.LocalAddrContextKey).(type) {
-	case *net.UnixAddr:
-		return true, true
-	case *net.TCPAddr:
-		return at.IP.IsLoopback(), false
-	}
-	return false, false
-}
-
-// knows reports whether the Host of a request is one of ours.
-func (p *page) knows(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || host == "localhost" {
-		return true
-	}
-	for _, name := range p.Hosts {
-		if name != "" && host == strings.ToLower(name) {
-			return true
-		}
-	}
-	return false
 }
 
 // ago is how long something is past, in its largest unit.

@@ -1,10 +1,8 @@
 package statuspage_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -124,41 +122,6 @@ func TestEmptyPage(t *testing.T) {
 	}
 }
 
-// Only this host gets the page, by a name that leads here and to nowhere else.
-func TestWhoGetsThePage(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		at, host   string
-		everywhere bool
-		want       int
-	}{
-		"loopback":                         {"127.0.0.1", "127.0.0.1:9891", false, 200},
-		"loopback, IPv6":                   {"::1", "[::1]:9891", false, 200},
-		"IPv6 without a port":              {"::1", "[::1]", false, 200},
-		"localhost":                        {"127.0.0.1", "LOCALHOST:80", false, 200},
-		"our name":                         {"127.0.0.1", "mx.Example.org.:9891", false, 200},
-		"another name, as by DNS":          {"127.0.0.1", "evil.example:9891", false, 421},
-		"a name that begins as ours":       {"127.0.0.1", "mx.example.org.evil.example", false, 421},
-		"a name that begins as an address": {"127.0.0.1", "127.0.0.1.evil.example", false, 421},
-		"below localhost":                  {"127.0.0.1", "x.localhost.evil.example", false, 421},
-		"no name":                          {"127.0.0.1", "", false, 421},
-		"a unix socket":                    {"", "status.example.net", false, 200},
-		"another address of the host":      {"192.0.2.1", "192.0.2.1", false, 403},
-		"the same, everywhere":             {"192.0.2.1", "192.0.2.1", true, 200},
-		"everywhere, by another name":      {"192.0.2.1", "evil.example", true, 421},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			w.Everywhere = test.everywhere
-			status, body, _ := w.askAs(test.at, test.host, "/")
-			if status != test.want || status != 200 && strings.Contains(body, "1.2.3") {
-				t.Errorf("%d, want %d: %s", status, test.want, body)
-			}
-		})
-	}
-}
-
 // One message is found by each of its names, and is told in full.
 func TestMessagesAreFound(t *testing.T) {
 	t.Parallel()
@@ -189,7 +152,7 @@ func TestMessagesAreFound(t *testing.T) {
 		t.Errorf("of 200: %s", body)
 	}
 	_, body, _ := w.ask("/?message=201")
-	for _, want := range []string{"body hash did not verify", "gmail.com.toml (enforce): reject by rule", "Come on, what&#39;s going on?", "mail.example.net", "<b>reject</b>"} {
+	for _, want := range []string{"it would have passed unchanged: ", "body hash did not verify", "gmail.com.toml (enforce): reject by rule", "Come on, what&#39;s going on?", "mail.example.net", "<b>reject</b>"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing in\n%s", want, body)
 		}
@@ -222,7 +185,7 @@ func TestWhatCameOfMail(t *testing.T) {
 	for _, want := range []string{
 		"3 passed, 2 failed, 1 without signature, 1 refused, 1 deferred", "5 unsigned",
 		"tempfail: rule &#34;try&#34; of esp.example.toml, 3 times", "no key for example.org", `?message=13"`, "not there any more",
-		"</svg> 3 passed, ", "</svg> 5 unsigned",
+		"</svg> 3 passed, ", "</svg> 5 unsigned", "Rotation: 3 made, 1 withheld.",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing in\n%s", want, body)
@@ -257,7 +220,7 @@ func TestSlowReadersHoldNobodyUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func(s *silent) int {
-		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, net.Addr(&net.UnixAddr{})), http.MethodGet, "/", nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		answer := httptest.NewRecorder()
 		if s == nil {
 			page.ServeHTTP(answer, r)

@@ -24,7 +24,8 @@ type piece struct {
 // ringPieces is how many pieces a ring has when records are short.
 const ringPieces = 32
 
-func newRing(most int) ring { return ring{most: most, next: 1} }
+// newRing makes a ring with the number of its first record.
+func newRing(most int, first uint64) ring { return ring{most: most, next: first} }
 
 // append takes in a line, and returns its number; 0: it was not kept.
 func (r *ring) append(line []byte) uint64 {

@@ -172,8 +172,7 @@ func (p *page) find(ctx context.Context, query string) *results {
 
 // message is one record in full.
 type message struct {
-	Number string
-	Event  *events.Event // nil: it is not kept any more
+	Event *events.Event // nil: it is not kept any more
 }
 
 // Details are the lines of the record.
@@ -184,5 +183,5 @@ func (p *page) message(number string) message {
 	if err != nil {
 		return message{}
 	}
-	return message{strconv.FormatUint(n, 10), p.History.record(n)}
+	return message{p.History.record(n)}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -32,9 +31,8 @@ func (nowhere) Write(*events.Event) {}
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t}
-	w.History = statuspage.NewHistory(1<<20, slog.New(slog.DiscardHandler))
+	w.History = statuspage.NewHistory(1<<20, time.Unix(0, 0), slog.New(slog.DiscardHandler))
 	w.record = w.History.Before(nowhere{})
-	w.Hosts = []string{"mx.example.org"}
 	w.Status = func() control.Status { return control.Status{Version: "1.2.3", Ready: true, Started: time.Now()} }
 	w.Rules = func() statuspage.Rules { return statuspage.Rules{} }
 	w.Keys = func(context.Context, domain.Name) statuspage.Keys { return statuspage.Keys{} }
@@ -50,6 +48,7 @@ func (w *world) fill(s string) {
 			Version: "1.2.3", Config: s, Started: now, Loaded: now, Faults: findings, Warnings: findings,
 			Doors:    []control.Door{{Front: "milter", Listen: []string{s}}},
 			Keys:     control.Keys{Usable: 1, Unusable: 1, Domains: 1, Kept: 1},
+			Rotation: control.Rotation{Stages: control.Stages{Made: 3}, Withheld: []string{s}},
 			Rules:    control.Rules{Broken: 1, Kept: 1},
 			DNS:      control.DNS{Servers: []string{s}},
 			Messages: []control.Count{{Front: "milter", Mode: "verify", Verdict: "accept", Count: 1}},
@@ -64,24 +63,14 @@ func (w *world) fill(s string) {
 	}
 }
 
-// ask asks for a path as a browser on this host does.
+// ask asks for a path.
 func (w *world) ask(path string) (int, string, http.Header) {
-	return w.askAs("127.0.0.1", "localhost:9891", path)
-}
-
-// askAs asks at an address of this host by a name; without an address through a unix socket.
-func (w *world) askAs(at, host, path string) (int, string, http.Header) {
 	w.t.Helper()
 	page, err := statuspage.New(w.Config)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var local net.Addr = &net.UnixAddr{Name: "/run/x", Net: "unix"}
-	if at != "" {
-		local = &net.TCPAddr{IP: net.ParseIP(at), Port: 9891}
-	}
-	r := httptest.NewRequestWithContext(context.WithValue(w.t.Context(), http.LocalAddrContextKey, local), http.MethodGet, path, nil)
-	r.Host = host
+	r := httptest.NewRequestWithContext(w.t.Context(), http.MethodGet, path, nil)
 	answer := httptest.NewRecorder()
 	page.ServeHTTP(answer, r)
 	body, err := io.ReadAll(answer.Result().Body)
