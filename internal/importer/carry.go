@@ -300,6 +300,7 @@ func (o *opendkim) senderHeaders(s setting) error {
 			odd = append(odd, name)
 		}
 	}
+	o.plan.Fields = from
 	if len(from) > 0 && !slices.Equal(from, []string{"from"}) {
 		o.plan.config.set("sign", "identity_from", from, why(s))
 	}
@@ -341,7 +342,8 @@ func (o *opendkim) dontSign(s setting) error {
 		recipients = append(recipients, local+"@"+name)
 	}
 	o.plan.config.set("sign", "not_recipients", recipients, why(s))
-	o.near(s, "[sign] not_recipients: mail of ours is not signed where all its recipients are there, by OpenDKIM where any is")
+	o.plan.NotTo = recipients
+	o.near(s, "[sign] not_recipients; dkimd signs mail that has other recipients too, by OpenDKIM it goes out unsigned to all where one is there")
 	return nil
 }
 

@@ -175,6 +175,10 @@ func (o *opendkim) peers(s setting) error {
 
 // ignoreList is a set that only silences a line of OpenDKIM's log.
 func (o *opendkim) ignoreList(s setting) error {
+	if _, err := o.root.dataset(s, o.base); err != nil {
+		o.near(s, "nothing to carry over, but OpenDKIM does not start with it: "+err.Error())
+		return nil
+	}
 	o.same(s, "nothing to carry over: dkimd does not log that line; see reason in a record")
 	return nil
 }
@@ -204,9 +208,10 @@ func (o *opendkim) daemonNames(names []string, s setting) {
 		}
 	}
 	o.plan.config.set("sign", "daemon_names", names, why(s))
+	o.plan.Daemons = names
 }
 
-// macros reads MacroList: NAME or NAME|VALUE|VALUE.
+// macros reads MacroList: each macro with its values, or without where any will do. OpenDKIM puts the braces around a name itself.
 func (o *opendkim) macros(s setting) error {
 	d, err := o.root.dataset(s, o.base)
 	if err != nil {
@@ -218,20 +223,18 @@ func (o *opendkim) macros(s setting) error {
 	}
 	var odd []string
 	for _, e := range d.entries {
-		words := strings.Split(e.key, "|")
-		if len(words) == 1 && e.value != "" { // a file may have the values after a space
-			words = append(words, strings.Split(e.value, "|")...)
-		}
-		switch name := strings.Trim(words[0], "{}"); {
-		case name == "daemon_name" && len(words) > 1:
-			o.daemonNames(words[1:], s)
-		case (name == "auth_authen" || name == "auth_type") && len(words) == 1:
+		switch {
+		case strings.ContainsAny(e.key, "{}|"):
+			o.plan.note(Close, e.Place, s.name, e.key, "fits no macro, since OpenDKIM looks for one of this whole name in braces; left out. daemon_name=NAME|NAME has values")
+		case e.key == "daemon_name" && e.value != "":
+			o.daemonNames(strings.Split(e.value, "|"), s)
+		case (e.key == "auth_authen" || e.key == "auth_type") && e.value == "":
 		default:
 			odd = append(odd, e.key)
 		}
 	}
 	if len(odd) > 0 {
-		o.missed(s, "dkimd asks for a login and for daemon_name|NAME only, not "+strings.Join(odd, ", "))
+		o.missed(s, "dkimd asks for a login and for daemon_name=NAME only, not "+strings.Join(odd, ", "))
 		return nil
 	}
 	o.same(s, "[sign] daemon_names and authenticated")

@@ -61,6 +61,10 @@ type Plan struct {
 	From    string   // the configuration
 	Senders []Sender // whose mail was signed, for a proof
 	Clients []string // entries of lists of clients, for a proof
+	Daemons []string // ports of the mail server whose mail was signed, for a proof
+	NotTo   []string // recipients whose mail was not signed, for a proof
+	// Fields are those of the header that the sender was looked for in, for a proof; nil: From.
+	Fields []string
 	// AnyClient: mail of every client was signed, which Lost tells of. A proof asks for those that are ours.
 	AnyClient bool
 	// OldConfig writes a copy of the old configuration to a directory, for a proof: the signer serves a unix socket, or

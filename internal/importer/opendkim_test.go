@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"dkimd/internal/importer"
+
+	"golang.org/x/sys/unix"
 )
 
 // system is a root directory with the files of a configuration.
@@ -133,9 +135,10 @@ func TestOpenDKIMSettings(t *testing.T) {
 		},
 		"everybody":                       {"InternalHosts 0.0.0.0/0", "networks = [\"0.0.0.0/0\"]", "every client on earth", ""},
 		"PeerList":                        {"PeerList 192.0.2.0/24", "leave_alone = [\"192.0.2.0/24\"]", "", ""},
-		"MTA and macros":                  {"MTA MSA\nMacroList daemon_name|ORIGINATING|X,{auth_type}", "daemon_names = [\"MSA\", \"ORIGINATING\", \"X\"]", "", ""},
-		"other macros":                    {"MacroList v|x", "daemon_names = []", "", "MacroList: dkimd asks for a login"},
-		"DontSignMailTo":                  {"DontSignMailTo bob@a.example,b.example,*@c.example", "not_recipients = [\"bob@a.example\"]", "by OpenDKIM where any is", ""},
+		"MTA and macros":                  {"MTA MSA\nMacroList daemon_name=ORIGINATING|X,auth_type", "daemon_names = [\"MSA\", \"ORIGINATING\", \"X\"]", "", ""},
+		"macros that there are none of":   {"MacroList {daemon_name}=X,daemon_name|Y,{auth_type}", "daemon_names = []", "MacroList: fits no macro, since OpenDKIM looks", ""},
+		"other macros":                    {"MacroList v=x", "daemon_names = []", "", "MacroList: dkimd asks for a login"},
+		"DontSignMailTo":                  {"DontSignMailTo bob@a.example,b.example,*@c.example", "not_recipients = [\"bob@a.example\"]", "signs mail that has other recipients too", ""},
 		"its patterns":                    {"DontSignMailTo refile:/rcpts", "not_recipients = [\"@c.example\", \"@*.d.example\"]", "DontSignMailTo: fits no recipient", ""},
 		"a host that a pattern excludes":  {"InternalHosts refile:/excluded", "networks = [\"127.0.0.1\"]", "excludes www.example.com too", ""},
 		"hosts that a pattern excludes":   {"InternalHosts refile:/part", "networks = [\".example.com\", \"!.mail.example.com\"]", "", ""},
@@ -153,6 +156,9 @@ func TestOpenDKIMSettings(t *testing.T) {
 		"inet":                            {"Socket inet:8891@localhost", "listen = [\"inet:127.0.0.1:8892\"]", "Socket: dkimd listens", ""},
 		"inet6":                           {"Socket inet6:8891@[::1]", "listen = [\"inet6:[::1]:8892\"]", "Socket: dkimd listens", ""},
 		"inet everywhere":                 {"Socket inet:8891", "listen = [\"inet:0.0.0.0:8892\"]", "Socket: dkimd listens", ""},
+		"a host that is none":             {"Socket inet:8891@localhost\"", "listen = [\"inet:127.0.0.1:8892\"]", "", "Socket: there is no host"},
+		"a selector alone":                {"Selector s\nDomain a.example", "", "OpenDKIM does not start with KeyFile or Selector alone", ""},
+		"an absent list that is not used": {"ExternalIgnoreList refile:/absent", "", "OpenDKIM does not start with it: ", ""},
 		"OnError":                         {"On-SignatureError accept", "on_error = \"unsigned\"", "", ""},
 		"unknown":                         {"Foo bar", "", "", "opendkim.conf:1 Foo: opendkim.conf(5) does not have it"},
 		"no value":                        {"Syslog", "", "", "Syslog: the value is missing"},
@@ -213,6 +219,14 @@ func TestOpenDKIMTables(t *testing.T) {
 			"a.example a.example:mail:ROOT/k/a.private\nfar.a.example far.a.example:mail:ROOT/k/a.private\n*.b.example %:mail:ROOT/k/a.private\n",
 			"*@a.example a.example\n*@far.a.example far.a.example\n*@*.b.example *.b.example\n" +
 				"*@*.far.a.example far.a.example\n*@*.*.b.example *.b.example\n*@*.a.example a.example\n", "",
+		},
+		"a single key for every domain": {
+			map[string]string{"etc/opendkim.conf": "Domain a.example, *\nSelector mail\nKeyFile /k/a.private\nSubDomains yes"},
+			false, "signing_table = \"file:DIR/SigningTable\"", "* %:mail:ROOT/k/a.private\n", "* *\n", "",
+		},
+		"a single key for a pattern in a list": {
+			map[string]string{"etc/opendkim.conf": "Domain *.a.example,b.example\nSelector mail\nKeyFile /k/a.private"},
+			false, "", "b.example b.example:mail:ROOT/k/a.private\n", "b.example b.example\n", "",
 		},
 		"a single key, copied": {
 			map[string]string{"etc/opendkim.conf": "Domain a.example\nSelector mail\nKeyFile /k/a.private"}, true, "directory = \"DIR/keys\"", "", "", "",
@@ -490,6 +504,28 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 	}
 	if got := strings.Join(there(filepath.Join(to.root, "d")), " "); got != " /dkimd.toml /keys /keys/x /rules /rules/_default.toml /rules/a.example.toml" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// What a run that was killed left behind is removed by the next one, and not what another one is writing.
+func TestWriteRemovesWhatAKilledRunLeft(t *testing.T) {
+	t.Parallel()
+	to := newSystem(t, map[string]string{".d.import-1/keys/a.pem": "", ".d.import-2/keys/a.pem": ""})
+	writing, err := os.Open(filepath.Join(to.root, ".d.import-2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writing.Close() //nolint:errcheck // only read
+	if err := unix.Flock(int(writing.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t, map[string]string{"etc/opendkim.conf": ""})
+	if _, err := s.plan(false).Write(filepath.Join(to.root, "d"), importer.User{UID: os.Geteuid(), GID: os.Getegid()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(to.root)
+	if err != nil || len(entries) != 2 || entries[0].Name() != ".d.import-2" || entries[1].Name() != "d" {
+		t.Errorf("got %v, %v; want .d.import-2 and d", entries, err)
 	}
 }
 

@@ -39,7 +39,7 @@ func (t *toml) clone() *toml {
 
 // untouched are settings of opendkim.conf that a proof leaves out: they would reach beyond it.
 const untouched = " Socket PidFile UserID UMask Background AutoRestart AutoRestartCount AutoRestartRate ChangeRootDirectory Syslog SyslogName " +
-	"SyslogFacility SyslogSuccess LogWhy LogResults MilterDebug EnableCoredumps TrustAnchorFile ResolverConfiguration Nameservers " +
+	"SyslogFacility SyslogSuccess LogWhy LogResults ExternalIgnoreList MilterDebug EnableCoredumps TrustAnchorFile ResolverConfiguration Nameservers " +
 	"Statistics StatisticsName StatisticsPrefix RequireSafeKeys BaseDirectory SendReports DiagnosticDirectory TemporaryDirectory KeepTemporaryFiles " +
 	// and what Debian's OpenDKIM does not know
 	"ADSPAction ADSPNoSuchDomain AddAllSignatureResults AnonymousStatistics BogusPolicy DefaultSender DisableADSP IdentityHeader IdentityHeaderRemove " +
@@ -61,8 +61,12 @@ func (o *opendkim) writeOld(dir, socket string) ([]string, error) {
 			continue
 		}
 		value := s.value
+		_, hasFile := o.set["keyfile"]
+		_, hasSelector := o.set["selector"]
 		switch _, listed := o.directives[strings.ToLower(s.name)]; {
 		case !listed:
+		case hasFile != hasSelector && (s.name == "KeyFile" || s.name == "Selector"):
+			continue // it would not start
 		case s.name == "KeyTable" && len(o.signing.keys) > 0:
 			value = "file:" + filepath.Join(dir, "old-KeyTable")
 			tables = append(tables, file{"old-KeyTable", o.signing.keyTableText(dir)})

@@ -154,7 +154,7 @@ func (o *opendkim) readRow(e entry) {
 		row.key, s.own = k.name, true
 	}
 	if matchesAll(row.address, s.patterns) {
-		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "signs mail of ours from every domain, also from those of strangers: as it was")
+		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, everySender)
 	} else if !s.patterns && strings.Contains(row.address, "*") && row.address != "*" && !strings.HasSuffix(row.address, "@*") {
 		o.plan.note(Close, e.Place, "SigningTable", e.key+" "+e.value, "a * counts in a refile only: this line signs nothing, as it did not")
 	}
@@ -163,6 +163,9 @@ func (o *opendkim) readRow(e entry) {
 	}
 	s.rows = append(s.rows, row)
 }
+
+// everySender tells of an entry that has every address.
+const everySender = "signs mail of ours from every domain, also from those of strangers: as it was"
 
 func matchesAll(address string, patterns bool) bool {
 	return address == "*" || patterns && (address == "*@*" || address == "**")
@@ -296,8 +299,12 @@ func (o *opendkim) readSingle() error {
 	file, hasFile := o.set["keyfile"]
 	selector, hasSelector := o.set["selector"]
 	if !set || !hasFile || !hasSelector {
+		words := "nothing is signed without all of Domain, KeyFile and Selector, as it was not"
+		if hasFile != hasSelector {
+			words = "nothing is signed without all of Domain, KeyFile and Selector; OpenDKIM does not start with KeyFile or Selector alone"
+		}
 		for _, name := range []string{"Domain", "KeyFile", "Selector"} {
-			s.notes[name] = verdictText{Close, "nothing is signed without all of Domain, KeyFile and Selector, as it was not"}
+			s.notes[name] = verdictText{Close, words}
 		}
 		s.notes["SubDomains"] = verdictText{Same, "without effect: nothing is signed"}
 		return nil
@@ -311,6 +318,9 @@ func (o *opendkim) readSingle() error {
 		return nil
 	}
 	s.own, s.patterns = true, d.kind == ofPattern
+	if all := slices.IndexFunc(d.entries, func(e entry) bool { return e.key == "*" }); all >= 0 && !s.patterns {
+		d.entries = d.entries[all : all+1] // whatever else is there: each sender's domain signs for itself
+	}
 	for _, e := range d.entries {
 		o.readSingleDomain(e, selector, file)
 	}
@@ -335,8 +345,15 @@ func (o *opendkim) readSingleDomain(e entry, selector, file setting) {
 		o.plan.note(NotCarried, e.Place, "Domain", e.key, wrong+"; nothing is signed for it")
 		return
 	}
-	if s.patterns && strings.Contains(e.key, "*") {
+	switch {
+	case e.key == "*":
 		key.domain = "%"
+		o.plan.note(Close, e.Place, "Domain", e.key, everySender)
+	case s.patterns && strings.Contains(e.key, "*"):
+		key.domain = "%"
+	case strings.Contains(e.key, "*"):
+		o.plan.note(Close, e.Place, "Domain", e.key, "a * counts in a refile only, or alone: this signs nothing, as it did not")
+		return
 	}
 	s.add(key)
 	address := e.key
@@ -355,6 +372,9 @@ func (o *opendkim) subdomains() {
 	rows := slices.Clone(s.rows)
 	slices.SortStableFunc(rows, func(a, b tableRow) int { return cmp.Compare(len(b.address), len(a.address)) })
 	for _, r := range rows {
+		if r.address == "*" {
+			continue
+		}
 		if name, pattern := strings.CutPrefix(r.address, "*@"); pattern {
 			r.address = "*@*." + name
 		} else {

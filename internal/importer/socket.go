@@ -2,9 +2,13 @@ package importer
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+
+	"dkimd/internal/domain"
+	"dkimd/internal/safetext"
 )
 
 // besideOpenDKIM is where dkimd listens where nothing better is known: both run side by side, and the mail server changes
@@ -33,6 +37,13 @@ func (o *opendkim) socket(s setting) {
 			host = map[string]string{"inet": "127.0.0.1", "inet6": "::1"}[kind]
 		case !named:
 			host = map[string]string{"inet": "0.0.0.0", "inet6": "::"}[kind]
+		}
+		_, noAddress := netip.ParseAddr(host)
+		_, noHost := domain.ParseHost(host)
+		if noAddress != nil && noHost != nil {
+			o.plan.config.set("milter", "listen", []string{listen}, "")
+			o.missed(s, "there is no host "+safetext.Quote(host)+": OpenDKIM does not start with it; dkimd listens at "+listen)
+			return
 		}
 		if strings.Contains(host, ":") {
 			kind, host = "inet6", "["+host+"]"

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // file is one to be written, by its path below the directory.
@@ -40,11 +42,18 @@ func (p *Plan) Write(dir string, u User, check func(config string) error) (writt
 	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // a directory like /etc
 		return nil, err
 	}
-	stage, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".import-")
+	abandoned := filepath.Join(parent, "."+filepath.Base(dir)+".import-")
+	removeAbandoned(abandoned)
+	stage, err := os.MkdirTemp(parent, filepath.Base(abandoned))
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(stage) //nolint:errcheck // what is left of it is of no use
+	lock, err := lockDirectory(stage)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close() //nolint:errcheck // nothing was written to it
 	w := writer{stage: stage, user: u}
 	if err := w.own(stage, 0o750); err != nil {
 		return nil, err
@@ -62,6 +71,29 @@ func (p *Plan) Write(dir string, u User, check func(config string) error) (writt
 		return nil, err
 	}
 	return w.moveTo(dir)
+}
+
+// removeAbandoned removes what a run that was killed left behind, whose lock nobody holds: copies of private keys are in it.
+func removeAbandoned(prefix string) {
+	found, _ := filepath.Glob(prefix + "*") // a name with a bad pattern has none
+	for _, stage := range found {
+		if lock, err := lockDirectory(stage); err == nil {
+			_ = os.RemoveAll(stage)
+			_ = lock.Close()
+		}
+	}
+}
+
+// lockDirectory takes a lock that ends with the process.
+func lockDirectory(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0) //nolint:gosec // beside the directory that is written
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func exists(path string) bool {

@@ -94,7 +94,8 @@ func (x *eximSigner) owned(ctx context.Context, dir string) error {
 }
 
 // Sign is Signer.
-func (x *eximSigner) Sign(ctx context.Context, m client.Mail) (raw []byte, verdict string, err error) {
+func (x *eximSigner) Sign(ctx context.Context, p Probe) (raw []byte, verdict string, err error) {
+	m := p.Mail
 	args := append(slices.Clone(x.args), "-odi", "-oi", "-oMa", m.Peer.Addr.String(), "-oMs", m.Peer.Name, "-oMr", protocol(m), "-f", m.Sender)
 	if m.AuthUser != "" {
 		args = append(args, "-oMai", m.AuthUser)
@@ -125,7 +126,8 @@ func protocol(m client.Mail) string {
 type filtered struct{ *Process }
 
 // Sign is Signer.
-func (f filtered) Sign(_ context.Context, m client.Mail) (raw []byte, verdict string, err error) {
+func (f filtered) Sign(_ context.Context, p Probe) (raw []byte, verdict string, err error) {
+	m := p.Mail
 	var out bytes.Buffer
 	filter := filter.Filter{Socket: f.socket, QueueID: "1xV2Ha-0006jv-2l", Client: m.Peer.Addr.String(), Protocol: protocol(m)}
 	if filter.Run(bytes.NewReader(bytes.ReplaceAll(m.Raw, []byte("\r\n"), []byte("\n"))), &out) != nil {

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,7 +32,7 @@ func Probes(p *importer.Plan) (all []Probe, zone string) {
 		if login != "" {
 			m.AuthType, m.AuthUser = "PLAIN", login
 		}
-		all = append(all, Probe{from + " " + who, m, peer == stranger && login == ""})
+		all = append(all, Probe{Name: from + " " + who, Mail: m, Foreign: peer == stranger && login == ""})
 	}
 	senders := p.Senders
 	if len(senders) > maxSenders {
@@ -57,12 +58,42 @@ func Probes(p *importer.Plan) (all []Probe, zone string) {
 		from := addresses(senders[0])[0]
 		m := client.Mail{Peer: stranger, Sender: from, Recipients: []string{"bob@example.net"}, QueueID: "4XYZ", AuthType: "PLAIN", AuthUser: from}
 		m.Raw = []byte("From: " + from + "\r\nDate: Mon, 30 Nov 2026 14:00:00 +0000\r\n\r\nHello\r\n")
-		all = append(all, Probe{from + " with two fields alone", m, false})
+		all = append(all, Probe{Name: from + " with two fields alone", Mail: m})
+		all = append(all, others(p, from, stranger)...)
 	} else {
 		add("alice@example.org", "from outside", stranger, "")
 		add("alice@example.org", "logged in", stranger, "alice")
 	}
 	return all, zone
+}
+
+// others are messages of a sender by each daemon and by another one, to each recipient whose mail is not signed, and with
+// another address in From or in a field that the sender is looked for in.
+func others(p *importer.Plan, from string, stranger client.Peer) (all []Probe) {
+	add := func(who, daemon, login, to string, raw []byte) {
+		m := client.Mail{Peer: stranger, Sender: from, Recipients: []string{to}, QueueID: "4XYZ", Raw: raw}
+		if login != "" {
+			m.AuthType, m.AuthUser = "PLAIN", login
+		}
+		all = append(all, Probe{Name: from + " " + who, Mail: m, Daemon: daemon})
+	}
+	const bob, beside = "bob@example.net", "alice@beside.example"
+	for _, daemon := range p.Daemons {
+		add("by "+daemon, daemon, "", bob, letter(from))
+		add("by other-"+daemon, "other-"+daemon, "", bob, letter(from))
+	}
+	for _, to := range p.NotTo {
+		local, name, _ := strings.Cut(to, "@")
+		to = cmp.Or(local, "bob") + "@" + strings.Replace(name, "*.", "below.", 1)
+		add("to "+to, "", from, to, letter(from))
+	}
+	for _, field := range p.Fields {
+		if field != "from" {
+			add("in "+field, "", from, bob, append([]byte(field+": <"+from+">\r\n"), letter(beside)...))
+			add("beside another "+field, "", from, bob, append([]byte(field+": <"+beside+">\r\n"), letter(from)...))
+		}
+	}
+	return all
 }
 
 // addresses are one that the pattern has, and those below and beside it.

@@ -67,12 +67,12 @@ func (p *Process) Stop() {
 }
 
 // Sign is Signer.
-func (p *Process) Sign(ctx context.Context, m client.Mail) (raw []byte, verdict string, err error) {
-	s, err := client.Dial(ctx, "unix", p.socket, client.Options{})
+func (p *Process) Sign(ctx context.Context, probe Probe) (raw []byte, verdict string, err error) {
+	s, err := client.Dial(ctx, "unix", p.socket, client.Options{DaemonName: probe.Daemon})
 	if err != nil {
 		return nil, "", err
 	}
-	r, err := s.Send(ctx, m)
+	r, err := s.Send(ctx, probe.Mail)
 	if err != nil {
 		return nil, "", errors.Join(err, s.Conn().Close())
 	}
@@ -83,5 +83,5 @@ func (p *Process) Sign(ctx context.Context, m client.Mail) (raw []byte, verdict 
 	case r.Action == client.Continue:
 		verdict = string(client.Accept)
 	}
-	return client.Apply(client.Postfix, m.Raw, r.Edits), verdict, s.Close()
+	return client.Apply(client.Postfix, probe.Mail.Raw, r.Edits), verdict, s.Close()
 }

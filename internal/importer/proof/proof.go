@@ -16,6 +16,8 @@ import (
 type Probe struct {
 	Name string `json:"name"` // in words
 	Mail client.Mail
+	// Daemon is the port of the mail server that the message comes in by, as {daemon_name}; empty: smtpd.
+	Daemon string
 	// Foreign: the client is nobody's own, and what becomes of the message counts too. Mail of ours that has no key
 	// is verified by OpenDKIM and not by dkimd.
 	Foreign bool
@@ -58,7 +60,7 @@ type Difference struct {
 
 // Signer signs a message as a mail server has it signed.
 type Signer interface {
-	Sign(ctx context.Context, m client.Mail) (raw []byte, verdict string, err error)
+	Sign(ctx context.Context, p Probe) (raw []byte, verdict string, err error)
 }
 
 // Compare gives every probe to both signers.
@@ -81,7 +83,7 @@ func Compare(ctx context.Context, old, now Signer, probes []Probe, v *Verifier) 
 }
 
 func outcome(ctx context.Context, s Signer, p Probe, v *Verifier) (Outcome, error) {
-	raw, verdict, err := s.Sign(ctx, p.Mail)
+	raw, verdict, err := s.Sign(ctx, p)
 	if err != nil {
 		return Outcome{}, err
 	}
