@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -206,8 +207,12 @@ func (s *Store) openTables(c Config) {
 	o := &tableOpener{store: s, table: &signingTable{
 		multiple: c.MultipleSignatures,
 	}}
+	lines := &signingLines{Table: signing}
+	var reading sync.WaitGroup
+	reading.Go(func() { lines.read(c.MultipleSignatures) })
 	o.readKeys(keyTable, c)
-	o.readLines(signing, c.MultipleSignatures)
+	reading.Wait()
+	o.bind(lines)
 	o.reportUnnamed(keyTable)
 	s.sources = append(s.sources, o.table)
 }
@@ -222,9 +227,8 @@ type tableOpener struct {
 	unread   bool                 // one of the tables could not be read, and that is fault enough
 }
 
-// read is the entries of a table; what is wrong with the whole table is a fault of the store.
-func (o *tableOpener) read(t Table) ([]tableEntry, fingerprint) {
-	entries, seen, wrong := t.load()
+// judge takes in what is wrong with a whole table.
+func (o *tableOpener) judge(t Table, seen fingerprint, wrong *fault.Fault) {
 	if wrong != nil {
 		o.unread = true
 		o.store.unlist(wrong)
@@ -232,24 +236,26 @@ func (o *tableOpener) read(t Table) ([]tableEntry, fingerprint) {
 		// Panels leave tables so. Without it all mail would go out unsigned from the next start on, and the group is the operator's choice.
 		o.store.fault(writable(t.Path, seen))
 	}
-	return entries, seen
 }
 
 // readKeys reads the key table.
 func (o *tableOpener) readKeys(t Table, c Config) {
-	entries, seen := o.read(t)
+	entries, seen, wrong := t.load()
+	o.judge(t, seen, wrong)
 	o.table.keys = make(map[string]*tableKey, len(entries))
+	all := make([]tableKey, len(entries))
 	if previous := o.store.reader.previous.Load(); previous != nil {
 		o.previous, o.before = previous.contents, previous.tableKeys()
 	}
 	o.store.contents = make(map[string]*content, len(entries))
-	e := keyEntryReader{opener: o, table: t, seen: seen, permissions: newPermissions(seen, c)}
-	for _, entry := range entries {
+	e := keyEntryReader{opener: o, table: t, directory: filepath.Dir(t.Path), seen: seen, permissions: newPermissions(seen, c)}
+	for i, entry := range entries {
 		if o.table.keys[entry.key] != nil {
 			o.store.overlooked = append(o.store.overlooked, *t.at(entry.line, fault.Fault{Got: "a second entry for " + safetext.Quote(entry.key), Want: "one entry a name", Hint: "the first one counts"}))
 			continue
 		}
-		k := &tableKey{name: entry.key}
+		k := &all[i]
+		k.name = entry.key
 		if wrong := e.read(k, entry); wrong != nil {
 			o.spoil(k, entry, t.at(entry.line, *wrong))
 		}
@@ -277,64 +283,97 @@ func (o *tableOpener) spoil(k *tableKey, e tableEntry, wrong *fault.Fault) {
 	k.domain.faults = fault.Faults{*wrong}
 }
 
-// readLines reads the signing table, and hands to the store the domains of the keys that are in use.
-func (o *tableOpener) readLines(t Table, multiple bool) {
-	entries, _ := o.read(t)
-	lines := newPatterns[*signingLine](len(entries))
-	lines.ordered, lines.every = t.globs, t.globs && multiple
-	all := make([]signingLine, len(entries))
+// signingLines are the lines of a signing table, without the keys that they name.
+type signingLines struct {
+	Table
+	entries    []tableEntry
+	all        []signingLine // of the entries
+	patterns   []string      // of the entries; empty: the line is not used
+	lines      patterns[*signingLine]
+	seen       fingerprint
+	wrong      *fault.Fault // the whole table
+	nobodys    fault.Faults // lines of which it is not known whose mail they are about
+	overlooked fault.Faults
+}
+
+func (s *signingLines) warn(e tableEntry, f fault.Fault) {
+	s.overlooked = append(s.overlooked, *s.at(e.line, f))
+}
+
+// read reads the table. It needs nothing of the key table, which is read at the same time.
+func (s *signingLines) read(multiple bool) {
+	s.entries, s.seen, s.wrong = s.load()
+	s.all, s.patterns = make([]signingLine, len(s.entries)), make([]string, len(s.entries))
+	s.lines = newPatterns[*signingLine](len(s.entries))
+	s.lines.ordered, s.lines.every = s.globs, s.globs && multiple
 	keyOf := exactKey
-	if t.globs {
+	if s.globs {
 		keyOf = globKey
 	}
-	var wrong, dead fault.Faults
-	warn := func(e tableEntry, f fault.Fault) { dead = append(dead, *t.at(e.line, f)) }
-	for i, e := range entries {
+	for i, e := range s.entries {
 		if e.nobodys() {
-			wrong = append(wrong, *t.at(e.line, *e.fault))
+			s.nobodys = append(s.nobodys, *s.at(e.line, *e.fault))
 			continue
 		}
 		pattern, never := keyOf(e.key)
 		if never {
-			warn(e, fault.Fault{Got: "the pattern " + safetext.Quote(e.key) + ", which no address matches", Want: wantPattern(t), Hint: patternHint(t)})
+			s.warn(e, fault.Fault{Got: "the pattern " + safetext.Quote(e.key) + ", which no address matches", Want: wantPattern(s.Table), Hint: patternHint(s.Table)})
 			continue
 		}
 		if pattern == "*" {
-			warn(e, fault.Fault{Got: "the pattern " + safetext.Quote(e.key) + ": mail of every sender is signed", Want: "the domains that the keys are for"})
+			s.warn(e, fault.Fault{Got: "the pattern " + safetext.Quote(e.key) + ": mail of every sender is signed", Want: "the domains that the keys are for"})
 		}
+		l := &s.all[i]
 		name, identity, _ := strings.Cut(e.value, ":")
-		l := &all[i]
 		if l.key = name; e.fault == nil {
 			l.variant.identity = identity
 		}
-		lines.add(pattern, l)
-		k := o.table.keys[name]
-		switch broken := e.broken(name); {
+		s.patterns[i] = pattern
+		s.lines.add(pattern, l)
+	}
+}
+
+// bind gives the lines of the signing table their keys, and hands to the store the domains of those that are in use.
+func (o *tableOpener) bind(s *signingLines) {
+	o.judge(s.Table, s.seen, s.wrong)
+	for i, e := range s.entries {
+		if s.patterns[i] == "" {
+			continue
+		}
+		l := &s.all[i]
+		k := o.table.keys[l.key]
+		switch broken := e.broken(l.key); {
 		case broken != nil:
-			l.domain = newTableDomain(domain.Name(e.key), t.Path, brokenLine+pattern)
-			l.domain.faults = fault.Faults{*t.at(e.line, *broken)}
-			o.store.domains = append(o.store.domains, l.domain)
-		case name == anySender:
+			l.domain = o.unusableLine(s, i, domain.Name(e.key))
+			l.domain.faults = fault.Faults{*s.at(e.line, *broken)}
+		case l.key == anySender:
 			for _, k := range o.ordered {
 				o.use(k)
 			}
 		case k == nil:
-			l.domain = newTableDomain(domain.Name(name), t.Path, brokenLine+pattern)
+			l.domain = o.unusableLine(s, i, domain.Name(l.key))
 			if !o.unread {
-				l.domain.faults = fault.Faults{*t.at(e.line, fault.Fault{Got: "no key " + safetext.Quote(name) + " in the key table", Want: "the name of a key in it"})}
+				l.domain.faults = fault.Faults{*s.at(e.line, fault.Fault{Got: "no key " + safetext.Quote(l.key) + " in the key table", Want: "the name of a key in it"})}
 			}
-			o.store.domains = append(o.store.domains, l.domain)
 		default:
 			o.use(k)
+			identity := l.variant.identity
 			l.fix(k)
 			if left := l.domain != nil && l.variant.identity == "" || !strings.Contains(identity, "@"); identity != "" && left {
-				warn(e, fault.Fault{Got: "the identity " + safetext.Quote(identity) + ", which is left out", Want: "an address or @domain within d="})
+				s.warn(e, fault.Fault{Got: "the identity " + safetext.Quote(identity) + ", which is left out", Want: "an address or @domain within d="})
 			}
 		}
 	}
-	o.table.lines = lines
-	o.store.faults = append(o.store.faults, t.few(wrong)...)
-	o.store.overlooked = append(o.store.overlooked, t.few(dead)...)
+	o.table.lines = s.lines
+	o.store.faults = append(o.store.faults, s.few(s.nobodys)...)
+	o.store.overlooked = append(o.store.overlooked, s.few(s.overlooked)...)
+}
+
+// unusableLine is the domain of a line whose mail gets what on_error says.
+func (o *tableOpener) unusableLine(s *signingLines, i int, name domain.Name) *Domain {
+	d := newTableDomain(name, s.Path, brokenLine+s.patterns[i])
+	o.store.domains = append(o.store.domains, d)
+	return d
 }
 
 // nobodys reports whether a line cannot be read so far that it is known whose mail it is about.
@@ -404,6 +443,7 @@ func (o *tableOpener) use(k *tableKey) {
 type keyEntryReader struct {
 	opener      *tableOpener
 	table       Table
+	directory   string // of the table
 	seen        fingerprint
 	permissions *permissions
 }
@@ -455,7 +495,7 @@ func (r *keyEntryReader) path(data string) (string, bool) {
 	case strings.HasPrefix(data, "/"):
 		return filepath.Clean(data), true
 	case strings.HasPrefix(data, "./"), strings.HasPrefix(data, "../"):
-		return filepath.Join(filepath.Dir(r.table.Path), data), true
+		return filepath.Join(r.directory, data), true
 	}
 	return "", false
 }
