@@ -395,8 +395,8 @@ func TestFaultsAboveTheDomains(t *testing.T) {
 	file := newWorld(t).write("file", "")
 	if s, faults := keys.Open(keys.Config{Directory: file}); len(faults) != 1 || faults[0].Error() != file+": got a file; want the directory of the keys (hint: move it away)" {
 		t.Errorf("a file as the directory: %v", faults)
-	} else if lookup(s, "example.org") != nil {
-		t.Error("a file has domains")
+	} else if d := lookup(s, "example.org"); d == nil || d.Usable() || len(s.Domains()) != 0 {
+		t.Errorf("%v signs; want nobody, and no mail to go out unsigned", d)
 	}
 	for name, directory := range map[string]string{"no directory": "", "an absent directory": file + "-absent"} {
 		if s, faults := keys.Open(keys.Config{Directory: directory}); len(faults) != 0 || len(s.Domains()) != 0 {

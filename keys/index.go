@@ -43,6 +43,7 @@ func (s *Store) fault(f *fault.Fault) { s.faults = append(s.faults, *f) }
 func (s *Store) unlist(f *fault.Fault) {
 	s.fault(f)
 	s.unlisted = append(s.unlisted, *f)
+	s.unknown = f.Path
 }
 
 // stray is the fault of what belongs to no domain: no mail is ours because of it.

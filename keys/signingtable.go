@@ -231,7 +231,8 @@ type tableOpener struct {
 func (o *tableOpener) judge(t Table, seen fingerprint, wrong *fault.Fault) {
 	if wrong != nil {
 		o.unread = true
-		o.store.unlist(wrong)
+		o.store.fault(wrong)
+		o.store.unlisted = append(o.store.unlisted, *wrong)
 	} else if t.Path != "" && seen.mode&0o020 != 0 {
 		// Panels leave tables so. Without it all mail would go out unsigned from the next start on, and the group is the operator's choice.
 		o.store.fault(writable(t.Path, seen))
@@ -336,6 +337,9 @@ func (s *signingLines) read(multiple bool) {
 // bind gives the lines of the signing table their keys, and hands to the store the domains of those that are in use.
 func (o *tableOpener) bind(s *signingLines) {
 	o.judge(s.Table, s.seen, s.wrong)
+	if s.wrong != nil {
+		o.store.unknown = s.Path
+	}
 	for i, e := range s.entries {
 		if s.patterns[i] == "" {
 			continue

@@ -204,13 +204,17 @@ func TestTableFaults(t *testing.T) {
 	}
 }
 
-// What is no table is a fault of the whole, for which a reload is refused.
+// What is no table is a fault of the whole, for which a reload is refused. At a start it is not known who signs: no mail is nobody's.
 func TestTableThatIsNone(t *testing.T) {
 	t.Parallel()
 	w, c := tables(t, fourKeys, "")
+	w.write("own.example/s9.pem", rfc8463PEM)
 	for name, path := range map[string]string{"a directory": w.path(".."), "a device": "/dev/zero", "no such file": w.path("../absent")} {
 		c.SigningTable = path
 		s, _ := keys.Open(c)
+		if got := signers(s, "joe@a.example") + " " + signers(s, "joe@other.example") + " " + signers(s, "joe@own.example"); got != "!a.example !other.example own.example/s9" {
+			t.Errorf("%s: %s signs; want what other sources know, and nobody to go out unsigned", path, got)
+		}
 		if err := s.Err(); err == nil || !strings.Contains(err.Error(), "got "+name) {
 			t.Errorf("%s: %v", path, err)
 		}

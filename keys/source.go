@@ -29,13 +29,17 @@ func (s *Store) openSources(c Config) {
 }
 
 // Lookup is who signs for a sender: what the first source says that knows. Empty: nobody.
-// A domain whose keys are all unusable is found too. The caller must not change the list.
+// A domain whose keys are all unusable is found too. Where a source could not be read, no sender is nobody's: one whom no other
+// source knows has a domain without keys. The caller must not change the list.
 // A call may read the directory of a domain, its domain.toml; if a key is not in memory and its file has changed, again.
 func (s *Store) Lookup(sender message.Address) []*Domain {
 	for _, source := range s.sources {
 		if found := source.lookup(sender); len(found) > 0 {
 			return found
 		}
+	}
+	if s.unknown != "" {
+		return []*Domain{unusable(sender.Domain, "who signs is not known: "+s.unknown+" could not be read")}
 	}
 	return nil
 }

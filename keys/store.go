@@ -75,7 +75,8 @@ type Store struct {
 	domains    []*Domain               // all, by name
 	named      map[domain.Name]*Domain // the same
 	faults     fault.Faults            // that belong to no domain
-	unlisted   fault.Faults            // why the directory could not be listed; they are in faults, too
+	unlisted   fault.Faults            // why the directory or a table could not be read; they are in faults, too
+	unknown    string                  // what could not be read and says whose mail is signed; empty: nothing
 	overlooked fault.Faults            // files beside the directories of domains
 	strays     int                     // how many of them are of files and directories that do not either
 	reader     *reader
