@@ -41,6 +41,7 @@ type keyWatch struct {
 	gone     func(ctx context.Context, r *keys.CheckResult) (gone, known bool)
 	withhold func(map[keyName]bool)
 	absent   map[keyName]*absence // that no server has; of withhold only
+	told     int                  // how many of them this round has told of
 	// seen is told what came of each domain; nil: nobody asks.
 	seen func(results []keys.CheckResult)
 }
@@ -137,7 +138,7 @@ func (w *keyWatch) round(ctx context.Context) (c comparison) {
 			c.keys++
 		}
 		if require == config.WithholdUnpublished {
-			w.note(ctx, results)
+			w.note(results, w.ask(ctx, results))
 		}
 		if w.seen != nil {
 			w.seen(results)

@@ -2,10 +2,14 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"dkimd/internal/domain"
 	"dkimd/keys"
@@ -72,14 +76,14 @@ func (d *daemon) gone(ctx context.Context, r *keys.CheckResult) (gone, known boo
 }
 
 // note takes in what DNS says of the keys of a domain. What it did not say changes nothing.
-func (w *keyWatch) note(ctx context.Context, results []keys.CheckResult) {
+func (w *keyWatch) note(results []keys.CheckResult, answers []answer) {
 	served, unknown := 0, false
 	for i := range results {
 		r := &results[i]
 		if r.Key.Pending() || r.State == keys.Unusable {
 			continue
 		}
-		unknown = !w.noteKey(ctx, r) || unknown
+		unknown = !w.noteKey(r, answers[i]) || unknown
 		if r.State == keys.Published || r.State == keys.Weak {
 			served++
 		}
@@ -94,41 +98,61 @@ func (w *keyWatch) note(ctx context.Context, results []keys.CheckResult) {
 			continue
 		}
 		withhold := served > 0 && (a.withheld || a.sure && time.Since(a.since) >= absentTime)
-		if withhold && !a.withheld {
+		if withhold && !a.withheld && w.mayTell() {
 			w.log.Warn("a key signs no more: no name server has had its record for a day", "domain", string(name.domain), "selector", name.selector,
 				"hint", "dkimd key show "+string(name.domain)+" "+name.selector)
 		}
-		if !withhold && a.withheld {
+		if !withhold && a.withheld && w.mayTell() {
 			w.log.Warn("a key signs again though DNS does not serve it: no other key of the domain is served", "domain", string(name.domain), "selector", name.selector)
 		}
 		a.withheld = withhold
 	}
 }
 
+// mayTell reports whether one more key may be told of in this round.
+func (w *keyWatch) mayTell() bool {
+	w.told++
+	return w.told <= maxWatchWarnings
+}
+
+// answer is what the servers of a zone say of a key.
+type answer struct{ gone, known bool }
+
+// ask asks for the keys of a domain that DNS does not serve. It changes nothing, and may be called by several goroutines at once
+// while nobody notes.
+func (w *keyWatch) ask(ctx context.Context, results []keys.CheckResult) []answer {
+	answers := make([]answer, len(results))
+	for i := range results {
+		r := &results[i]
+		answers[i].known = r.State != keys.Unreachable
+		_, absent := w.absent[keyName{r.Key.Domain, r.Key.Selector}]
+		if r.State != keys.Unreachable && r.State != keys.Unusable && !r.Key.Pending() && !r.Serves() && (absent || len(w.absent) < maxAbsent) {
+			answers[i].gone, answers[i].known = w.gone(ctx, r)
+		}
+	}
+	return answers
+}
+
 // noteKey notes whether a key is absent. It reports whether DNS has told.
-func (w *keyWatch) noteKey(ctx context.Context, r *keys.CheckResult) bool {
+func (w *keyWatch) noteKey(r *keys.CheckResult, said answer) bool {
 	name := keyName{r.Key.Domain, r.Key.Selector}
 	a := w.absent[name]
 	if a != nil {
 		a.seen, a.sure = true, false
 	}
-	gone, known := false, r.State != keys.Unreachable
-	if known && !r.Serves() && (a != nil || len(w.absent) < maxAbsent) {
-		gone, known = w.gone(ctx, r)
-	}
 	switch {
-	case !known:
-	case gone && a == nil:
+	case !said.known:
+	case said.gone && a == nil:
 		w.absent[name] = &absence{since: time.Now(), seen: true, sure: true}
-	case gone:
+	case said.gone:
 		a.sure = true
-	case !gone && a != nil:
+	case a != nil:
 		delete(w.absent, name)
-		if a.withheld {
+		if a.withheld && w.mayTell() {
 			w.log.Info("a key signs again: DNS serves it", "domain", string(name.domain), "selector", name.selector)
 		}
 	}
-	return known
+	return said.known
 }
 
 // settle ends a round: keys that are not there any more are forgotten, and the signer is told.
@@ -145,6 +169,10 @@ func (w *keyWatch) settle() {
 		}
 	}
 	w.withhold(names)
+	if more := w.told - maxWatchWarnings; more > 0 {
+		w.log.Warn("further keys sign no more, or again", "keys", more, "hint", "dkimd key list")
+	}
+	w.told = 0
 }
 
 // again looks at the domains of absent keys between two rounds.
@@ -155,10 +183,30 @@ func (w *keyWatch) again(ctx context.Context) {
 		wanted[name.domain] = true
 	}
 	domains := slices.DeleteFunc(w.domains(), func(d *keys.Domain) bool { return !wanted[d.Name] })
-	if err := keys.CheckAll(ctx, w.lookup, domains, 1, func(_ *keys.Domain, results []keys.CheckResult) error {
-		w.note(ctx, results)
-		return context.Cause(ctx)
-	}); err == nil {
-		w.settle()
+	checked := make([][]keys.CheckResult, len(domains))
+	answers := make([][]answer, len(domains))
+	var asking errgroup.Group
+	asking.SetLimit(rotateParallel)
+	for i, d := range domains {
+		asking.Go(func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+			}()
+			checked[i] = keys.CheckDomain(ctx, w.lookup, d, "")
+			answers[i] = w.ask(ctx, checked[i])
+			return context.Cause(ctx)
+		})
 	}
+	if err := asking.Wait(); err != nil {
+		if ctx.Err() == nil {
+			w.log.Error("could not compare keys with DNS", "error", err.Error())
+		}
+		return
+	}
+	for i := range domains {
+		w.note(checked[i], answers[i])
+	}
+	w.settle()
 }

@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,4 +160,37 @@ func TestKeysAreWithheld(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Of many such keys the servers are asked for some at once, and not all are told of.
+func TestManyKeysAreWithheld(t *testing.T) {
+	t.Parallel()
+	const domains = 30
+	store := keysOf(t, domains)
+	synctest.Test(t, func(t *testing.T) {
+		log, set := new(logtest.Lines), withheld{}
+		var asking, most atomic.Int64
+		w := &keyWatch{
+			log: slog.New(slog.NewTextHandler(log, nil)), lookup: &answers{err: resolver.ErrNotExist}, domains: store.Domains,
+			gone: func(context.Context, *keys.CheckResult) (gone, known bool) {
+				defer asking.Add(-1)
+				most.Store(max(most.Load(), asking.Add(1)))
+				time.Sleep(time.Second) //nolint:forbidigo // the clock is that of synctest
+				return true, true
+			},
+			withhold: set.set, absent: map[keyName]*absence{},
+		}
+		for _, d := range store.Domains() {
+			w.absent[keyName{d.Name, "a"}] = &absence{since: time.Now(), withheld: true}
+		}
+		began := time.Now()
+		w.again(t.Context())
+		if took := time.Since(began); most.Load() != rotateParallel || took > domains/rotateParallel*time.Second+time.Second {
+			t.Errorf("%d at once, in %v", most.Load(), took)
+		}
+		text := log.String()
+		if told := strings.Count(text, "a key signs again though"); told != maxWatchWarnings || !strings.Contains(text, fmt.Sprintf("or again\" keys=%d", domains-maxWatchWarnings)) {
+			t.Errorf("%d told of: %s", told, text)
+		}
+	})
 }
