@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"dkimd/internal/advice"
 	"dkimd/internal/config"
@@ -16,6 +17,7 @@ import (
 	"dkimd/internal/events"
 	"dkimd/internal/events/output"
 	"dkimd/internal/terminal"
+	"dkimd/keys"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -149,6 +151,9 @@ func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setu
 	if (c.Rotate.Every > 0 || c.Rotate.NewDomains) && unix.Access(c.Sign.Directory, unix.W_OK) != nil {
 		k.warnf("rotate: dkimd may not write in %s, so it replaces no keys: docs/keys.md, Rotating, says how it may", c.Sign.Directory)
 	}
+	if most := rotatesAtOnce(len(keys.Names(c.Sign.Directory)), c.Rotate.Every); most > c.Rotate.AtOnce {
+		k.warnf("rotate.at_once = %d: with these domains about %d wait for DNS at once, where a zone has absences remembered for an hour; rotations come late", c.Rotate.AtOnce, most)
+	}
 	for _, name := range c.Log.Output {
 		if err := output.Reach(name); err != nil && !filepath.IsAbs(name) {
 			k.warnf("log.output: receiver %s not reachable, records would be lost: %w", name, err)
@@ -159,6 +164,14 @@ func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setu
 			k.warnf("%s", w)
 		}
 	}
+}
+
+// rotatesAtOnce is how many of so many domains wait for an hour at the same time, when each rotates once in a period.
+func rotatesAtOnce(domains int, every time.Duration) int {
+	if every == 0 {
+		return 0
+	}
+	return int(float64(domains)*float64(time.Hour)/float64(every)) + 1
 }
 
 // allowModeCosts is what others can do with a key file of a mode.
