@@ -27,7 +27,7 @@ var (
 // Begin makes up its mind: from then on Step takes the domain from the keys that sign to new ones. A rotation that is
 // under way goes on instead. A domain without any key gets its first if first is a type of key.
 func (e *Engine) Begin(ctx context.Context, name, first string) error {
-	j, unlock, err := e.open(name)
+	j, unlock, err := e.open(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (j *job) next(ctx context.Context, types []string, first string) (next, err
 		n.life.Bits = max(bits, 2048)
 	}
 	for _, k := range kinds[types[0]] {
-		if err := j.claimed(k.Selector); err != nil {
+		if err := j.claimed(ctx, k.Selector); err != nil {
 			return next{}, err
 		}
 		n.replaced = append(n.replaced, k)
@@ -117,6 +117,11 @@ func (j *job) next(ctx context.Context, types []string, first string) (next, err
 	var err error
 	if n.selector, n.life.Before, err = j.selector(types[0], now.Wall); err != nil {
 		return next{}, err
+	}
+	for _, kind := range n.life.Then { // what can never be is told before anything is made
+		if _, _, err := j.selector(kind, now.Wall); err != nil && !errors.Is(err, ErrPair) {
+			return next{}, err
+		}
 	}
 	if only := j.domain.Options.Selectors; only != nil && !slices.Contains(only, n.selector) {
 		return next{}, fmt.Errorf("its domain.toml has selectors, and a key with another selector would not sign: take selectors out, or add %q", n.selector)
@@ -155,8 +160,8 @@ func (j *job) selector(kind string, now time.Time) (selector, before string, err
 	if len(templates) == 1 {
 		base := strings.ReplaceAll(templates[0], date, now.UTC().Format("20060102")) + suffix
 		for _, more := range append([]string{""}, strings.Split("bcdefghijklmnopqrstuvwxyz", "")...) {
-			if selector, err = dkim.ParseSelector(base+more, j.domain.Name, dkim.AsSpecified); err != nil {
-				return "", "", fmt.Errorf("selector %q: %w", base+more, err)
+			if selector, err = j.parse(base+more, dkim.AsSpecified); err != nil {
+				return "", "", err
 			}
 			if find(selector) == nil && !j.domain.HasFile(selector) {
 				return selector, "", nil
@@ -166,8 +171,8 @@ func (j *job) selector(kind string, now time.Time) (selector, before string, err
 	}
 	var oldest *keys.Held
 	for _, name := range templates {
-		if selector, err = dkim.ParseSelector(name+suffix, j.domain.Name, dkim.AsPublished); err != nil {
-			return "", "", fmt.Errorf("selector %q: %w", name+suffix, err)
+		if selector, err = j.parse(name+suffix, dkim.AsPublished); err != nil {
+			return "", "", err
 		}
 		k := find(selector)
 		if k == nil && !j.domain.HasFile(selector) {
@@ -183,9 +188,19 @@ func (j *job) selector(kind string, now time.Time) (selector, before string, err
 	return oldest.Selector, oldest.Life.Record, nil
 }
 
+// parse reads a selector with which each domain whose keys these are can have a record.
+func (j *job) parse(text string, g dkim.Grammar) (selector string, err error) {
+	for _, name := range j.names {
+		if selector, err = dkim.ParseSelector(text, name, g); err != nil {
+			return "", fmt.Errorf("selector %q of %s: %w", text, name, err)
+		}
+	}
+	return selector, nil
+}
+
 // Plan is what Begin and Step would do, in words, with times. Nothing is changed, and DNS is only asked.
 func (e *Engine) Plan(ctx context.Context, name, first string) ([]string, error) {
-	j, unlock, err := e.open(name)
+	j, unlock, err := e.open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
