@@ -185,6 +185,19 @@ func TestLook(t *testing.T) {
 			func(w *world) { w.servers["192.0.2.12:53"].records = w.servers["192.0.2.12:53"].records[:2] }, "alias._domainkey.example.org",
 			`s1.provider.org: ns2.example.org (192.0.2.12:53): does not have the alias of alias._domainkey.example.org to s1.provider.org; ns.provider.org (192.0.2.21:53): [there] 1m0s 1m40s`,
 		},
+		"one that only the zone itself names": {
+			func(w *world) {
+				for _, line := range []string{"example.org. 60 IN NS ns3.example.org.", "ns3.example.org. 60 IN A 192.0.2.13"} {
+					rr, _ := dns.NewRR(line)
+					w.servers["192.0.2.1:53"].records = append(w.servers["192.0.2.1:53"].records, rr)
+				}
+				w.servers["192.0.2.13:53"] = w.servers["192.0.2.12:53"]
+				for _, network := range []string{"udp", "tcp"} {
+					w.at[network+"192.0.2.13:53"] = w.at[network+"192.0.2.12:53"]
+				}
+			}, "s2._domainkey.example.org",
+			`ns1.example.org (192.0.2.11:53): [] 0s 15m0s; ns2.example.org (192.0.2.12:53): [] 0s 15m0s; ns3.example.org (192.0.2.13:53): [] 0s 15m0s`,
+		},
 		"the parent is down": {
 			func(w *world) { w.servers["192.0.2.3:53"].down = true }, name,
 			"find the servers of s1._domainkey.example.org: delegation of example.org: no answer over UDP",
