@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -35,6 +36,9 @@ const (
 	StageWithdrawn Stage = "withdrawn" // its record is gone
 	StageDestroyed Stage = "destroyed" // its private key is deleted
 )
+
+// lockEvery is how often is looked whether a lock is free.
+const lockEvery = 50 * time.Millisecond
 
 const (
 	stateSuffix   = ".toml"                            // ends the names of state files: SELECTOR.toml
@@ -306,21 +310,45 @@ func (d *Domain) HasFile(selector string) bool {
 	return false
 }
 
-// Lock keeps others from working on the keys of the domain until unlock is called, or this process ends.
-// ErrLocked: somebody does.
-func (d *Domain) Lock() (unlock func(), err error) {
+// Lock keeps others from working on the keys of the domain until unlock is called, or this process ends. It waits for
+// whoever does that, but not longer than most. ErrLocked: somebody still does.
+func (d *Domain) Lock(ctx context.Context, most time.Duration) (unlock func(), err error) {
 	dir, err := openDirectory(d.Path)
 	if err != nil {
 		return nil, *noDirectory(d.Path, err, "the directory of the domain's keys")
 	}
-	if err := again(func() error { return unix.Flock(dir.fd, unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
-		dir.close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrLocked
+	take := func() error { return unix.Flock(dir.fd, unix.LOCK_EX|unix.LOCK_NB) }
+	err = again(take)
+	for end := time.Now().Add(most); errors.Is(err, unix.EWOULDBLOCK) && time.Now().Before(end) && ctx.Err() == nil; err = again(take) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(lockEvery):
 		}
-		return nil, fmt.Errorf("lock %s: %w", d.Path, err)
 	}
-	return dir.close, nil
+	if err == nil {
+		return dir.close, nil
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("%w%s", ErrLocked, dir.holder())
+	}
+	dir.close()
+	return nil, fmt.Errorf("lock %s: %w", d.Path, err)
+}
+
+// holder is who has locked a directory, as far as Linux tells.
+func (d *directory) holder() string {
+	var st unix.Stat_t
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil || unix.Fstat(d.fd, &st) != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(locks)) {
+		// 1: FLOCK  ADVISORY  WRITE 4711 fe:01:131074 0 EOF
+		if f := strings.Fields(line); len(f) > 5 && f[1] == "FLOCK" && strings.HasSuffix(f[5], ":"+strconv.FormatUint(st.Ino, 10)) {
+			return ", process " + f[4]
+		}
+	}
+	return ""
 }
 
 // Retired is the key of SELECTOR.pem.old.

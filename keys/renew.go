@@ -35,6 +35,21 @@ func (s *Store) Differs(d *Domain) bool {
 	return first != nil && !slices.EqualFunc(first.load(s.reader).current().Keys, d.Keys, func(a, b *Key) bool { return a.Selector == b.Selector })
 }
 
+// Elsewhere are the files of keys that tables and layouts have brought, as they sign now: also those that a reload has kept.
+func (s *Store) Elsewhere() (paths []string) {
+	for _, d := range s.domains {
+		if d.entry == "" && !d.elsewhere {
+			continue
+		}
+		for _, k := range d.load(s.reader).current().Keys {
+			if k.Line == 0 { // else it stands in the table itself
+				paths = append(paths, k.Path)
+			}
+		}
+	}
+	return paths
+}
+
 // Signed is when a key of a domain last signed in this process; also one that has retired since the last reload.
 func (s *Store) Signed(name domain.Name, selector string) (last time.Time) {
 	for d := s.named[name]; d != nil; d = d.successor.Load() {

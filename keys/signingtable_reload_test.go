@@ -47,3 +47,27 @@ func TestReloadOfEntriesOfTheSenderDomain(t *testing.T) {
 		})
 	}
 }
+
+// Files outside the directory of keys that sign are known, also where the tables name others by now that cannot be used.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	w, c := tables(t, "a b.example:s1:../k/a.pem\n", "*@b.example a\n")
+	w.write("own.example/s1.pem", rfc8463PEM)
+	s := w.with(c)
+	w.write("../k/b.pem", "junk")
+	w.write("../t/KeyTable", "a b.example:s1:../k/b.pem\n")
+	for _, what := range []string{"at first", "kept"} {
+		if what == "kept" {
+			c.Previous = s
+			next := w.with(c)
+			next.Keep(s)
+			s = next
+		}
+		if got := s.Elsewhere(); len(got) != 1 || !strings.HasSuffix(got[0], "k/a.pem") {
+			t.Errorf("%s: %q", what, got)
+		}
+		if kept := s.Kept(); (len(kept) == 1) != (what == "kept") {
+			t.Errorf("%s: kept %v", what, kept)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"time"
 
 	"dkimd/internal/config"
 	"dkimd/internal/control"
@@ -73,12 +74,17 @@ func withDNS(cmd *cobra.Command) (*config.Config, *resolver.Resolver, error) {
 	return cfg, r, nil
 }
 
+// lockWait is how long commands wait for the daemon to have done with the keys of a domain.
+const lockWait = 15 * time.Second
+
 // hand is what commands need that change keys step by step.
 type hand struct {
 	config   *config.Config
 	resolver *resolver.Resolver
 	engine   *rotate.Engine
-	unheard  error // why the daemon did not read the keys anew
+	// wake has the daemon go on with keys that are on their way.
+	wake    func(ctx context.Context, lines []rotate.Line)
+	unheard error // why the daemon did not read the keys anew
 }
 
 func openHand(cmd *cobra.Command) (*hand, error) {
@@ -88,6 +94,27 @@ func openHand(cmd *cobra.Command) (*hand, error) {
 	}
 	h := &hand{config: cfg, resolver: r, engine: daemon.Rotation(cfg, r, r.Servers(), slog.New(slog.DiscardHandler))}
 	// A daemon that does not answer does not run, and reads the keys when it starts; or it is told by hand.
+	h.engine.Wait = lockWait
+	h.engine.Elsewhere = func(ctx context.Context) ([]string, error) {
+		client, err := controlClient(cmd)
+		if err != nil {
+			return nil, nil //nolint:nilerr // without a socket there is nobody to ask
+		}
+		paths, err := client.Elsewhere(ctx)
+		if _, unreachable := errors.AsType[fault.Faults](err); unreachable {
+			return nil, nil
+		}
+		return paths, err
+	}
+	h.wake = func(ctx context.Context, lines []rotate.Line) {
+		var names []domain.Name
+		for _, l := range lines {
+			names = append(names, l.Domain)
+		}
+		if client, err := controlClient(cmd); err == nil && len(names) > 0 {
+			_ = client.Rotate(ctx, slices.Compact(names)) // else it finds out by itself
+		}
+	}
 	h.engine.Reload = func(ctx context.Context, _ []domain.Name) error {
 		client, err := controlClient(cmd)
 		if err != nil {

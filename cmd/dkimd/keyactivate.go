@@ -34,7 +34,7 @@ first.`,
 				a.Selector = args[1]
 			}
 			if d, err := keys.Find(daemon.KeySources(cfg), args[0]); err == nil { // else Activate says so
-				unlock, err := d.Lock()
+				unlock, err := d.Lock(cmd.Context(), lockWait)
 				if err != nil {
 					return handError(err)
 				}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"dkimd/keys"
 )
@@ -24,20 +27,22 @@ func TestActivateTakesTheLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := d.Lock()
+	unlock, err := d.Lock(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	activate := func() (status int, said string) {
+	activate := func(ctx context.Context) (status int, said string) {
 		var out, text strings.Builder
-		status = run(t.Context(), []string{"key", "activate", "example.org", "s1", "--force", "--config", file}, stdio{strings.NewReader(""), &out, &text})
+		status = run(ctx, []string{"key", "activate", "example.org", "s1", "--force", "--config", file}, stdio{strings.NewReader(""), &out, &text})
 		return status, text.String()
 	}
-	if status, said := activate(); status != exitFailed || !strings.Contains(said, "another dkimd works on these keys") {
+	soon, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if status, said := activate(soon); status != exitFailed || !strings.Contains(said, fmt.Sprintf("another dkimd works on these keys, process %d", os.Getpid())) {
 		t.Errorf("while it is locked: %d, %q", status, said)
 	}
-	unlock()
-	if status, said := activate(); status != exitDone {
-		t.Errorf("after that: %d, %q", status, said)
+	time.AfterFunc(200*time.Millisecond, unlock)
+	if status, said := activate(t.Context()); status != exitDone {
+		t.Errorf("it does not wait: %d, %q", status, said)
 	}
 }

@@ -34,6 +34,7 @@ Exit status: 0 done or on its way, 1 stuck, 2 fix something first.`,
 			case err != nil:
 				return handError(err)
 			}
+			h.wake(cmd.Context(), report.Lines)
 			stuck := false
 			for _, moved := range report.Moved {
 				fmt.Fprintf(std.out, "%s/%s\n", args[0], moved)

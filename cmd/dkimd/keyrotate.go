@@ -76,6 +76,7 @@ func (r *rotated) run(cmd *cobra.Command, names []string) error {
 			r.fault(err)
 		}
 	}
+	h.wake(cmd.Context(), r.Keys)
 	if h.unheard != nil && len(r.Done) > 0 {
 		r.warn(h.unheard)
 	}

@@ -1,5 +1,5 @@
 // Package control is the socket over which commands ask the running daemon: dkimd
-// reload and dkimd status. It is HTTP with JSON on a unix socket that root and the
+// reload, dkimd status, and those that rotate keys. It is HTTP with JSON on a unix socket that root and the
 // daemon's user alone may enter. What is asked for is done by a Daemon.
 package control
 
@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/socket"
 
@@ -29,7 +30,7 @@ const (
 	socketMode     = 0o600
 	maxConnections = 16
 	headerTimeout  = 2 * time.Second
-	// maxAnswer is what a client reads at most: a hundred thousand faults of a kilobyte.
+	// maxAnswer is what either side reads at most: a hundred thousand faults of a kilobyte.
 	maxAnswer = 100 << 20
 )
 
@@ -38,6 +39,10 @@ type Daemon interface {
 	Status() Status
 	// Reload ends early when ctx does, or when the daemon stops.
 	Reload(ctx context.Context, acceptRemoval bool) (Reload, error)
+	// Rotate has it go on with rotations that were begun in these domains. It does not wait.
+	Rotate(names []domain.Name)
+	// Elsewhere are the key files outside the directory of keys that it signs with.
+	Elsewhere() []string
 }
 
 // Server answers on its socket until Close.
@@ -66,6 +71,16 @@ func Listen(listen []string, d Daemon, logger *slog.Logger) (*Server, error) {
 		}
 		answer(w, done)
 	})
+	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, r *http.Request) {
+		var names []domain.Name
+		if err := json.NewDecoder(io.LimitReader(r.Body, maxAnswer)).Decode(&names); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		d.Rotate(names)
+		answer(w, struct{}{})
+	})
+	mux.HandleFunc("GET /elsewhere", func(w http.ResponseWriter, _ *http.Request) { answer(w, d.Elsewhere()) })
 	return &Server{
 		listeners: listeners,
 		logger:    logger,
@@ -120,7 +135,21 @@ func NewClient(address string) (*Client, error) {
 
 // Status asks what the daemon does.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.ask(ctx, http.MethodGet, "status", &s)
+	return s, c.ask(ctx, http.MethodGet, "status", nil, &s)
+}
+
+// Rotate has the daemon go on with rotations that were begun in these domains.
+func (c *Client) Rotate(ctx context.Context, names []domain.Name) error {
+	body, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, http.MethodPost, "rotate", bytes.NewReader(body), &struct{}{})
+}
+
+// Elsewhere asks for the key files outside the directory of keys that the daemon signs with.
+func (c *Client) Elsewhere(ctx context.Context) (paths []string, err error) {
+	return paths, c.ask(ctx, http.MethodGet, "elsewhere", nil, &paths)
 }
 
 // Reload has the daemon reload, and waits for what comes of it.
@@ -129,11 +158,11 @@ func (c *Client) Reload(ctx context.Context, acceptRemoval bool) (r Reload, err 
 	if acceptRemoval {
 		path += "?accept-removal"
 	}
-	return r, c.ask(ctx, http.MethodPost, path, &r)
+	return r, c.ask(ctx, http.MethodPost, path, nil, &r)
 }
 
-func (c *Client) ask(ctx context.Context, method, path string, v any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://dkimd/"+path, nil)
+func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, v any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://dkimd/"+path, body)
 	if err != nil {
 		return err
 	}
@@ -142,14 +171,14 @@ func (c *Client) ask(ctx context.Context, method, path string, v any) error {
 		return c.unreachable(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	said, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	switch {
 	case err != nil:
 		return fmt.Errorf("the daemon did not finish its answer: %w", err)
 	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("the daemon answers: %s", bytes.TrimSpace(body))
+		return fmt.Errorf("the daemon answers: %s", bytes.TrimSpace(said))
 	}
-	return json.Unmarshal(body, v)
+	return json.Unmarshal(said, v)
 }
 
 // unreachable says why nobody answers, as a fault of the key that names the socket.

@@ -6,11 +6,16 @@ import (
 	"testing"
 
 	"dkimd/internal/control"
+	"dkimd/internal/domain"
 	"dkimd/internal/logtest"
 )
 
 // broken is a daemon that panics.
 type broken struct{}
+
+func (broken) Rotate([]domain.Name) { panic("a defect") }
+
+func (broken) Elsewhere() []string { panic("a defect") }
 
 func (broken) Status() control.Status { panic("a defect") }
 

@@ -12,6 +12,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/control"
+	"dkimd/internal/domain"
 	"dkimd/internal/fault"
 	"dkimd/internal/terminal"
 )
@@ -68,6 +69,17 @@ func (d controlled) Reload(ctx context.Context, acceptRemoval bool) (control.Rel
 		return control.Reload{}, ctx.Err()
 	}
 }
+
+// Rotate is control.Daemon. What finds no room is found once a minute.
+func (d controlled) Rotate(names []domain.Name) {
+	select {
+	case d.begun <- names:
+	default:
+	}
+}
+
+// Elsewhere is control.Daemon.
+func (d controlled) Elsewhere() []string { return d.current.Load().Keys.Elsewhere() }
 
 // Status is control.Daemon.
 func (d controlled) Status() control.Status {

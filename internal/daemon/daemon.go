@@ -18,6 +18,7 @@ import (
 
 	"dkimd/internal/config"
 	"dkimd/internal/control"
+	"dkimd/internal/domain"
 	"dkimd/internal/events"
 	"dkimd/internal/events/output"
 	"dkimd/internal/message"
@@ -67,6 +68,7 @@ type daemon struct {
 	stopping atomic.Bool
 	began    time.Time
 	reloads  chan reloadRequest // what refresh is to do
+	begun    chan []domain.Name // rotations that commands have begun
 	ending   chan struct{}      // closed when no more reloads are done
 }
 
@@ -74,7 +76,7 @@ type daemon struct {
 func newDaemon(o Options) *daemon {
 	// One hangup waits while a reload goes on: what comes meanwhile asks for nothing more.
 	d := &daemon{
-		Options: o, began: time.Now(), reloads: make(chan reloadRequest, 1), ending: make(chan struct{}),
+		Options: o, began: time.Now(), reloads: make(chan reloadRequest, 1), begun: make(chan []domain.Name, 16), ending: make(chan struct{}),
 		memory: message.NewMemory(message.DefaultMemory),
 	}
 	d.metrics = metrics.New(metrics.Config{Version: o.Version, State: d.state})

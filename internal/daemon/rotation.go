@@ -159,6 +159,7 @@ func (d *daemon) watchRotation(ctx context.Context) {
 
 func (r *rotation) run(ctx context.Context) {
 	for wait := rotateFirst; sleep(ctx, wait); wait = time.Second {
+		r.hear()
 		r.attend(ctx)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotateEnd)
@@ -166,10 +167,25 @@ func (r *rotation) run(ctx context.Context) {
 	r.rememberSigned(ctx, r.engine()) // messages have ended by now
 }
 
+// hear takes in what commands have begun.
+func (r *rotation) hear() {
+	for {
+		select {
+		case names := <-r.d.begun:
+			for _, name := range names {
+				r.moving[name] = time.Time{}
+			}
+		default:
+			return
+		}
+	}
+}
+
 // engine is the engine of the setup in force.
 func (r *rotation) engine() *rotate.Engine {
 	engine := r.build(r.d.current.Load())
 	engine.Reload = r.renew
+	engine.Elsewhere = func(context.Context) ([]string, error) { return controlled{r.d}.Elsewhere(), nil }
 	engine.Signed = func(name domain.Name, selector string) time.Time {
 		return r.d.current.Load().Keys.Signed(name, selector)
 	}

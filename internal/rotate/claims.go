@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -21,14 +22,14 @@ const (
 
 // claimed is the error of a key whose file others name: a table, a layout, or a link in the directory of another domain.
 // They would lose it when it retires. A key that is a link itself is somebody else's to rotate.
-func (j *job) claimed(selector string) error {
+func (j *job) claimed(ctx context.Context, selector string) error {
 	path := filepath.Join(j.domain.Path, selector+".pem")
 	for _, own := range []string{path, path + ".old"} {
 		if info, err := os.Lstat(own); err == nil && info.Mode().Type() == fs.ModeSymlink {
 			return fmt.Errorf("%s is a link: dkimd rotates a key only where its file is", own)
 		}
 	}
-	claims, err := j.claimsNow()
+	claims, err := j.claimsNow(ctx)
 	if err != nil {
 		return fmt.Errorf("who else names %s is not known: %w", path, err)
 	}
@@ -46,11 +47,11 @@ type claims struct {
 }
 
 // claimsNow are the claims as of a short time ago: to find them takes seconds with many domains.
-func (e *Engine) claimsNow() (map[string]string, error) {
+func (e *Engine) claimsNow(ctx context.Context) (map[string]string, error) {
 	e.claims.mu.Lock()
 	defer e.claims.mu.Unlock()
 	if now := e.Now(); e.claims.names == nil || now.Since(e.claims.at) > claimsFor {
-		names, err := e.findClaims()
+		names, err := e.findClaims(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -59,8 +60,8 @@ func (e *Engine) claimsNow() (map[string]string, error) {
 	return e.claims.names, nil
 }
 
-// findClaims fails where a table or a directory cannot be read: the daemon may still sign as it said.
-func (e *Engine) findClaims() (map[string]string, error) {
+// findClaims fails where a table or a directory cannot be read, and where nobody knows what the daemon signs with.
+func (e *Engine) findClaims(ctx context.Context) (map[string]string, error) {
 	claims := map[string]string{}
 	c := e.Keys
 	c.Directory, c.Map, c.Logger, c.Previous = "", nil, nil, nil
@@ -74,6 +75,15 @@ func (e *Engine) findClaims() (map[string]string, error) {
 			if k.Line == 0 { // else it stands in the table itself
 				claims[end(k.Path)] = "a table or a layout, as " + k.Path
 			}
+		}
+	}
+	if e.Elsewhere != nil {
+		running, err := e.Elsewhere(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range running {
+			claims[end(path)] = "the daemon, which signs with it as a table or a layout said"
 		}
 	}
 	entries, err := os.ReadDir(e.Keys.Directory)

@@ -47,6 +47,11 @@ type Config struct {
 	CheckServers []string
 	// Reload has the daemon read the keys of these domains. Its error: it goes on with those that it has.
 	Reload func(ctx context.Context, names []domain.Name) error
+	// Elsewhere are the files of keys outside Keys.Directory that the daemon signs with, which tables on disk may no more name. Its
+	// error: nobody knows. Nil: it signs with what is on disk.
+	Elsewhere func(ctx context.Context) ([]string, error)
+	// Wait is how long to wait for another process that works on the keys of a domain; 0: not at all.
+	Wait time.Duration
 	// Signed is when a key last signed, as far as this process knows; nil: it does not.
 	Signed func(name domain.Name, selector string) time.Time
 	// Destroyed is told of each private key that was destroyed, and whether it had signed less than Keep before; nil: nobody is.
@@ -98,12 +103,12 @@ type job struct {
 }
 
 // open locks a domain.
-func (e *Engine) open(name string) (j *job, unlock func(), err error) {
+func (e *Engine) open(ctx context.Context, name string) (j *job, unlock func(), err error) {
 	d, err := keys.Find(e.Keys, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	if unlock, err = d.Lock(); err != nil {
+	if unlock, err = d.Lock(ctx, e.Wait); err != nil {
 		return nil, nil, err
 	}
 	j = &job{Engine: e, domain: d, report: &Report{}}
@@ -132,7 +137,7 @@ func (j *job) read() (err error) {
 
 // Step does for a domain what can be done now, and reports what the rest waits for.
 func (e *Engine) Step(ctx context.Context, name string) (Report, error) {
-	j, unlock, err := e.open(name)
+	j, unlock, err := e.open(ctx, name)
 	if err != nil {
 		return Report{}, err
 	}
@@ -279,7 +284,7 @@ func (j *job) facts(ctx context.Context, selector string) (f Facts) {
 
 // Remember writes down when the keys of a domain that have a state file last signed: else a restart would forget it.
 func (e *Engine) Remember(ctx context.Context, name string) error {
-	j, unlock, err := e.open(name)
+	j, unlock, err := e.open(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -338,7 +343,7 @@ func (j *job) do(ctx context.Context, k keys.Held, s *Step, line *Line) (moved b
 		s.Life.Then, s.Life.Rotating = nil, false
 		return true, j.domain.SaveLife(k.Selector, s.Life)
 	case Destroy:
-		if err := j.claimed(k.Selector); err != nil {
+		if err := j.claimed(ctx, k.Selector); err != nil {
 			return false, err
 		}
 		if err := j.reveal(ctx, k, s); err != nil {
@@ -400,7 +405,7 @@ func (j *job) retire(ctx context.Context, k keys.Held, s *Step) error {
 	replaced := slices.DeleteFunc(slices.Clone(j.held), func(h keys.Held) bool { return !slices.Contains(s.Life.Replaces, h.Selector) })
 	for _, old := range replaced {
 		if old.Place == keys.Signing {
-			if err := j.claimed(old.Selector); err != nil {
+			if err := j.claimed(ctx, old.Selector); err != nil {
 				return err
 			}
 			if err := j.domain.Retire(old.Selector); err != nil {

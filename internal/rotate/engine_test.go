@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/domain"
 	"dkimd/internal/publish"
 	"dkimd/internal/resolver/authority"
 	"dkimd/internal/rotate"
@@ -156,7 +157,7 @@ func TestClockJumps(t *testing.T) {
 			}
 			w.now.Boot, w.now.Up = "two", time.Minute // of the time before, only what was counted is certain
 			w.now.Wall = w.now.Wall.Add(jump)
-			w.signed, w.wrong = map[string]time.Duration{}, map[string]time.Duration{}
+			w.signed, w.wrong, w.served = map[string]time.Duration{}, map[string]time.Duration{}, map[string]time.Duration{}
 			w.step(e, keep/2-2*time.Hour)
 			if got := w.states(); !strings.Contains(got, "old retiring") {
 				t.Fatalf("a jump over a boot: %s", got)
@@ -181,6 +182,8 @@ func TestHeldUp(t *testing.T) {
 	}{
 		"a server is down":                  {func(w *world) { w.down = true }, time.Hour, "ns2 no answer over UDP", false},
 		"a server is down for days":         {func(w *world) { w.down = true }, 73 * time.Hour, "ns2 no answer over UDP", true},
+		"our resolver does not see it":      {func(w *world) { w.blind = true }, 2 * time.Hour, "the resolver of dkimd has no record at " + name + ", though every server of the zone is right", false},
+		"a server lags for days":            {func(w *world) { w.lags = true }, 73 * time.Hour, "ns2 has no record at " + name, true},
 		"a server lags":                     {func(w *world) { w.lags = true }, time.Hour, "ns2 has no record at " + name, false},
 		"the update is refused":             {func(w *world) { w.refuse = errors.New("REFUSED") }, time.Hour, "publish in the world: REFUSED", false},
 		"the update is refused for days":    {func(w *world) { w.refuse = errors.New("REFUSED") }, 73 * time.Hour, "publish in the world: REFUSED", true},
@@ -307,6 +310,59 @@ func TestRecordIsOursByItsKey(t *testing.T) {
 				t.Errorf("its record was left: %q", got)
 			}
 		})
+	}
+}
+
+// Nothing retires while the new key's record is gone again, and a key that has signed meanwhile waits anew.
+func TestRecordGoesBeforeTheOldKeyRetires(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("old", keys.Ed25519)
+	late := time.Time{}
+	e := w.engine(func(c *rotate.Config) {
+		c.Signed = func(_ domain.Name, selector string) time.Time {
+			if selector == "old" {
+				return late
+			}
+			return time.Time{}
+		}
+	})
+	w.begin(e)
+	w.reload = errors.New("refused")
+	w.step(e, time.Hour)
+	const name = "s20261130-ed25519._domainkey." + org
+	if got := w.states(); got != "old active, s20261130-ed25519 active" { // its file signs; the daemon has not read it
+		t.Fatal(got)
+	}
+	record := w.primary[name]
+	w.reload = nil
+	delete(w.primary, name)
+	delete(w.second, name)
+	w.kill = 0
+	for range 10 {
+		if _, err := e.Step(t.Context(), org); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute)
+	}
+	if got := w.states(); !strings.HasPrefix(got, "old active") {
+		t.Fatalf("it retires though the new key has no record: %s", got)
+	}
+	w.primary[name], w.second[name] = record, record
+	w.pass(2 * time.Hour)
+	w.step(e, time.Hour)
+	if got := w.states(); !strings.HasPrefix(got, "old retiring") {
+		t.Fatal(got)
+	}
+	w.step(e, keep-2*time.Hour)
+	late = w.now.Wall // another process has signed with it
+	w.step(e, keep)
+	if got := w.states(); !strings.HasPrefix(got, "old retiring") {
+		t.Errorf("%v after it last signed: %s", keep, got)
+	}
+	w.step(e, 3*time.Hour)
+	if got := w.states(); !strings.HasPrefix(got, "old destroyed") {
+		t.Errorf("at the end: %s", got)
 	}
 }
 
@@ -475,7 +531,7 @@ func TestLockedAndBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := d.Lock()
+	unlock, err := d.Lock(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -490,6 +546,60 @@ func TestLockedAndBroken(t *testing.T) {
 	w.look()
 	if err := e.Begin(t.Context(), "none.example", ""); !errors.Is(err, keys.ErrNoKeys) {
 		t.Errorf("no directory: %v", err)
+	}
+}
+
+// What no name in DNS has room for is told before anything is made, for each type of key that is to rotate.
+func TestSelectorsThatAreTooLong(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		selectors []string
+		types     []string
+		alias     string
+		refused   bool
+	}{
+		"a label of 63 octets":                       {[]string{strings.Repeat("a", 63)}, []string{keys.RSA}, "", false},
+		"a label of 63 octets, in turn":              {[]string{strings.Repeat("a", 63), "b"}, []string{keys.RSA}, "", false},
+		"with -ed25519 after it":                     {[]string{strings.Repeat("a", 63)}, []string{keys.Ed25519}, "", true},
+		"with -ed25519 after it, in the second turn": {[]string{strings.Repeat("a", 63)}, []string{keys.RSA, keys.Ed25519}, "", true},
+		"in turn, in the second turn":                {[]string{strings.Repeat("a", 56), "b"}, []string{keys.RSA, keys.Ed25519}, "", true},
+		"with a date":                                {[]string{strings.Repeat("a", 56) + "{date}"}, []string{keys.RSA}, "", true},
+		"a name of more than 253 octets":             {[]string{strings.Repeat(strings.Repeat("a", 50)+".", 4) + "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"}, []string{keys.RSA}, "", true},
+		"below a domain with the same keys":          {[]string{strings.Repeat("a", 63)}, []string{keys.RSA}, strings.Repeat(strings.Repeat("b", 60)+".", 3) + "example", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			for _, kind := range test.types {
+				w.signs("old-"+kind, kind)
+			}
+			if test.alias != "" {
+				w.link(org, filepath.Join(w.dir, test.alias))
+			}
+			before := w.states()
+			e := w.engine(func(c *rotate.Config) { c.Selectors = test.selectors })
+			err := e.Begin(t.Context(), org, "")
+			if (err != nil) != test.refused || test.refused && !strings.Contains(err.Error(), "selector \"a") {
+				t.Errorf("got %v; refused %t", err, test.refused)
+			}
+			if got := w.states(); test.refused && got != before {
+				t.Errorf("states: %s; before: %s", got, before)
+			}
+		})
+	}
+}
+
+// How long absences are remembered in a zone counts also where nobody has seen that the record was not there.
+func TestAbsenceThatNobodySaw(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signs("s", keys.Ed25519)
+	record := w.primary["s._domainkey."+org]
+	has := authority.Said{Server: "ns", Name: "s", Texts: []string{record}, TTL: ttl, Negative: negative}
+	k := keys.Held{Selector: "s", Place: keys.Waiting, Life: keys.Life{Stage: keys.StageMade, Since: w.now.Wall, Looked: w.now, Record: record}}
+	s := rotate.Next(k, rotate.Facts{Said: []authority.Said{has}}, rotate.Policy{Keep: keep, Patience: keep}, w.now)
+	if s.Life.Stage != keys.StagePublished || s.Life.Hold != negative {
+		t.Errorf("%+v", s.Life)
 	}
 }
 
@@ -537,6 +647,15 @@ func TestNamedElsewhere(t *testing.T) {
 			w.link(w.dir, filepath.Dir(w.dir)+"/other")
 			c.Keys.Layouts = []string{filepath.Dir(w.dir) + "/other/{domain}/{selector}.pem"}
 		}, "a table or a layout"},
+		"the daemon, as a table said before": {func(w *world, c *rotate.Config) {
+			c.Elsewhere = func(context.Context) ([]string, error) { return []string{w.dir + "/" + org + "/old.pem"}, nil }
+		}, "the daemon, which signs with it"},
+		"the daemon, with other keys": {func(_ *world, c *rotate.Config) {
+			c.Elsewhere = func(context.Context) ([]string, error) { return []string{"/elsewhere/old.pem"}, nil }
+		}, never},
+		"perhaps the daemon": {func(_ *world, c *rotate.Config) {
+			c.Elsewhere = func(context.Context) ([]string, error) { return nil, errors.New("it does not tell") }
+		}, "is not known: it does not tell"},
 		"a link of another domain": {func(w *world, _ *rotate.Config) {
 			w.link("../"+org+"/old.pem", w.dir+"/b.example/s1.pem")
 		}, "b.example/s1.pem"},

@@ -29,7 +29,7 @@ func (j *job) find(selector string, places ...keys.Place) (keys.Held, error) {
 
 // Publish asks for the record of a key, and does nothing else.
 func (e *Engine) Publish(ctx context.Context, name, selector string) (Line, error) {
-	j, unlock, err := e.open(name)
+	j, unlock, err := e.open(ctx, name)
 	if err != nil {
 		return Line{}, err
 	}
@@ -68,7 +68,7 @@ func (e *Engine) Publish(ctx context.Context, name, selector string) (Line, erro
 
 // Retire has a key sign no more. Its record stays.
 func (e *Engine) Retire(ctx context.Context, name, selector string, last bool) (Line, error) {
-	j, unlock, err := e.open(name)
+	j, unlock, err := e.open(ctx, name)
 	if err != nil {
 		return Line{}, err
 	}
@@ -83,7 +83,7 @@ func (e *Engine) Retire(ctx context.Context, name, selector string, last bool) (
 	case !last && !slices.ContainsFunc(j.domain.Keys, func(other *keys.Key) bool { return other.Selector != selector }):
 		return Line{}, fmt.Errorf("retire %s/%s: %w", name, selector, ErrLast)
 	}
-	if err := j.claimed(selector); err != nil {
+	if err := j.claimed(ctx, selector); err != nil {
 		return Line{}, fmt.Errorf("retire %s/%s: %w", name, selector, err)
 	}
 	// First what it is, or nobody would know how to revoke it.
@@ -105,7 +105,7 @@ func (e *Engine) Retire(ctx context.Context, name, selector string, last bool) (
 // Revoke ends the wait of a key that has retired: its record is revoked, and its private key destroyed. Before the wait
 // is over that takes force.
 func (e *Engine) Revoke(ctx context.Context, name, selector string, force bool) (Report, error) {
-	j, unlock, err := e.open(name)
+	j, unlock, err := e.open(ctx, name)
 	if err != nil {
 		return Report{}, err
 	}
