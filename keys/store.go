@@ -195,6 +195,9 @@ func (s *Store) Domains() []*Domain {
 	return all
 }
 
+// Len is how many domains there are. It reads none of them.
+func (s *Store) Len() int { return len(s.domains) }
+
 // Signs reports whether a domain has a key that signs, as far as is known: see Domain.Usable.
 func (s *Store) Signs() bool {
 	return slices.ContainsFunc(s.domains, func(d *Domain) bool { return d.load(s.reader).Usable() })

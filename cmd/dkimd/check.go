@@ -127,7 +127,7 @@ func (k *checked) check(cmd *cobra.Command, user string) error {
 		k.warnf("metrics.page: whoever reaches %s reads there who writes to whom: leave page out, and put a web server with a password in front, as docs/metrics.md says", address)
 	}
 	if s.AnyLoginForAll() {
-		k.warnf("a login may have mail signed for each of %d domains: user_match = \"domain\" where logins belong to domains", len(s.Keys.Domains()))
+		k.warnf("a login may have mail signed for each of %d domains: user_match = \"domain\" where logins belong to domains", s.Keys.Len())
 	}
 	return s.Connect(nil, silent)
 }
@@ -187,7 +187,7 @@ func allowModeCosts(mode fs.FileMode) string {
 
 // count says what was checked.
 func (k *checked) count(s *daemon.Setup) {
-	k.Rules, k.Domains = s.Rules.Files(), len(s.Keys.Domains())
+	k.Rules, k.Domains = s.Rules.Files(), s.Keys.Len()
 	for _, d := range s.Keys.Domains() {
 		k.Keys += len(d.Keys)
 	}

@@ -156,7 +156,7 @@ func (d *daemon) enforce(s *Setup) {
 		d.log.Warn("any local user can have mail signed through this socket", "address", address)
 	}
 	if s.AnyLoginForAll() {
-		d.log.Warn("a login may have mail signed for every domain", "domains", len(s.Keys.Domains()), "hint", "user_match = \"domain\" where logins belong to domains")
+		d.log.Warn("a login may have mail signed for every domain", "domains", s.Keys.Len(), "hint", "user_match = \"domain\" where logins belong to domains")
 	}
 	if s.Config.Sign.RequirePublished != config.WithholdUnpublished {
 		d.withheld.set(nil)

@@ -66,7 +66,7 @@ func (s *Setup) OpenToAll(c *config.Config) []string {
 
 // AnyLoginForAll reports that every login may have mail signed for each of several domains.
 func (s *Setup) AnyLoginForAll() bool {
-	return s.Config.Sign.Authenticated && s.Config.Sign.UserMatch == signer.MatchAny && len(s.Keys.Domains()) > 1 && s.Keys.Signs()
+	return s.Config.Sign.Authenticated && s.Config.Sign.UserMatch == signer.MatchAny && s.Keys.Len() > 1 && s.Keys.Signs()
 }
 
 // Serve serves until Shutdown.

@@ -63,10 +63,10 @@ func (s *Setup) removal(next *Setup) *removal {
 	r := &removal{}
 	add := func(key, got, want string) { r.faults = append(r.faults, fault.Fault{Key: key, Got: got, Want: want}) }
 	switch {
-	case len(s.Keys.Domains()) > 0 && len(next.Keys.Domains()) == 0 && next.Config.Sign.SigningTable != "":
-		add("sign.signing_table", "no domain with a key any more, where there were "+strconv.Itoa(len(s.Keys.Domains())), "the tables as they were")
-	case len(s.Keys.Domains()) > 0 && len(next.Keys.Domains()) == 0:
-		add("sign.directory", "a directory without any domain, where "+terminal.Plural(len(s.Keys.Domains()), "domain")+" had keys", next.Config.Sign.Directory+" as it was")
+	case s.Keys.Len() > 0 && next.Keys.Len() == 0 && next.Config.Sign.SigningTable != "":
+		add("sign.signing_table", "no domain with a key any more, where there were "+strconv.Itoa(s.Keys.Len()), "the tables as they were")
+	case s.Keys.Len() > 0 && next.Keys.Len() == 0:
+		add("sign.directory", "a directory without any domain, where "+terminal.Plural(s.Keys.Len(), "domain")+" had keys", next.Config.Sign.Directory+" as it was")
 	case len(signing) >= manyDomains && 2*len(keyless) > len(signing):
 		add("sign.directory", fmt.Sprintf("no key any more for %d of %s, %s among them", len(keyless), terminal.Plural(len(signing), "domain"), keyless[0]), "the keys of most domains to stay")
 	}
