@@ -26,6 +26,8 @@ func Journal(message Encoder) Encoder {
 			{"HELO", e.Helo},
 			{"AUTH", e.Auth},
 			{"SENDER", e.Sender},
+			{"SPF", e.SPF.Result},
+			{"DMARC", e.DMARC.Result},
 			{"VERDICT", e.Verdict},
 			{"ERROR", e.Error},
 		} {

@@ -54,7 +54,9 @@ func TestJournalEntry(t *testing.T) {
 	cfg := output.Config{Outputs: []string{"journal"}, Journal: r.path}
 	ours := eventstest.Signed()
 	ours.Error = "half a fault"
-	got := messages(t, cfg, r, eventstest.Sample(), ours)
+	foreign := eventstest.Sample()
+	foreign.SPF.Result, foreign.DMARC.Result = "softfail", "fail"
+	got := messages(t, cfg, r, foreign, ours)
 	if len(got) != 2 {
 		t.Fatalf("%d entries", len(got))
 	}
@@ -62,11 +64,12 @@ func TestJournalEntry(t *testing.T) {
 		return strings.TrimPrefix(strings.TrimSuffix(written("text", e), "\n"), "2026-11-23T14:00:00Z ")
 	}
 	wants := []map[string][]string{{
-		"MESSAGE": {untimed(eventstest.Sample())}, "PRIORITY": {"4"}, "SYSLOG_IDENTIFIER": {"dkimd"}, "SYSLOG_FACILITY": {"2"},
+		"MESSAGE": {untimed(foreign)}, "PRIORITY": {"4"}, "SYSLOG_IDENTIFIER": {"dkimd"}, "SYSLOG_FACILITY": {"2"},
 		"DKIMD_ID": {"4Xyz8q2Nk1z"}, "DKIMD_MESSAGE_ID": {"<a.b@gmail.com>"}, "DKIMD_FRONT": {"milter"}, "DKIMD_MODE": {"verify"},
 		"DKIMD_CLIENT": {"203.0.113.9"}, "DKIMD_HELO": {"mail.example.net"}, "DKIMD_SENDER": {"bounce@esp.example"}, "DKIMD_VERDICT": {"reject"},
 		"DKIMD_FROM": {"alice@gmail.com"}, "DKIMD_SIGNATURE": {"gmail.com", "esp.example"}, "DKIMD_RESULT": {"fail", "pass"},
 		"DKIMD_RULES_FILE": {"esp.example.toml", "gmail.com.toml"}, "DKIMD_RULE": {"try", "gmail must be signed"},
+		"DKIMD_SPF": {"softfail"}, "DKIMD_DMARC": {"fail"},
 	}, {
 		"MESSAGE": {untimed(ours)}, "PRIORITY": {"3"}, "SYSLOG_IDENTIFIER": {"dkimd"}, "SYSLOG_FACILITY": {"2"},
 		"DKIMD_ID": {"4Abc"}, "DKIMD_FRONT": {"milter"}, "DKIMD_MODE": {"sign"}, "DKIMD_REASON_CODE": {"local"}, "DKIMD_REASON": {"submitted on this host"}, "DKIMD_CLIENT": {"local"}, "DKIMD_AUTH": {"bob"},
