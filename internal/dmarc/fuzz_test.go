@@ -2,8 +2,10 @@ package dmarc_test
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,9 +51,12 @@ func tag(record, name string) (value string, there bool) {
 	return strings.ToLower(strings.Trim(found[0][1], " \t")), true
 }
 
+// isSuffix is about the names of this test.
+func isSuffix(name string) bool { return domain.Name(name).IsPublicSuffix() || name == "ck" }
+
 func psd(record, name string) string {
 	value, _ := tag(record, "psd")
-	if domain.Name(name).IsPublicSuffix() && record != "" {
+	if isSuffix(name) && record != "" {
 		return "y" // the veto
 	}
 	return value
@@ -83,7 +88,23 @@ func (n *naive) walk(name string) (found []string, err error) {
 	}
 }
 
+// organizational is not known where what nobody could tell makes a difference: at a public suffix, each answer is tried.
 func (n *naive) organizational(name string) (string, []string, error) {
+	for at := name; at != ""; _, at, _ = strings.Cut(at, ".") {
+		if n.zone["_dmarc."+at] != servfail || !isSuffix(at) || at == name {
+			continue
+		}
+		one := naive{zone: maps.Clone(n.zone)}
+		delete(one.zone, "_dmarc."+at)
+		org, found, err := one.organizational(name)
+		for _, record := range []string{"v=DMARC1", "v=DMARC1; psd=y", "v=DMARC1; psd=n"} {
+			one.zone["_dmarc."+at] = record
+			if other, names, _ := one.organizational(name); other != org || !slices.Contains(found, org) && !slices.Equal(found, names) {
+				return "", nil, errOpen
+			}
+		}
+		return org, found, err
+	}
 	found, err := n.walk(name)
 	if err != nil {
 		return "", nil, err
@@ -97,7 +118,7 @@ func (n *naive) organizational(name string) (string, []string, error) {
 			if at != name {
 				labels := strings.Split(name, ".")
 				n := strings.Count(at, ".") + 2
-				for n < len(labels) && domain.Name(strings.Join(labels[len(labels)-n:], ".")).IsPublicSuffix() {
+				for n < len(labels) && isSuffix(strings.Join(labels[len(labels)-n:], ".")) {
 					n++ // the veto
 				}
 				return strings.Join(labels[len(labels)-n:], "."), found, nil
@@ -175,7 +196,7 @@ func (n *naive) judge(author, id string) (at, policy, aligned string) {
 }
 
 func randomName(r *rand.Rand) string {
-	labels := []string{[]string{"com", "uk", "example"}[r.IntN(3)]}
+	labels := []string{[]string{"com", "uk", "example", "ck"}[r.IntN(4)]}
 	for range r.IntN(10) {
 		labels = append([]string{[]string{"a", "b", "co"}[r.IntN(3)]}, labels...)
 	}

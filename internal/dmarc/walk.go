@@ -35,8 +35,9 @@ type stand struct {
 // is reports whether the record says that its name is a public suffix (y) or an organizational domain (n). We
 // depart from RFC 9989 here (docs/divergences.md): where everybody can register names, the name belongs to no
 // organization, though its registry forgot to say so. Else strangers would be aligned with each other (section 11.8).
+// That holds for ck, too, where all that is below it is listed as *.ck.
 func (s stand) is(psd byte) bool {
-	if s.name.IsPublicSuffix() {
+	if s.name.IsPublicSuffix() || ("*." + s.name).IsPublicSuffix() {
 		return psd == 'y'
 	}
 	return s.psd == psd
@@ -93,7 +94,8 @@ func only(records []string) (found record, text string) {
 }
 
 // walk is the DNS tree walk from a name up (section 4.10): the records on the way, the longest name first. It
-// does not climb past a name about which nobody could tell.
+// does not climb past a name about which nobody could tell. Nobody is asked above a record right below a public
+// suffix: nothing there would count (see stand.is), and a registry whose DNS fails is to hold up no mail.
 func (w *walker) walk(start domain.Name) (found []stand, err error) {
 	name := start
 	for {
@@ -103,7 +105,7 @@ func (w *walker) walk(start domain.Name) (found []stand, err error) {
 		}
 		if s.found {
 			found = append(found, s)
-			if s.is('y') || s.is('n') {
+			if s.is('y') || s.is('n') || parent(s.name).IsPublicSuffix() {
 				return found, nil
 			}
 		}
