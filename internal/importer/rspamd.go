@@ -31,6 +31,7 @@ type rspamd struct {
 	signHeaders string
 	used        map[string]bool
 	depth       int       // of files that include each other
+	globs       bool      // a map has patterns
 	tables      *opendkim // writes keys and tables: they are of the same form
 }
 
@@ -224,25 +225,11 @@ func (r *rspamd) whose() error {
 		networks = append(networks, "127.0.0.0/8", "::1", "fe80::/10", "fec0::/10")
 		networks = append(networks, r.localAddresses()...)
 	}
-	if u := r.settings.get("sign_networks"); u != nil && u.kind == uclText && strings.ContainsAny(u.text, ", ") {
-		r.note(NotCarried, u, "sign_networks", "want a list in [ ], one network, or a map in a file; left out")
-	} else if u != nil {
-		lines, err := r.lookup(u)
-		if err != nil {
-			return err
-		}
-		for _, e := range lines {
-			prefix, err := netip.ParsePrefix(e.key)
-			if addr, noAddr := netip.ParseAddr(e.key); noAddr == nil {
-				networks = append(networks, addr.String())
-			} else if err == nil {
-				networks = append(networks, prefix.Masked().String())
-			} else {
-				r.plan.note(NotCarried, e.Place, "sign_networks", e.key, "no address and no network; left out")
-			}
-		}
-		r.note(Same, u, "sign_networks", "[sign] networks")
+	signed, err := r.signNetworks()
+	if err != nil {
+		return err
 	}
+	networks = append(networks, signed...)
 	slices.Sort(networks)
 	networks = slices.Compact(networks)
 	r.plan.Clients = append(r.plan.Clients, networks...)
@@ -255,6 +242,39 @@ func (r *rspamd) whose() error {
 		}
 	}
 	return nil
+}
+
+// signNetworks are the clients of sign_networks.
+func (r *rspamd) signNetworks() (networks []string, err error) {
+	u := r.settings.get("sign_networks")
+	switch {
+	case u == nil:
+		return nil, nil
+	case u.kind == uclText && strings.ContainsAny(u.text, ", "):
+		r.note(NotCarried, u, "sign_networks", "want a list in [ ], one network, or a map in a file; left out")
+		return nil, nil
+	case strings.Contains(u.text, "://") && !strings.Contains(u.text, "file://"):
+		r.note(NotCarried, u, "sign_networks", "dkimd fetches no map: write the networks into a file, and name it in [sign] networks with @")
+		return nil, nil
+	}
+	lines, err := r.lookup("sign_networks", u)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range lines {
+		prefix, err := netip.ParsePrefix(e.key)
+		if addr, noAddr := netip.ParseAddr(e.key); noAddr == nil {
+			networks = append(networks, addr.String())
+		} else if err == nil {
+			networks = append(networks, prefix.Masked().String())
+		} else {
+			r.plan.note(Close, e.Place, "sign_networks", e.key, "no address and no network, so rspamd finds no client by it; left out")
+		}
+	}
+	if !r.used["sign_networks"] {
+		r.note(Same, u, "sign_networks", "[sign] networks")
+	}
+	return networks, nil
 }
 
 // localAddresses are local_addrs of options.inc.
@@ -284,8 +304,9 @@ func (r *rspamd) localAddresses() []string {
 	return local
 }
 
-// lookup are the entries of a map: a file, or a list in the configuration itself.
-func (r *rspamd) lookup(u *ucl) ([]entry, error) {
+// lookup are the entries of the map that a setting names: a file, or a list in the configuration itself. A file that is not
+// there has none, and a note.
+func (r *rspamd) lookup(name string, u *ucl) ([]entry, error) {
 	if u.kind == uclList {
 		var all []entry
 		for _, item := range u.list {
@@ -296,7 +317,9 @@ func (r *rspamd) lookup(u *ucl) ([]entry, error) {
 	}
 	path := strings.TrimPrefix(strings.TrimPrefix(u.text, "file://"), "fallback+file://")
 	for _, prefix := range []string{"regexp;", "glob;", "plain;", "radix;"} {
-		path = strings.TrimPrefix(path, prefix)
+		if after, found := strings.CutPrefix(path, prefix); found {
+			path, r.globs = after, r.globs || prefix == "regexp;" || prefix == "glob;"
+		}
 	}
 	if !strings.HasPrefix(path, "/") {
 		if _, err := netip.ParsePrefix(path); err == nil {
@@ -305,6 +328,10 @@ func (r *rspamd) lookup(u *ucl) ([]entry, error) {
 		return nil, fault.Fault{Path: u.Path, Line: u.Line, Got: path, Want: "a map in a file of this host", Hint: "fetch the map into a file, and name that"}
 	}
 	d, err := r.root.dataset(setting{u.Place, "map", "file:" + path}, "/")
+	if f, ok := errors.AsType[fault.Fault](err); ok && f.Got == noSuchFile {
+		r.note(Close, u, name, "no such file, so rspamd finds nothing by it; left out")
+		return nil, nil
+	}
 	return d.entries, err
 }
 
@@ -314,6 +341,11 @@ func (r *rspamd) who() error {
 		for _, name := range []string{"use_redis", "use_vault"} {
 			if u := r.settings.get(name); u != nil && r.truth(name, false) {
 				r.note(NotCarried, u, name, "dkimd reads keys from files: write them into "+treeOfKeys+"/DOMAIN/SELECTOR.pem. Until then nothing is signed")
+			}
+		}
+		for _, k := range r.settings.object {
+			if strings.Contains(keySources, " "+k.name+" ") || strings.HasPrefix(k.name, "vault_") {
+				r.note(Close, k.value, k.name, "without effect until then")
 			}
 		}
 		r.tables.writeSigning()
@@ -328,11 +360,15 @@ func (r *rspamd) who() error {
 	return r.domains()
 }
 
+// keySources are settings about keys that are in no file, or that use_redis and use_vault put aside.
+const keySources = " path selector try_fallback domain path_map selector_map key_table signing_table key_prefix selector_prefix " +
+	"servers read_servers write_servers db dbname username password prefix timeout sentinels expand_keys "
+
 // openDKIMTables are signing_table and key_table.
 func (r *rspamd) openDKIMTables() error {
 	o := r.tables
 	o.signing = signing{patterns: true, own: true, notes: map[string]verdictText{}}
-	keyLines, err := r.lookup(r.settings.get("key_table"))
+	keyLines, err := r.lookup("key_table", r.settings.get("key_table"))
 	if err != nil {
 		return err
 	}
@@ -348,7 +384,7 @@ func (r *rspamd) openDKIMTables() error {
 		}
 		o.signing.add(key)
 	}
-	rows, err := r.lookup(r.settings.get("signing_table"))
+	rows, err := r.lookup("signing_table", r.settings.get("signing_table"))
 	if err != nil {
 		return err
 	}
@@ -380,7 +416,7 @@ func (r *rspamd) domains() error {
 		if u == nil {
 			continue
 		}
-		lines, err := r.lookup(u)
+		lines, err := r.lookup(m.name, u)
 		if err != nil {
 			return err
 		}
@@ -388,7 +424,9 @@ func (r *rspamd) domains() error {
 			m.into[strings.ToLower(e.key)] = e
 			names = append(names, strings.ToLower(e.key))
 		}
-		r.note(Same, u, m.name, "key_table and signing_table")
+		if !r.used[m.name] {
+			r.note(Same, u, m.name, "key_table and signing_table")
+		}
 	}
 	sections := r.settings.get("domain")
 	if sections != nil {
@@ -480,7 +518,10 @@ const defaultKeyPath = "/var/lib/rspamd/dkim/$domain.$selector.key"
 // addKey makes table lines for a key.
 func (r *rspamd) addKey(name string, k rspamdKey) {
 	whose, below := r.covers(name)
+	_, err := domain.Parse(name)
 	switch {
+	case err != nil && !r.globs:
+		r.plan.note(Close, k.Place, "domain", name, "left out: rspamd compares it with whole names, and no domain has this one")
 	case whose != name:
 		r.plan.note(Close, k.Place, "domain", name, "left out: use_esld has rspamd sign mail of this domain with the key of "+whose+" only")
 	case below:
@@ -606,24 +647,18 @@ func (r *rspamd) oneKey(path, selector string) {
 	r.tables.writeSigning()
 }
 
+// otherSettings are what rspamd reads beside what is carried: dkim_signing.lua and lua_dkim_tools.lua. It passes over other names.
+const otherSettings = " allowed_ids forbidden_ids check_violation allow_headers_fallback vault_url vault_token vault_path vault_domains vault_timeout " +
+	"http_sign_header http_sign_on_reject_header_header http_domain_header http_selector_header http_key_header "
+
 // rest gives every other setting its verdict.
 func (r *rspamd) rest() {
-	known := map[string]verdictText{
-		"enabled": {Same, "[sign]"}, "symbol": {Same, "the record of each message says who signed"},
-		"allow_envfrom_empty": {Same, "dkimd signs mail without MAIL FROM"}, "allow_hdrfrom_multiple": {Close, "dkimd signs no mail with several From fields"},
-		"use_esld": {Same, "subdomains"}, "check_pubkey": {Close, "dkimd key check and a daily look at DNS warn, and never withhold a signature"},
-		"allow_pubkey_mismatch": {Close, "see check_pubkey"}, "key_prefix": {Same, "without effect: no Redis"},
-		"allow_username_mismatch":              {Same, "[sign] user_match"},
-		"allow_hdrfrom_mismatch_local":         {Close, "see allow_hdrfrom_mismatch"},
-		"allow_hdrfrom_mismatch_sign_networks": {Close, "see allow_hdrfrom_mismatch"},
-		"sign_inbound":                         {NotCarried, "dkimd signs mail of its own clients only"},
-		"sign_condition":                       {NotCarried, "dkimd runs no Lua"}, "use_domain_custom": {NotCarried, "dkimd runs no Lua"},
-		"skip_spam_sign":   {NotCarried, "dkimd signs what is handed to it: have the mail server refuse spam before"},
-		"use_http_headers": {NotCarried, "dkimd takes no keys from requests"}, "sign_on_reject": {NotCarried, "see use_http_headers"},
-		"use_milter_headers": {Same, "dkimd is a milter"},
-	}
 	settings := slices.Clone(r.settings.object)
-	for _, name := range []string{"allow_hdrfrom_mismatch", "allow_hdrfrom_multiple"} { // rspamd's defaults differ from what dkimd does
+	defaults := []string{"allow_hdrfrom_mismatch", "allow_hdrfrom_multiple"} // rspamd's differ from what dkimd does
+	if r.plan.config.value("sign", "user_match") != nil {
+		defaults = append(defaults, "allow_username_mismatch")
+	}
+	for _, name := range defaults {
 		if r.settings.get(name) == nil {
 			settings = append(settings, uclKey{name, &ucl{Place: Place{r.plan.From, 0}, text: "false"}})
 		}
@@ -632,28 +667,66 @@ func (r *rspamd) rest() {
 		if r.used[k.name] {
 			continue
 		}
-		v, ok := known[k.name]
-		switch {
-		case k.name == "use_domain" && k.value.text == "header":
-			v = verdictText{Same, "the domain of From signs"}
-		case strings.HasPrefix(k.name, "use_domain_sign_") && k.value.text == r.text("use_domain", "header"):
-			v = verdictText{Same, "as use_domain"}
-		case k.name == "use_domain" && (k.value.text == "envelope" || k.value.text == "auth"):
-			r.plan.config.set("sign", "identity_from", []string{k.value.text}, "use_domain")
-			v = verdictText{Same, "[sign] identity_from"}
-		case strings.HasPrefix(k.name, "use_domain"):
-			v = verdictText{NotCarried, "the domain of From signs; [sign] identity_from finds it elsewhere"}
-		case k.name == "allow_hdrfrom_mismatch" && r.truth(k.name, false):
-			v = verdictText{Same, "the domain of MAIL FROM does not matter"}
-		case k.name == "allow_hdrfrom_mismatch":
-			v = verdictText{Close, "dkimd signs also where the domain of MAIL FROM is another one"}
-		case k.name == "use_redis" || k.name == "use_vault":
-			v = verdictText{Same, "off, as in dkimd"}
-		case k.name == "enabled" && !r.truth("enabled", true):
-			v = verdictText{Close, "rspamd does not sign; dkimd will"}
-		case !ok:
-			v = verdictText{NotCarried, "dkimd does not know it: see what was meant"}
+		v := r.verdict(k.name)
+		if strings.HasPrefix(k.name, "use_domain") && k.name != "use_domain_custom" {
+			v = r.useDomain(k.name, k.value.text)
 		}
 		r.note(v.verdict, k.value, k.name, v.text)
 	}
+}
+
+// useDomain is the verdict of use_domain and its like.
+func (r *rspamd) useDomain(name, value string) verdictText {
+	switch {
+	case name == "use_domain" && value == "header":
+		return verdictText{Same, "the domain of From signs"}
+	case name == "use_domain" && (value == "envelope" || value == "auth"):
+		r.plan.config.set("sign", "identity_from", []string{value}, "use_domain")
+		return verdictText{Same, "[sign] identity_from"}
+	case strings.HasPrefix(name, "use_domain_sign_") && value == r.text("use_domain", "header"):
+		return verdictText{Same, "as use_domain"}
+	case name == "use_domain_sign_inbound" && !r.truth("sign_inbound", false):
+		return verdictText{Same, "without effect: sign_inbound is off"}
+	}
+	return verdictText{NotCarried, "the domain of From signs; [sign] identity_from finds it elsewhere"}
+}
+
+// verdict is that of a setting of which the rest of the configuration says all.
+func (r *rspamd) verdict(name string) verdictText {
+	known := map[string]verdictText{
+		"enabled": {Same, "[sign]"}, "symbol": {Same, "the record of each message says who signed"},
+		"use_esld": {Same, "subdomains"}, "check_pubkey": {Close, "dkimd key check and a daily look at DNS warn, and never withhold a signature"},
+		"allow_pubkey_mismatch":                {Close, "see check_pubkey"},
+		"allow_envfrom_empty":                  {Same, "dkimd signs mail without MAIL FROM"},
+		"allow_hdrfrom_multiple":               {Close, "dkimd signs no mail with several From fields"},
+		"allow_hdrfrom_mismatch":               {Close, "dkimd signs also where the domain of MAIL FROM is another one"},
+		"allow_hdrfrom_mismatch_local":         {Close, "see allow_hdrfrom_mismatch"},
+		"allow_hdrfrom_mismatch_sign_networks": {Close, "see allow_hdrfrom_mismatch"},
+		"allow_username_mismatch":              {Same, "[sign] user_match"},
+		"sign_inbound":                         {NotCarried, "dkimd signs mail of its own clients only"},
+		"sign_condition":                       {NotCarried, "dkimd runs no Lua"}, "use_domain_custom": {NotCarried, "dkimd runs no Lua"},
+		"skip_spam_sign":   {NotCarried, "dkimd signs what is handed to it: have the mail server refuse spam before"},
+		"use_http_headers": {NotCarried, "dkimd takes no keys from requests"}, "sign_on_reject": {NotCarried, "see use_http_headers"},
+		"use_milter_headers": {Same, "dkimd is a milter"}, "use_redis": {Same, "off, as in dkimd"}, "use_vault": {Same, "off, as in dkimd"},
+	}
+	v, ok := known[name]
+	switch {
+	case name == "allow_envfrom_empty" && !r.truth(name, true):
+		return verdictText{Close, v.text + ", too"}
+	case name == "allow_hdrfrom_mismatch" && r.truth(name, false):
+		return verdictText{Same, "the domain of MAIL FROM does not matter"}
+	case name == "allow_username_mismatch" && !r.truth(name, false) && r.truth("use_esld", true):
+		return verdictText{Close, v.text + ": a login has to be of the domain of From itself, to rspamd of any domain below the registered one"}
+	case name == "sign_inbound" && !r.truth(name, false):
+		return verdictText{Same, "off, as in dkimd"}
+	case name == "enabled" && !r.truth(name, true):
+		return verdictText{Close, "rspamd does not sign; dkimd will"}
+	case ok:
+		return v
+	case strings.Contains(keySources, " "+name+" "):
+		return verdictText{Same, "without effect: no Redis"}
+	case strings.Contains(otherSettings, " "+name+" "):
+		return verdictText{NotCarried, "dkimd does not know it: see what was meant"}
+	}
+	return verdictText{Close, "without effect: rspamd does not know it, and neither does dkimd"}
 }

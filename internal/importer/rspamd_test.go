@@ -90,7 +90,7 @@ func TestRspamd(t *testing.T) {
 		"networks and what is missing": {
 			map[string]string{local: "sign_networks = [192.0.2.0/24, \"198.51.100.7\", \"x\"]; use_redis = true; sign_condition =<<EOD\nreturn function() end\nEOD\nuse_domain = \"recipient\"; sign_headers = \"(o)from:(x)subject:to\";\nfoo = bar;", "etc/rspamd/options.inc": "local_addrs = [10.0.0.0/8];"},
 			map[string]string{"dkimd.toml": "\"192.0.2.0/24\"|\"198.51.100.7\"|\"10.0.0.0/8\"|headers = [\"from\", \"subject\", \"to\"]|oversign = [\"from\", \"subject\"]"},
-			"sign_headers: [sign] headers and oversign; whether subject", "use_redis|sign_condition|use_domain|foo: dkimd does not know it|sign_networks: no address",
+			"sign_headers: [sign] headers and oversign; whether subject|foo: without effect|sign_networks: no address", "use_redis|sign_condition|use_domain",
 		},
 		"one key, networks in a text": {
 			map[string]string{local: "path = \"/k/one\"; sign_networks = \"192.0.2.0/24, 198.51.100.0/24\";"},
@@ -119,6 +119,24 @@ func TestRspamd(t *testing.T) {
 			map[string]string{modules: "dkim_signing {}", "etc/rspamd/rspamd.conf.local": "logging { path = \"/x\"; }\ndkim_signing { path = \"/k/$domain.$selector.key\"; }"},
 			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]"},
 			"", "",
+		},
+		"keys in Redis": {
+			map[string]string{local: "try_fallback = true;\nuse_esld = false;\nuse_redis = true;\nservers = \"redis\";\ndb = \"4\"\nkey_prefix = \"DKIM_KEYS\";"},
+			nil, "servers: without effect until then|db: without|try_fallback: without|key_prefix: without", "use_redis: dkimd reads keys from files",
+		},
+		"no Redis, names that rspamd passes over, no bounces": {
+			map[string]string{local: "path = \"/k/$domain.$selector.key\"; use_redis = false; servers = \"redis\"; hash_key = \"X\"; allow_envfrom_empty = false; allow_username_mismatch = true; sign_networks = [\"localhost\"];"},
+			map[string]string{"dkimd.toml": "layout"},
+			"hash_key: without effect: rspamd does not know it|allow_envfrom_empty: dkimd signs mail without MAIL FROM, too|sign_networks: no address and no network", "",
+		},
+		"maps that are not there": {
+			map[string]string{local: "path = \"/k/$domain.$selector.key\"; sign_networks = \"/^(127\\\\.0\\\\.0\\\\.1|::1)$/\"; path_map = \"/absent\";"},
+			map[string]string{"dkimd.toml": "layout"},
+			"sign_networks: no such file|path_map: no such file|allow_username_mismatch: [sign] user_match: a login has to be", "",
+		},
+		"a map of the web, a name that is none": {
+			map[string]string{local: "sign_networks = \"https://example.com/nets\"; domain { *.example.net { path = \"/k/one\"; } }"},
+			nil, "domain: left out: rspamd compares it with whole names", "sign_networks: dkimd fetches no map",
 		},
 		"overridden": {
 			map[string]string{local: "sign_authenticated = true;", "etc/rspamd/override.d/dkim_signing.conf": "sign_authenticated = false;"},

@@ -1,7 +1,9 @@
 package importer
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,6 +29,7 @@ func (r *rspamd) writeOld(dir, socket string) ([]string, error) {
 	if r.signHeaders != "" {
 		fmt.Fprintf(&b, "dkim { sign_headers = %q; }\n", r.signHeaders)
 	}
+	settings.set("check_pubkey", &ucl{text: "false"}) // there is no DNS, and dkimd does not ask before it signs
 	if u := settings.get("auth_only"); u != nil {
 		settings.set("sign_authenticated", u)
 	}
@@ -52,7 +55,10 @@ func (r *rspamd) inRoot(dir string) (*ucl, error) {
 		if u == nil || u.kind != uclText {
 			continue
 		}
-		content, err := os.ReadFile(rooted(u.text))
+		content, err := os.ReadFile(rooted(u.text[strings.IndexByte(u.text, ';')+1:])) // without glob;
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +70,7 @@ func (r *rspamd) inRoot(dir string) (*ucl, error) {
 	walk = func(name string, u *ucl) *ucl {
 		c := &ucl{Place: u.Place, kind: u.kind, text: rooted(u.text)}
 		if u.kind == uclText && (name == "key_table" || name == "path_map") {
-			c.text = filepath.Join(dir, name)
+			c.text = u.text[:strings.IndexByte(u.text, ';')+1] + filepath.Join(dir, name)
 		}
 		for _, item := range u.list {
 			c.list = append(c.list, walk("", item))
