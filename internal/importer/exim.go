@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +28,8 @@ type exim struct {
 	signs  []setting          // of the transport that signs
 	// Nothing is signed; there are several selectors; dkim_identity is carried.
 	unsigned, several, identified bool
-	searches                      bool // the domain or the key comes out of a lookup
+	differs                       string   // how Exim treats the domain of a sender in the path of a key
+	tested                        []string // files that have to exist, reduced
 }
 
 // eximTransport are the dkim_ options of a transport.
@@ -87,7 +87,10 @@ func askExim() ([]byte, error) {
 // and its end, with macros filled in.
 func eximLines(path string, data []byte) []line {
 	var all []line
-	macros := map[string]string{}
+	macros := map[string]string{
+		"_HAVE_DKIM":         "y",
+		"_DKIM_SIGN_HEADERS": eximHeaders, "_DKIM_OVERSIGN_HEADERS": "+" + strings.ReplaceAll(eximHeaders, ":", ":+"),
+	}
 	var skipped []bool
 	n, begun, held := 0, 0, ""
 	for text := range strings.Lines(string(data)) {
@@ -288,27 +291,32 @@ const eximHeaders = "From:Sender:Reply-To:Subject:Date:Message-ID:To:Cc:MIME-Ver
 	"Content-Description:Resent-Date:Resent-From:Resent-Sender:Resent-To:Resent-Cc:Resent-Message-ID:In-Reply-To:References:List-Id:" +
 	"List-Help:List-Unsubscribe:List-Subscribe:List-Post:List-Owner:List-Archive"
 
-func (e *exim) headers(list string) {
+// headers reports whether the list has From, without which it is not taken.
+func (e *exim) headers(list string) bool {
 	var headers, oversign []string
-	for name := range strings.SplitSeq(strings.ReplaceAll(list, "_DKIM_SIGN_HEADERS", eximHeaders), ":") {
+	for name := range strings.SplitSeq(list, ":") {
 		name = strings.TrimSpace(name)
 		bare := strings.TrimLeft(name, "+=")
-		if bare == "" || covers(headers, bare) {
+		if bare == "" {
 			continue
 		}
-		headers = append(headers, bare)
-		if strings.HasPrefix(name, "+") {
+		if !covers(headers, bare) {
+			headers = append(headers, bare)
+		}
+		if strings.HasPrefix(name, "+") && !covers(oversign, bare) {
 			oversign = append(oversign, bare)
 		}
 	}
 	if !covers(headers, "From") {
-		headers = append(headers, "From")
+		e.headers(eximHeaders)
+		return false
 	}
 	if oversign == nil {
 		oversign = []string{}
 	}
 	e.plan.config.set("sign", "headers", headers, "")
 	e.plan.config.set("sign", "oversign", oversign, "")
+	return true
 }
 
 // option gives an option of the transport its verdict.
@@ -332,7 +340,8 @@ func (e *exim) option(t *eximTransport, s setting, at string) {
 		}
 	case "dkim_canon":
 		if s.value != "relaxed" && s.value != "simple" {
-			say(NotCarried, "want relaxed or simple")
+			c.set("sign", "canonicalization", "relaxed/relaxed", "")
+			say(Close, "[sign] canonicalization: relaxed, which Exim takes any other word for")
 			return
 		}
 		c.set("sign", "canonicalization", s.value+"/"+s.value, "")
@@ -343,7 +352,10 @@ func (e *exim) option(t *eximTransport, s setting, at string) {
 			say(NotCarried, "an expansion: write the names into [sign] headers")
 			return
 		}
-		e.headers(s.value)
+		if !e.headers(s.value) {
+			say(Close, "[sign] headers: Exim's default, since this list has no From: no receiver takes such a signature")
+			return
+		}
 		say(Close, "[sign] headers and oversign; "+eximAbsent)
 	case "dkim_strict":
 		strict := s.value == "1" || strings.EqualFold(s.value, "true") || strings.EqualFold(s.value, "yes")
@@ -367,110 +379,29 @@ func (e *exim) option(t *eximTransport, s setting, at string) {
 	}
 }
 
-// How an expansion was reduced: the domain of From, that of MAIL FROM, and the domain that signs.
-const (
-	ofFrom     = "{from}"
-	ofEnvelope = "{envelope}"
-	ofDomain   = "{domain}"
-)
-
-var (
-	fromHeader = regexp.MustCompile(`(?i)\$[rb]?h(?:eader)?_from:`)
-	withoutWWW = regexp.MustCompile(`^sg *\{(.*)\} *\{(?:\\N)?\^www\\+\.(?:\\N)?\} *\{\}$`)
-	dsearch    = regexp.MustCompile(`^dsearch([,=a-z]*) *\{([^{}$]*)\} *(?:\{\$value\} *)?(?:\{[^{}$]*\}|fail)? *$`)
-	ifExists   = regexp.MustCompile(`^if *exists *\{`)
-	ifElse     = regexp.MustCompile(`^(?:0|false|no)?$`)
-)
-
-// reduce takes off an expansion what makes no difference here: letters in lower case, www., whether a file exists, and a search
-// in a directory, which finds what is named like the key.
-func reduce(s string) string {
-	s = fromHeader.ReplaceAllString(strings.TrimSpace(s), "$$h_from:")
-	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(s, "${")
-		b.WriteString(before)
-		if !found {
-			break
-		}
-		inner := balanced(rest)
-		s = strings.TrimPrefix(rest[len(inner):], "}")
-		b.WriteString(reduced(inner))
-	}
-	return strings.NewReplacer("$sender_address_domain", ofEnvelope, "$dkim_domain", ofDomain).Replace(b.String())
-}
-
-// reduced is what stands between ${ and }.
-func reduced(inner string) string {
-	operator, argument, _ := strings.Cut(inner, ":")
-	switch operator {
-	case "lc", "address":
-		return reduce(argument)
-	case "domain":
-		switch of := reduce(argument); of {
-		case "$h_from:":
-			return ofFrom
-		case "$sender_address", "$return_path":
-			return ofEnvelope
-		}
-	case "h_from", "sender_address", "sender_address_domain", "return_path", "dkim_domain", "dkim_selector", "value":
-		return reduce("$" + inner)
-	}
-	if m := withoutWWW.FindStringSubmatch(inner); m != nil {
-		return reduce(m[1])
-	}
-	if m := ifExists.FindString(inner); m != "" {
-		groups := grouped(inner[len(m)-1:])
-		if len(groups) == 2 || len(groups) == 3 && ifElse.MatchString(groups[2]) {
-			return reduce(groups[1])
-		}
-	}
-	if rest, ok := strings.CutPrefix(inner, "lookup{"); ok {
-		key := balanced(rest)
-		after := strings.TrimSpace(strings.TrimPrefix(rest[len(key):], "}"))
-		if m := dsearch.FindStringSubmatch(after); m != nil && strings.Contains(m[1], "ret=full") {
-			return strings.TrimSuffix(m[2], "/") + "/" + reduce(key)
-		} else if m != nil {
-			return reduce(key)
-		}
-		return "${lookup{" + reduce(key) + "}" + after + "}"
-	}
-	return "${" + inner + "}"
-}
-
-// grouped are the texts in { } one behind the other.
-func grouped(s string) (groups []string) {
-	for s = strings.TrimSpace(s); strings.HasPrefix(s, "{"); s = strings.TrimSpace(s) {
-		group := balanced(s[1:])
-		groups, s = append(groups, group), strings.TrimPrefix(s[1+len(group):], "}")
-	}
-	return groups
-}
-
-// balanced is a text up to the } that closes it.
-func balanced(s string) string {
-	depth := 0
-	for i, c := range s {
-		switch {
-		case c == '{':
-			depth++
-		case c == '}' && depth == 0:
-			return s[:i]
-		case c == '}':
-			depth--
-		}
-	}
-	return ""
-}
-
 // domain makes keys of dkim_domain, dkim_selector and dkim_private_key.
 func (e *exim) domain(t *eximTransport, s setting, at string) {
-	name := reduce(s.value)
-	file := strings.NewReplacer(ofFrom, ofDomain, ofEnvelope, ofDomain).Replace(reduce(t.set["dkim_private_key"].value))
-	written := reduce(t.set["dkim_selector"].value)
-	e.searches = strings.Contains(s.value+t.set["dkim_private_key"].value, "lookup")
+	e.differs = eximPathOf(s.value, t.set["dkim_private_key"].value)
+	name := e.reduce(s.value)
+	sameDomain := strings.NewReplacer(ofFrom, ofDomain, ofEnvelope, ofDomain)
+	expanded := e.reduce(t.set["dkim_private_key"].value)
+	file := sameDomain.Replace(expanded)
+	written := e.reduce(t.set["dkim_selector"].value)
 	e.several = strings.Contains(written, ":")
-	domains, keys := e.searched(name, s.Place), e.searched(file, s.Place)
+	for _, tested := range e.tested {
+		if !slices.ContainsFunc(strings.Split(written, ":"), func(selector string) bool {
+			of := strings.NewReplacer("$dkim_selector", strings.TrimSpace(selector))
+			return of.Replace(sameDomain.Replace(tested)) == of.Replace(file)
+		}) {
+			e.left(s, at, "whether another file than the key is there decides: name senders and keys in [sign] signing_table. Until then nothing is signed")
+			return
+		}
+	}
+	domains, keys, selectors := e.searched(name, s.Place), e.searched(expanded, s.Place), e.searched(written, s.Place)
+	if selectors != nil {
+		e.bySelectors(s, at, eximLookups{domains, keys, selectors}, name, file)
+		return
+	}
 	for selector := range strings.SplitSeq(written, ":") { // each signs
 		selector = strings.TrimSpace(selector)
 		path := strings.ReplaceAll(file, "$dkim_selector", selector)
@@ -478,8 +409,8 @@ func (e *exim) domain(t *eximTransport, s setting, at string) {
 		case selector == "" || strings.Contains(written, "$"):
 			e.left(s, at, "the selector is missing or an expansion: name the keys in [sign] key_table. Until then nothing is signed")
 			return
-		case domains != nil && (keys != nil || strings.HasPrefix(path, "/")), keys != nil && name == ofFrom:
-			e.byLines(s, at, domains, keys, selector, path)
+		case domains != nil && (keys != nil || strings.HasPrefix(path, "/")), keys != nil && (name == ofFrom || name == ofEnvelope):
+			e.byLines(s, at, eximLookups{domains, keys, nil}, selector, path, name)
 		case !strings.HasPrefix(path, "/") || strings.Contains(path, "$"):
 			e.left(s, at, "the key is an expansion: name the keys in [sign] key_table. Until then nothing is signed")
 			return
@@ -491,6 +422,19 @@ func (e *exim) domain(t *eximTransport, s setting, at string) {
 		default:
 			e.fixed(t, s, at, name, selector, path)
 		}
+	}
+}
+
+// bySelectors signs for the domains that have a selector in a file, and for others with the one that is given for them.
+func (e *exim) bySelectors(s setting, at string, of eximLookups, name, file string) {
+	switch bySender := name == ofFrom || name == ofEnvelope; {
+	case of.domains == nil && !bySender || of.keys == nil && !strings.HasPrefix(file, "/"):
+		e.left(s, at, "an expansion: name senders and keys in [sign] signing_table. Until then nothing is signed")
+	case of.selectors.otherwise != "" && bySender && of.keys == nil:
+		e.byLines(s, at, of, "", file, name)
+		e.bySender(s, at, name, of.selectors.otherwise, strings.ReplaceAll(file, "$dkim_selector", of.selectors.otherwise))
+	default:
+		e.byLines(s, at, of, of.selectors.otherwise, file, name)
 	}
 }
 
@@ -506,8 +450,8 @@ func (e *exim) bySender(s setting, at, name, selector, file string) {
 	if name == ofEnvelope {
 		words, v = "the domain of From, not of MAIL FROM, which Exim does not tell a transport filter", Close
 	}
-	if strings.Contains(file, ofDomain) && !e.searches {
-		words, v = words+"; since 4.94 Exim reads no file whose name comes from a message without a lookup between (tainted), and does not sign", Close
+	if strings.Contains(file, ofDomain) && e.differs != "" {
+		words, v = words+e.differs, Close
 	}
 	if !strings.Contains(file, ofDomain) {
 		if wrong := e.row(s.Place, "%", selector, file, "", "*"); wrong != "" {
@@ -524,7 +468,10 @@ func (e *exim) bySender(s setting, at, name, selector, file string) {
 	var copies []keyCopy
 	for _, f := range files {
 		usable = usable && e.User.uses(f)
-		name, _, _ := strings.Cut(strings.TrimPrefix(f, before), after)
+		name := strings.TrimPrefix(f, before)
+		if after != "" {
+			name, _, _ = strings.Cut(name, after)
+		}
 		parsed, err := domain.Parse(name)
 		if err != nil {
 			continue
@@ -537,6 +484,10 @@ func (e *exim) bySender(s setting, at, name, selector, file string) {
 		e.plan.config.set("sign", "layout", []string{layout}, "dkim_private_key")
 		e.plan.config.set("sign", "selector", selector, "")
 		e.plan.note(v, s.Place, at, s.value, words+"; [sign] layout")
+		return
+	}
+	if len(copies) == 0 {
+		e.left(s, at, "no key is there: nothing is signed until one is in "+treeOfKeys+"/DOMAIN/SELECTOR.pem")
 		return
 	}
 	e.plan.keys = append(e.plan.keys, copies...)
@@ -562,47 +513,41 @@ func (e *exim) row(at Place, name, selector, file, identity, address string) (wr
 	return ""
 }
 
-var lsearch = regexp.MustCompile(`^\$\{lookup\{(\{[a-z]+\})\}lsearch *\{(/[^{}$]+)\} *(?:\{\$value\} *)?(?:\{[^{}$]*\}|fail)? *\}$`)
-
-// searched are the lines of the file that a lookup by a domain searches: a domain and what it stands for.
-func (e *exim) searched(expansion string, at Place) []entry {
-	m := lsearch.FindStringSubmatch(expansion)
-	if m == nil {
-		return nil
+// byLines signs for the domains that lines of a file name: with the domain, the key or the selector that a line has for the
+// sender's.
+func (e *exim) byLines(s setting, at string, of eximLookups, selector, file, by string) {
+	lines, sign := of.domains, "with the domain"
+	switch {
+	case lines != nil:
+	case of.keys != nil:
+		lines, sign = of.keys, "with the key"
+	default:
+		lines, sign = of.selectors, "with the selector"
 	}
-	d, err := e.root.dataset(setting{at, "lsearch", "file:" + m[2]}, "/")
-	if err != nil {
-		return nil
-	}
-	for i := range d.entries {
-		d.entries[i].key = strings.ToLower(strings.TrimSuffix(d.entries[i].key, ":"))
-		d.entries[i].value = strings.TrimSpace(strings.TrimPrefix(d.entries[i].value, ":"))
-	}
-	return d.entries
-}
-
-// byLines signs for the domains that lines of a file name: with the domain that a line has for the sender's, or with
-// the key that it has.
-func (e *exim) byLines(s setting, at string, domains, keys []entry, selector, file string) {
-	lines, sign := domains, "with the domain"
-	if domains == nil {
-		lines, sign = keys, "with the key"
-	}
-	for _, l := range lines {
-		name, path := l.key, file
-		if domains != nil && l.value != "" {
+	for _, l := range lines.lines {
+		name, path, chosen := l.key, file, selector
+		if of.domains != nil && l.value != "" {
 			name = l.value
 		}
-		for _, k := range keys {
-			if k.key == name {
-				path = k.value
-			}
+		if of.keys != nil {
+			path = of.keys.of(l.key, name)
 		}
-		if wrong := e.row(l.Place, name, selector, path, "", "*@"+l.key); wrong != "" {
+		if of.selectors != nil {
+			chosen = of.selectors.of(l.key, name)
+		}
+		path = strings.ReplaceAll(path, "$dkim_selector", chosen)
+		if wrong := e.row(l.Place, name, chosen, path, "", "*@"+l.key); wrong != "" {
 			e.plan.note(NotCarried, l.Place, at, l.key, wrong+"; its mail is not signed")
 		}
 	}
-	e.plan.note(Same, s.Place, at, s.value, "signing_table: each domain of the file "+sign+" that stands there")
+	v, words := Same, "signing_table: each domain of the file "+sign+" that stands there"
+	if strings.Contains(by, ofEnvelope) {
+		v, words = Close, words+", by the domain of From, not of MAIL FROM, which Exim does not tell a transport filter"
+	}
+	if strings.Contains(file, ofDomain) && e.differs != "" {
+		v, words = Close, words+e.differs
+	}
+	e.plan.note(v, s.Place, at, s.value, words)
 }
 
 // fixed signs everything with one domain, or with several.

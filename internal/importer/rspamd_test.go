@@ -165,9 +165,19 @@ func TestRspamd(t *testing.T) {
 func TestExim(t *testing.T) {
 	t.Parallel()
 	const conf = "exim.conf"
-	transport := func(options string) map[string]string {
-		return map[string]string{conf: "hostlist relay_from_hosts = 127.0.0.1 : ::::1 : 192.0.2.0/24 : <bad\nacl_smtp_dkim = acl_dkim\nbegin acl\nacl_dkim:\n  deny sender_domains = gmail.com\n" +
-			"    dkim_signers = gmail.com\n    dkim_status = none:invalid:fail\n    message = no DKIM\n  defer condition = x\n  accept\nbegin transports\nlocal:\n  driver = pipe\nremote_smtp:\n  driver = smtp\n" + options}
+	privateKey, _ := key(t)
+	transport := func(options string, more ...string) map[string]string {
+		files := map[string]string{}
+		for _, m := range more { // PATH=TEXT, or the path of a key
+			path, text, found := strings.Cut(m, "=")
+			if !found {
+				text = privateKey
+			}
+			files[path] = text
+		}
+		files[conf] = "hostlist relay_from_hosts = 127.0.0.1 : ::::1 : 192.0.2.0/24 : <bad\nacl_smtp_dkim = acl_dkim\nbegin acl\nacl_dkim:\n  deny sender_domains = gmail.com\n" +
+			"    dkim_signers = gmail.com\n    dkim_status = none:invalid:fail\n    message = no DKIM\n  defer condition = x\n  accept\nbegin transports\nlocal:\n  driver = pipe\nremote_smtp:\n  driver = smtp\n" + options
+		return files
 	}
 	tests := map[string]importCase{
 		"one domain": {
@@ -205,7 +215,7 @@ func TestExim(t *testing.T) {
 			transport("  dkim_selector = dkim : two\n  dkim_private_key = /k/$dkim_domain.${dkim_selector}.key\n" +
 				"  dkim_domain = ${if exists{/k/${sender_address_domain}.dkim.key}{$sender_address_domain}{}}\n"),
 			map[string]string{"keys/example.com/dkim.pem": "PRIVATE", "keys/example.net/dkim.pem": "PRIVATE"},
-			"not of MAIL FROM|does not sign; 2 keys were copied", "acl_smtp_dkim",
+			"not of MAIL FROM|does not sign; dkimd takes the letters|; 2 keys were copied", "acl_smtp_dkim",
 		},
 		"domains and keys of a file": {
 			func() map[string]string {
@@ -219,6 +229,54 @@ func TestExim(t *testing.T) {
 			},
 			"", "acl_smtp_dkim|remote_smtp dkim_domain: the key is neither",
 		},
+		"cPanel: the domain at the end of the path": {
+			transport("  dkim_domain = $sender_address_domain\n  dkim_selector = default\n  dkim_private_key = \"/p/${dkim_domain}\"\n", "p/example.com", "p/example.net"),
+			map[string]string{"dkimd.toml": "layout = [\"ROOT/p/{domain}\"]|selector = \"default\""},
+			"not of MAIL FROM", "acl_smtp_dkim|relay_from_hosts",
+		},
+		"DirectAdmin: a file that names the domains": {
+			transport("  dkim_domain = ${if eq{${lc:${domain:$h_from:}}}{}{$primary_hostname}{${lookup{${lc:${domain:$h_from:}}}lsearch,ret=key{/m/owners}{$value}}}}\n  dkim_selector = x\n"+
+				"  dkim_private_key = ${if exists{/v/$dkim_domain/dkim.private.key}{/v/$dkim_domain/dkim.private.key}{0}}\n", "m/owners=example.com: admin\nexample.org: bob\n", "v/example.com/dkim.private.key"),
+			map[string]string{"KeyTable": "example.com example.com:x:ROOT/v/example.com/dkim.private.key\n", "SigningTable": "*@example.com example.com\n"},
+			"", "acl_smtp_dkim|relay_from_hosts|remote_smtp dkim_domain: the key",
+		},
+		"a path made of what a file says, with spaces": {
+			transport("  dkim_domain = ${lookup {$sender_address_domain} lsearch {/m/keymap}}\n  dkim_selector = s\n  dkim_private_key = ${lookup{$sender_address_domain}lsearch{/m/keymap}{/k/${value}}{}}\n",
+				"m/keymap=example.com: example.org\n", "k/example.org"),
+			map[string]string{"KeyTable": "example.org example.org:s:ROOT/k/example.org\n", "SigningTable": "*@example.com example.org\n"},
+			"by the domain of From, not of MAIL FROM", "acl_smtp_dkim|relay_from_hosts",
+		},
+		"a file of selectors, others by a default": {
+			transport("  dkim_domain = ${lc:${domain:$h_from:}}\n  dkim_selector = ${lookup{$dkim_domain}lsearch{/m/selectors}{$value}{dkim}}\n"+
+				"  dkim_private_key = /k/${lookup{$dkim_domain}dsearch{/k}}.$dkim_selector.key\n", "m/selectors=example.org: two\n", "k/example.org.two.key"),
+			map[string]string{"KeyTable": "example.org example.org:two:ROOT/k/example.org.two.key\n", "SigningTable": "*@example.org example.org\n", "dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]|selector = \"dkim\""},
+			"", "acl_smtp_dkim|relay_from_hosts",
+		},
+		"the sender in the path, beside a lookup": {
+			transport("  dkim_domain = ${lookup{$sender_address_domain}lsearch{/m/domains}}\n  dkim_selector = dkim\n  dkim_private_key = /k/$sender_address_domain.dkim.key\n", "m/domains=example.com: example.com\n"),
+			map[string]string{"KeyTable": "example.com example.com:dkim:ROOT/k/example.com.dkim.key\n"},
+			"(tainted), and does not sign; dkimd takes the letters of a domain in any case", "acl_smtp_dkim|relay_from_hosts",
+		},
+		"a file of selectors alone": {
+			transport("  dkim_domain = $sender_address_domain\n  dkim_selector = ${lookup{$sender_address_domain}lsearch{/m/selectors}}\n"+
+				"  dkim_private_key = ${lookup{$sender_address_domain.pem}dsearch,ret=full{/c}}\n", "m/selectors=example.org: two\n", "c/example.org.pem"),
+			map[string]string{"KeyTable": "example.org example.org:two:ROOT/c/example.org.pem\n"},
+			"by the domain of From", "acl_smtp_dkim|relay_from_hosts",
+		},
+		"Webuzo: Perl that untaints": {
+			transport("  dkim_domain = ${lc:${domain:$h_from:}}\n  dkim_selector = dkim\n  dkim_private_key = /k/${perl{untaint}{${dkim_domain}}}.dkim.key\n"),
+			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]"},
+			"", "acl_smtp_dkim|relay_from_hosts",
+		},
+		"another file decides": {
+			transport("  dkim_domain = ${lc:${domain:$h_from:}}\n  dkim_selector = x\n  dkim_private_key = ${if exists{/d/${lc:${domain:$h_from:}}}{/k/one}{0}}\n"),
+			nil, "", "dkim_domain: whether another file than the key|acl_smtp_dkim|relay_from_hosts",
+		},
+		"no key, a list without From, a word for canonicalization": {
+			transport("  dkim_domain = ${lc:${domain:$h_from:}}\n  dkim_selector = x\n  dkim_private_key = /absent/$dkim_domain.pem\n  dkim_sign_headers = true\n  dkim_canon = strict\n"),
+			map[string]string{"dkimd.toml": "canonicalization = \"relaxed/relaxed\"|\"From\""},
+			"dkim_sign_headers: [sign] headers: Exim's default, since|dkim_canon: [sign] canonicalization: relaxed", "dkim_domain: no key is there|acl_smtp_dkim|relay_from_hosts",
+		},
 		"a domain that is not known": {
 			transport("  dkim_private_key = /k/one\n  dkim_selector = s\n  dkim_identity = x@y\n  dkim_domain = ${perl{domain}}\n"),
 			nil, "", "dkim_selector: see dkim_domain|dkim_private_key: see dkim_domain|dkim_identity: i= is the domain|dkim_domain: an expansion|acl_smtp_dkim",
@@ -226,6 +284,11 @@ func TestExim(t *testing.T) {
 		"a lookup": {
 			transport("  dkim_domain = ${lookup{$sender_address_domain}lsearch{/x}}\n  dkim_selector = s\n  dkim_private_key = /k/one\n  dkim_foo = 1\n"),
 			nil, "", "remote_smtp dkim_domain: an expansion|remote_smtp dkim_foo|acl_smtp_dkim",
+		},
+		"macros that Exim has": {
+			map[string]string{conf: "DKIM_SIGN_HEADERS = _DKIM_SIGN_HEADERS:=X-Foo:+Sender\nbegin transports\nt:\n  dkim_domain = example.org\n  dkim_selector = s\n  dkim_private_key = /k/one\n  dkim_sign_headers = DKIM_SIGN_HEADERS\n"},
+			map[string]string{"dkimd.toml": "\"List-Archive\",\n  \"X-Foo\",\n]\noversign = [\"Sender\"]"},
+			"dkim_sign_headers: [sign] headers and oversign", "",
 		},
 		"macros": {
 			map[string]string{conf: "DKIM_DOMAIN = example.org\n.ifdef DKIM_OTHER\nbegin acl\n.endif\nbegin transports\nt:\n.ifdef DKIM_DOMAIN\n  dkim_domain = DKIM_DOMAIN\n.else\n  dkim_domain = no\n.endif\n  dkim_selector = s\n  dkim_private_key = /k/one\n"},
