@@ -12,15 +12,52 @@ import (
 	"dkimd/internal/fault"
 )
 
-// What of amavisd.conf, which is Perl, is read: lines of these forms.
+// What of amavisd.conf, which is Perl, is read: statements of these forms.
+const perlScalar = `('[^']*'|"[^"]*"|\$\w+)`
+
 var (
-	amavisKey      = regexp.MustCompile(`^\s*dkim_key\s*\(\s*(['"])([^'"]*)['"]\s*,\s*['"]([^'"]*)['"]\s*,\s*['"]([^'"]*)['"]\s*(,.*)?\)`)
+	amavisKey      = regexp.MustCompile(`^\s*dkim_key\s*\(\s*` + perlScalar + `\s*,\s*` + perlScalar + `\s*,\s*` + perlScalar + `\s*(,.*)?\)`)
+	amavisScalar   = regexp.MustCompile(`^\s*(?:our\s+|my\s+)?\$(\w+)\s*=\s*('[^']*'|"[^"]*")\s*;`)
 	amavisNetworks = regexp.MustCompile(`@mynetworks\s*=\s*(?:qw)?\(([^)]*)\)`)
 	amavisSigning  = regexp.MustCompile(`^\s*\$enable_dkim_signing\s*=\s*(\w+)`)
-	amavisOptions  = regexp.MustCompile(`['"]([^'"]+)['"]\s*=>\s*\{([^{}]*)\}`)
-	amavisOption   = regexp.MustCompile(`(\w+)\s*=>\s*(?:'([^']*)'|"([^"]*)"|([\d*\s]+))`)
-	amavisOther    = regexp.MustCompile(`^\s*([@$%]\w*dkim\w*|dkim_key)`)
+	amavisOptions  = regexp.MustCompile(perlScalar + `\s*=>\s*\{([^{}]*)\}`)
+	amavisOption   = regexp.MustCompile(`(\w+)\s*=>\s*(?:` + perlScalar + `|([\d*\s]+))`)
+	amavisField    = regexp.MustCompile(`^\s*\$signed_header_fields\{\s*(?:lc\s*\(\s*)?['"]?([\w-]+)['"]?[\s)]*\}\s*=\s*(\d+)\s*;`)
+	amavisOther    = regexp.MustCompile(`^\s*([@$%]\w*(?:dkim|signed_header)\w*|dkim_key)`)
 )
+
+// amavis is a configuration of amavis being read.
+type amavis struct {
+	plan     *Plan
+	tables   *opendkim // writes keys and tables
+	scalars  map[string]string
+	networks []string
+	keys     []*amavisKeyLine
+	options  []amavisOptionsLine
+	fields   []amavisFieldLine
+	shared   map[string]string // the options that dkimd has for all signatures alike
+	signs    bool              // $enable_dkim_signing
+}
+
+// amavisKeyLine is a dkim_key; a * in the domain stands for anything.
+type amavisKeyLine struct {
+	line
+	domain, selector, path, more string // more: options of its record
+	used                         bool
+}
+
+// amavisOptionsLine is what signatures of some senders are like.
+type amavisOptionsLine struct {
+	Place
+	sender string // USER@DOMAIN, DOMAIN, .DOMAIN for it and those below, or . for all
+	set    map[string]string
+}
+
+type amavisFieldLine struct {
+	Place
+	name   string
+	weight int // 0: not signed, 2: oversigned
+}
 
 // Amavis reads the keys of amavis: dkim_key in a file, or in all of /etc/amavis/conf.d.
 func Amavis(path string, options Options) (*Plan, error) {
@@ -34,6 +71,7 @@ func Amavis(path string, options Options) (*Plan, error) {
 	}
 	p := &Plan{Source: "amavis", From: r.path(path)}
 	o := &opendkim{Options: options, root: r, plan: p, base: "/", signing: signing{patterns: true, own: true, notes: map[string]verdictText{}}}
+	a := &amavis{plan: p, tables: o, scalars: map[string]string{}, networks: []string{"127.0.0.0/8", "::1"}}
 	paths := []string{path}
 	if info, err := os.Stat(r.path(path)); err == nil && info.IsDir() {
 		found, _ := filepath.Glob(filepath.Join(r.path(path), "*"))
@@ -44,31 +82,35 @@ func Amavis(path string, options Options) (*Plan, error) {
 			paths = append(paths, strings.TrimPrefix(f, strings.TrimSuffix(string(r), "/")))
 		}
 	}
-	networks := []string{"127.0.0.0/8", "::1"}
 	for _, path := range paths {
 		data, err := r.read(path, Place{})
 		if err != nil {
 			return nil, err
 		}
 		for _, l := range perlLines(r.path(path), data) {
-			networks = append(networks, o.amavisLine(l)...)
+			a.statement(l)
 		}
 	}
-	c := &p.config
-	c.set("milter", "listen", []string{besideOpenDKIM}, "")
-	c.set("verify", "enabled", false, "amavis goes on verifying")
-	if c.value("sign", "canonicalization") == nil {
-		c.set("sign", "canonicalization", "relaxed/simple", "as amavis does by default")
-	}
-	c.set("sign", "headers", strings.Fields(amavisHeaders), "as amavis does by default")
-	c.set("sign", "oversign", []string{"From", "Date", "Subject", "Content-Type"}, "")
-	c.set("sign", "identity_from", []string{"from", "sender", "envelope"}, "")
-	c.set("sign", "networks", networks, "@mynetworks")
-	c.set("sign", "daemon_names", []string{"ORIGINATING"}, "mail that the mail server calls so")
-	p.Clients = networks
-	o.writeSigning()
+	a.carry()
 	p.sort()
 	return p, nil
+}
+
+// carry makes dkimd's configuration.
+func (a *amavis) carry() {
+	c := &a.plan.config
+	c.set("milter", "listen", []string{besideOpenDKIM}, "")
+	c.set("verify", "enabled", false, "amavis goes on verifying")
+	a.headers()
+	c.set("sign", "identity_from", []string{"from", "sender", "envelope"}, "")
+	c.set("sign", "networks", a.networks, "@mynetworks")
+	c.set("sign", "daemon_names", []string{"ORIGINATING"}, "mail that the mail server calls so")
+	a.plan.Clients = a.networks
+	a.signing()
+	if !a.signs && len(a.keys) > 0 {
+		a.plan.note(Close, a.keys[0].Place, "$enable_dkim_signing", "", "is not set to 1 here, without which amavis does not sign; dkimd will")
+	}
+	a.tables.writeSigning()
 }
 
 // amavisHeaders are the fields that amavis signs: Conf.pm, %signed_header_fields.
@@ -77,6 +119,9 @@ const amavisHeaders = "From Reply-To Subject Date Message-ID In-Reply-To Referen
 	"List-Archive Received Precedence Original-Message-ID Message-Context PICS-Label Sensitivity Solicitation Content-Location Content-Features " +
 	"Content-Disposition Content-Language Content-Alternative Content-Base Content-MD5 Content-Duration Content-Class Accept-Language Auto-Submitted " +
 	"Archived-At VBR-Info Organization Organisation User-Agent X-Mailer"
+
+// maxStatement is how many lines one may have; a domain of a hoster takes one.
+const maxStatement = 10_000
 
 // perlLines are lines without comments, joined up to the ; or ) that ends them where a list goes on.
 func perlLines(path string, data []byte) []line {
@@ -95,7 +140,7 @@ func perlLines(path string, data []byte) []line {
 			begun = n
 		}
 		held += strings.TrimRight(text, "\r\n") + " "
-		if strings.HasSuffix(strings.TrimSpace(held), ";") || n-begun > 50 {
+		if strings.HasSuffix(strings.TrimSpace(held), ";") || n-begun > maxStatement {
 			all = append(all, line{Place{path, begun}, held})
 			held = ""
 		}
@@ -106,104 +151,101 @@ func perlLines(path string, data []byte) []line {
 	return all
 }
 
-// amavisLine reads one statement.
-func (o *opendkim) amavisLine(l line) (networks []string) {
-	p := o.plan
+// statement reads one.
+func (a *amavis) statement(l line) {
+	p := a.plan
+	if m := amavisScalar.FindStringSubmatch(l.text); m != nil {
+		a.scalars[m[1]] = a.text(m[2])
+	}
 	if m := amavisKey.FindStringSubmatch(l.text); m != nil {
-		o.amavisKey(l, m)
-		return nil
+		a.keys = append(a.keys, &amavisKeyLine{line: l, domain: strings.ToLower(a.text(m[1])), selector: a.text(m[2]), path: a.text(m[3]), more: m[4]})
+		return
 	}
 	if m := amavisNetworks.FindStringSubmatch(l.text); m != nil {
-		for word := range strings.FieldsSeq(strings.NewReplacer(",", " ", "'", " ", `"`, " ").Replace(m[1])) {
-			prefix, err := netip.ParsePrefix(strings.NewReplacer("[", "", "]", "").Replace(word))
-			if err != nil {
-				if addr, err := netip.ParseAddr(strings.Trim(word, "[]")); err == nil {
-					networks = append(networks, addr.String())
-				} else {
-					p.note(NotCarried, l.Place, "@mynetworks", word, "no address and no network; left out")
-				}
-				continue
-			}
-			if text := prefix.Masked().String(); text != "127.0.0.0/8" {
-				networks = append(networks, text)
-			}
-		}
-		p.note(Same, l.Place, "@mynetworks", strings.TrimSpace(m[1]), "[sign] networks")
-		return networks
+		a.mynetworks(l, m[1])
+		return
 	}
 	if m := amavisSigning.FindStringSubmatch(l.text); m != nil {
-		p.note(Same, l.Place, "$enable_dkim_signing", m[1], "dkimd signs")
-		return nil
+		a.signs = m[1] == "1"
+		p.note(Same, l.Place, "$enable_dkim_signing", m[1], "dkimd signs where there are keys")
+		return
+	}
+	if m := amavisField.FindStringSubmatch(l.text); m != nil {
+		weight, _ := strconv.Atoi(m[2])
+		a.fields = append(a.fields, amavisFieldLine{l.Place, m[1], weight})
+		p.note(Same, l.Place, "$signed_header_fields{"+m[1]+"}", m[2], "[sign] headers and oversign")
+		return
 	}
 	if m := amavisOther.FindStringSubmatch(l.text); m != nil {
-		switch {
-		case strings.HasPrefix(m[1], "@dkim_signature_options"):
-			o.amavisOptions(l, m[1])
+		switch found := amavisOptions.FindAllStringSubmatch(l.text, -1); {
+		case strings.HasPrefix(m[1], "@dkim_signature_options") && len(found) > 0:
+			a.options = nil // the last one counts
+			for _, o := range found {
+				a.options = append(a.options, amavisOptionsLine{l.Place, strings.ToLower(a.text(o[1])), a.optionsOf(o[2])})
+			}
 		case strings.HasPrefix(m[1], "$enable_dkim_verification"):
 			p.note(Same, l.Place, m[1], strings.TrimSpace(l.text), "amavis goes on verifying")
 		default:
 			p.note(NotCarried, l.Place, m[1], strings.TrimSpace(l.text), "dkimd does not know it: see what was meant")
 		}
 	}
-	return nil
 }
 
-// amavisKey reads a dkim_key: domain, selector, file and options of the record. The first key of a domain signs, and for
-// no domain below it; a * in the domain stands for anything.
-func (o *opendkim) amavisKey(l line, m []string) {
-	p, name, written := o.plan, strings.ToLower(m[2]), m[2]+" "+m[3]
-	address, signs := "*@"+name, name
-	if strings.Contains(name, "*") {
-		signs = "%"
+// text is what a scalar of Perl stands for; a variable that is not known stays.
+func (a *amavis) text(scalar string) string {
+	if inner, single := strings.CutPrefix(scalar, "'"); single {
+		return strings.TrimSuffix(inner, "'")
 	}
-	if slices.ContainsFunc(o.signing.rows, func(r tableRow) bool { return r.address == address }) {
-		p.note(Close, l.Place, "dkim_key", written, "left out: amavis signs with the first key of a domain only")
-		return
-	}
-	key, wrong := o.tableKey(entry{l.Place, m[2] + "/" + m[3], signs + ":" + m[3] + ":" + m[4]})
-	if wrong != "" {
-		p.note(NotCarried, l.Place, "dkim_key", written, wrong+"; it does not sign")
-		return
-	}
-	o.signing.add(key)
-	o.signing.rows = append(o.signing.rows, tableRow{l.Place, address, key.name, ""})
-	words := "key_table and signing_table; amavis signs no mail that it takes for spam or a virus"
-	if m[5] != "" {
-		words += "; its options " + strings.Trim(m[5], ", ") + " stand in the DNS record only"
-	}
-	p.note(Close, l.Place, "dkim_key", written, words)
+	return os.Expand(strings.ReplaceAll(strings.Trim(scalar, `"`), `\@`, "@"), func(name string) string {
+		if value, known := a.scalars[name]; known {
+			return value
+		}
+		return "$" + name
+	})
 }
 
-// amavisOptions reads what signatures of some senders are like; '.' stands for all.
-func (o *opendkim) amavisOptions(l line, name string) {
-	c := &o.plan.config
-	for _, m := range amavisOptions.FindAllStringSubmatch(l.text, -1) {
-		if m[1] != "." {
-			o.plan.note(NotCarried, l.Place, name, m[1], "domain.toml or [[sign.map]] says what differs for some senders")
+func (a *amavis) optionsOf(text string) map[string]string {
+	set := map[string]string{}
+	for _, o := range amavisOption.FindAllStringSubmatch(text, -1) {
+		set[o[1]] = a.text(o[2]) + strings.TrimSpace(o[3])
+	}
+	return set
+}
+
+func (a *amavis) mynetworks(l line, list string) {
+	for word := range strings.FieldsSeq(strings.NewReplacer(",", " ", "'", " ", `"`, " ").Replace(list)) {
+		prefix, err := netip.ParsePrefix(strings.NewReplacer("[", "", "]", "").Replace(word))
+		if err != nil {
+			if addr, err := netip.ParseAddr(strings.Trim(word, "[]")); err == nil {
+				a.networks = append(a.networks, addr.String())
+			} else {
+				a.plan.note(NotCarried, l.Place, "@mynetworks", word, "no address and no network; left out")
+			}
 			continue
 		}
-		for _, option := range amavisOption.FindAllStringSubmatch(m[2], -1) {
-			text := option[2] + option[3] + strings.TrimSpace(option[4])
-			switch s := (setting{l.Place, name + " " + option[1], text}); option[1] {
-			case "ttl":
-				seconds := 1
-				for factor := range strings.SplitSeq(text, "*") {
-					n, _ := strconv.Atoi(strings.TrimSpace(factor))
-					seconds *= n
-				}
-				if seconds > 0 && seconds <= 3650*24*60*60 {
-					c.set("sign", "expiry", strconv.Itoa(seconds)+"s", why(s))
-					o.same(s, "[sign] expiry")
-				} else {
-					o.missed(s, "want up to 10 years: set [sign] expiry")
-				}
-			case "c":
-				o.canonicalization(s)
-			case "a":
-				o.same(s, "the type of a key says how it signs")
-			default:
-				o.missed(s, "domain.toml or [[sign.map]] says it for some senders")
-			}
+		if text := prefix.Masked().String(); text != "127.0.0.0/8" {
+			a.networks = append(a.networks, text)
 		}
 	}
+	a.plan.note(Same, l.Place, "@mynetworks", strings.TrimSpace(list), "[sign] networks")
+}
+
+// headers are those of amavis, with what $signed_header_fields changes.
+func (a *amavis) headers() {
+	signed, oversigned := strings.Fields(amavisHeaders), []string{"From", "Date", "Subject", "Content-Type"}
+	for _, f := range a.fields {
+		named := func(name string) bool { return strings.EqualFold(name, f.name) }
+		if at := slices.IndexFunc(signed, named); at >= 0 {
+			f.name = signed[at]
+		}
+		signed, oversigned = slices.DeleteFunc(signed, named), slices.DeleteFunc(oversigned, named)
+		if f.weight > 0 {
+			signed = append(signed, f.name)
+		}
+		if f.weight > 1 {
+			oversigned = append(oversigned, f.name)
+		}
+	}
+	a.plan.config.set("sign", "headers", signed, "as amavis does by default")
+	a.plan.config.set("sign", "oversign", oversigned, "")
 }

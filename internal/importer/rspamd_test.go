@@ -311,16 +311,50 @@ func TestExim(t *testing.T) {
 
 func TestAmavis(t *testing.T) {
 	t.Parallel()
-	importCase{
-		map[string]string{
-			"etc/amavis/conf.d/50-user": "use strict;\n$enable_dkim_signing = 1;\ndkim_key('example.org', \"s\", '/k/one'); # a key\n# dkim_key('no.example','s','/k/one');\n" +
-				"dkim_key('example.net','s','/absent');\n@mynetworks = qw( 127.0.0.0/8 [::1] 192.0.2.0/24\n  198.51.100.1 );\n@dkim_signature_options_bysender_maps = (\n { 'x@example.org' => { d => 'example.net' }, '.' => { ttl => 21*24*3600, c => 'relaxed/relaxed' } } );\n" +
-				"dkim_key('Example.org', 'second', '/k/one');\ndkim_key('*.example.com', 'w', '/k/one', t=>'s');\n",
+	const file = "etc/amavis/conf.d/50-user"
+	for name, test := range map[string]importCase{
+		"networks, keys and options": {
+			map[string]string{
+				file: "use strict;\n$enable_dkim_signing = 1;\ndkim_key('example.org', \"s\", '/k/one'); # a key\n# dkim_key('no.example','s','/k/one');\n" +
+					"dkim_key('example.net','s','/absent');\n@mynetworks = qw( 127.0.0.0/8 [::1] 192.0.2.0/24\n  198.51.100.1 );\n@dkim_signature_options_bysender_maps = (\n { 'x@example.org' => { d => 'example.net' }, '.' => { ttl => 21*24*3600, c => 'relaxed/relaxed' } } );\n" +
+					"dkim_key('Example.org', 'second', '/k/one');\ndkim_key('*.example.com', 'w', '/k/one', t=>'s');\n",
+			},
+			map[string]string{
+				"KeyTable": "example.org/s example.org:s:ROOT/k/one\n*.example.com/w %:w:ROOT/k/one\n", "SigningTable": "SENDER NAME\n*@example.org example.org/s\n*@*.example.com *.example.com/w\n",
+				"dkimd.toml": "enabled = false|\"192.0.2.0/24\"|\"198.51.100.1\"|canonicalization = \"relaxed/relaxed\"|expiry = \"1814400s\"|oversign = [\"From\", \"Date\", \"Subject\", \"Content-Type\"]",
+			},
+			"dkim_key: key_table|dkim_key: left out: amavis signs with the first key", "dkim_key: the key ROOT",
 		},
-		map[string]string{
-			"KeyTable": "example.org/s example.org:s:ROOT/k/one\n*.example.com/w %:w:ROOT/k/one\n", "SigningTable": "*@example.org example.org/s\n*@*.example.com *.example.com/w\n",
-			"dkimd.toml": "enabled = false|\"192.0.2.0/24\"|\"198.51.100.1\"|canonicalization = \"relaxed/relaxed\"|expiry = \"1814400s\"|oversign = [\"From\", \"Date\", \"Subject\", \"Content-Type\"]",
+		"iRedMail: a domain signs for another one and for all": {
+			map[string]string{
+				file: "$mydomain = \"example.com\";\n$enable_dkim_signing = 1;\ndkim_key($mydomain, \"dkim\", \"/k/$mydomain.dkim.key\");\ndkim_key('example.net', 'dkim', '/k/example.net.dkim.key');\n" +
+					"@dkim_signature_options_bysender_maps = ( {\n    \"$mydomain\"  => { d => \"$mydomain\", a => 'rsa-sha256', ttl => 10*24*3600 },\n    # more\n" +
+					"    'guest.org' => { d => \"example.com\", a => 'rsa-sha256', ttl => 10*24*3600 },\n    'example.net' => { a => 'rsa-sha256', c => 'relaxed/relaxed', ttl => 30*24*3600 },\n" +
+					"    '.' => { d => 'example.com', a => 'rsa-sha256', c => 'relaxed/simple', ttl => 30*24*3600 },\n} );\n",
+			},
+			map[string]string{
+				"KeyTable":     "example.com/dkim example.com:dkim:ROOT/k/example.com.dkim.key\n",
+				"SigningTable": "SENDER NAME\n*@example.com example.com/dkim\n*@example.net example.com/dkim:@%\n*@guest.org example.com/dkim:@%\n* example.com/dkim:@%\n",
+				"dkimd.toml":   "canonicalization = \"relaxed/simple\"|expiry = \"864000s\"",
+			},
+			"bysender_maps example.net: dkimd has one for all signatures, 10*24*3600|bysender_maps example.net: dkimd has one for all signatures, relaxed/simple|dkim_key: left out: the options", "",
 		},
-		"dkim_key: key_table|dkim_key: left out: amavis signs with the first key", "dkim_key: the key ROOT|@dkim_signature_options_bysender_maps: domain.toml",
-	}.run(t, importer.Amavis, "")
+		"subdomains, users, selectors and types": {
+			map[string]string{
+				file: "dkim_key('example.com', 'a', '/k/one');\ndkim_key('example.com', 'b', '/k/one');\n" +
+					"@dkim_signature_options_bysender_maps = ( { 'joe@example.com' => { s => 'b', i => 'joe@example.com' }, '.example.com' => { d => 'example.com' }, 'x.example.com' => { a => 'ed25519-sha256' },\n" +
+					" 'none.example' => { ttl => 5 }, 'root@' => { s => 'b' }, 'foo.example' => { d => 'example.com', foo => 1 } } );\n$signed_header_fields{'to'} = 1;\n$signed_header_fields{lc('X-Foo')} = 2;\n$signed_header_fields{'received'} = 0;\n",
+			},
+			map[string]string{
+				"SigningTable": "SENDER NAME\njoe@example.com example.com/b:joe@example.com\n*@example.com example.com/a\n*@foo.example example.com/a:@%\n*@example.com example.com/a:@%\n*@*.example.com example.com/a:@%\n",
+				"dkimd.toml":   "canonicalization = \"relaxed/simple\"|\"X-Foo\"",
+			},
+			"no dkim_key fits d=example.com|no dkim_key fits d=none.example|$enable_dkim_signing: is not set", "a user of any domain|foo.example: dkimd does not know it",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, importer.Amavis, "")
+		})
+	}
 }
