@@ -41,6 +41,18 @@ func TestLayouts(t *testing.T) {
 		"Plesk": {
 			"DIR/domainkeys/{domain}/default", "default", "domainkeys/a.example/default", map[string]string{"joe@a.example": "a.example/default"},
 		},
+		"ISPConfig": {
+			"DIR/amavis/dkim/{domain}.private", "default", "amavis/dkim/a.example.private amavis/dkim/a.example.public amavis/dkim/b.example.public",
+			map[string]string{"joe@a.example": "a.example/default", "joe@b.example": ""},
+		},
+		"cPanel": {
+			"DIR/domain_keys/private/{domain}", "default", "domain_keys/private/a.example domain_keys/public/b.example",
+			map[string]string{"joe@a.example": "a.example/default", "joe@b.example": ""},
+		},
+		"DirectAdmin": {
+			"DIR/virtual/{domain}/dkim.private.key", "x", "virtual/a.example/dkim.private.key virtual/a.example/dkim.public.key virtual/domainowners",
+			map[string]string{"joe@a.example": "a.example/x", "joe@domainowners": ""},
+		},
 		"KumoMTA": {
 			"DIR/kumomta/{domain}/{selector}.key", "", "kumomta/a.example/s1024.key", map[string]string{"joe@a.example": "a.example/s1024"},
 		},
