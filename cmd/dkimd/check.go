@@ -137,10 +137,8 @@ func (k *checked) warnings(ctx context.Context, c *config.Config, s *daemon.Setu
 	for _, w := range slices.Concat(c.Warnings(), s.Rules.Warnings(), s.Keys.Warnings()) {
 		k.warn(w)
 	}
-	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
-		for _, file := range promoted(c.Log.Output[i], s.Rules) {
-			k.warnf("%s/%s: it enforces now what was only recorded so far: dkimd policy replay --since 7d says what that would have stopped", c.Policy.Directory, file)
-		}
+	for _, file := range promoted(ctx, c, s.Rules) {
+		k.warnf("%s/%s: it enforces now what was only recorded so far: dkimd policy replay --since 7d says what that would have stopped", c.Policy.Directory, file)
 	}
 	if !c.Verify.Enabled && !s.Rules.Empty() {
 		k.warnf("verify.enabled is false: the rules files in %s have no effect", c.Policy.Directory)

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
+	"time"
 
 	"dkimd/internal/advice"
 	"dkimd/internal/config"
@@ -68,7 +68,7 @@ func (s *senderChecked) check(cmd *cobra.Command, q senderQuery) error {
 	if err := s.askKeys(ctx, c, dns, d, q.selectors); err != nil {
 		return err
 	}
-	d.Log = lastRecords(c, name)
+	d.Log = lastRecords(ctx, c, name)
 	s.Demands = d.Findings()
 	for _, f := range advice.Todo(s.Demands) {
 		s.Todo = append(s.Todo, f.Name)
@@ -120,30 +120,21 @@ func (s *senderChecked) askKeys(ctx context.Context, c *config.Config, dns *reso
 }
 
 // lastRecords is what the end of the log says of mail from a domain.
-func lastRecords(c *config.Config, name domain.Name) (l advice.Log) {
-	i := slices.IndexFunc(c.Log.Output, filepath.IsAbs)
-	if i < 0 || c.Log.Format != "json" {
-		l.Missing = "[log] output names no file of format json"
-		return l
-	}
-	f, err := openEnd(c.Log.Output[i], maxLastRecords)
+func lastRecords(ctx context.Context, c *config.Config, name domain.Name) advice.Log {
+	source, err := configuredLog(ctx, c, time.Time{})
 	if err != nil {
-		l.Missing = "the log cannot be read: " + err.Error()
-		return l
+		return advice.Log{Missing: err.Error()}
 	}
-	defer f.Close() //nolint:errcheck // only read
-	l.Reasons = map[string]int{}
-	for e, err := range events.NewReader(f).All() {
-		if err != nil {
-			break // what was read counts
+	l := advice.Log{Reasons: map[string]int{}}
+	for e := range source.Last(maxLastRecords) {
+		if l.Since.IsZero() || e.Time.Before(l.Since) {
+			l.Since = e.Time
 		}
 		signed := e.Mode == events.ModeSign
 		if domain.Name(e.Author()) != name || e.IsProbe() || !signed && e.Mode != events.ModeUnsigned {
 			continue
 		}
-		if l.Mail++; l.Since.IsZero() {
-			l.Since = e.Time
-		}
+		l.Mail++
 		if !signed {
 			l.Reasons[e.ReasonCode]++
 			continue
@@ -152,6 +143,9 @@ func lastRecords(c *config.Config, name domain.Name) (l advice.Log) {
 		if slices.ContainsFunc(e.Signed, func(s events.Signed) bool { return domain.Name(s.Domain).Aligned(name) }) {
 			l.Aligned++
 		}
+	}
+	if l.Since.IsZero() && len(source.faults) > 0 {
+		l.Missing = source.faults[0].Error()
 	}
 	return l
 }

@@ -40,7 +40,8 @@ func logCommand(std stdio) *cobra.Command {
 		Long: `Log reads the log stream of the daemon (format json) from the files, from
 standard input where FILE is -, or from where [log] output puts it: the file and
 those that it was rotated into, or the journal (by journalctl -o cat -u dkimd).
-Files may be compressed with gzip or zstd.
+Files may be compressed with gzip or zstd. What cannot be read is told of, and
+the rest read; a pipe is read where it is named.
 
 It prints a summary: by mode, domain, result of signatures, rule, and reason. It
 lists the newest messages where a flag from --verdict on picks some, or --limit
@@ -54,7 +55,8 @@ left out.
   dkimd log --id 4Xyz8q2Nk1z
   journalctl -u dkimd -o cat | dkimd log -
 
-Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
+Exit status: 0 something was found, 1 no record fits, 2 fix something first, also
+where only a part of the log could be read.`,
 		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := q.read(cmd, time.Now()); err != nil {
@@ -70,7 +72,7 @@ Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
 	f := c.Flags()
 	f.SortFlags = false
 	f.StringVar(&q.id, "id", "", "only the message with this queue `id` or Message-ID, in full")
-	f.StringVar(&q.since, "since", "", "only records from this `time` on: 24h, 7d, 2w, 2026-11-23, 2026-11-23T14:00:00Z")
+	f.StringVar(&q.since, "since", "", "only records from this `time` on: 24h, 7d, yesterday, 2026-11-23, 2026-11-23T14:00:00Z")
 	f.StringVar(&q.until, "until", "", "only records before this `time`")
 	f.StringVar(&q.domain, "domain", "", "only messages that name this `domain` in From or MAIL FROM, or have a signature of it")
 	for _, filter := range q.filters {
@@ -91,10 +93,7 @@ Exit status: 0 something was found, 1 no record fits, 2 fix something first.`,
 // read takes in the flags.
 func (q *logQuery) read(cmd *cobra.Command, now time.Time) error {
 	var err error
-	if q.from, err = timeFlag("since", q.since, now, "log --help"); err != nil {
-		return err
-	}
-	if q.to, err = timeFlag("until", q.until, now, "log --help"); err != nil {
+	if q.from, q.to, err = period(q.since, q.until, now, "log --help"); err != nil {
 		return err
 	}
 	for _, filter := range q.filters {
@@ -104,6 +103,11 @@ func (q *logQuery) read(cmd *cobra.Command, now time.Time) error {
 		}
 		if test != nil {
 			q.tests = append(q.tests, test)
+		}
+	}
+	for _, flag := range []string{"limit", "sum", "top"} {
+		if q.follow && cmd.Flags().Changed(flag) {
+			return usageError(fmt.Errorf("--follow prints each record, and cannot be used with --%s", flag), "log --help")
 		}
 	}
 	for flag, n := range map[string]int{"top": q.top, "limit": q.limit} {
@@ -143,42 +147,37 @@ func (q *logQuery) answer(cmd *cobra.Command, args []string, std stdio, a *logAn
 	if err != nil {
 		return err
 	}
-	count := 0
 	switch {
 	case q.id != "":
-		err = q.each(source, func(e *events.Event) { a.Records = append(a.Records, e) })
-		count = len(a.Records)
+		q.each(source, func(e *events.Event) { a.Records = append(a.Records, logRecord{e, q.why}) })
 	case q.list:
-		a.Records, err = q.newest(source)
-		count = len(a.Records)
+		for _, e := range q.newest(source) {
+			a.Records = append(a.Records, logRecord{e, q.why})
+		}
 	default:
-		err = q.each(source, a.sum.Add)
-		count = a.sum.Messages
+		q.each(source, a.sum.Add)
 		a.Summary = summaryOf(&a.sum, q.top)
 	}
 	a.Skipped, a.Probes = source.skipped, q.probed
-	if err == nil && count == 0 {
-		return errQuiet
+	count := len(a.Records) + a.sum.Messages
+	if err := source.told(&a.found, count > 0); err != nil || count > 0 {
+		return err
 	}
-	return err
+	return errQuiet
 }
 
 // each goes through the records that are asked for.
-func (q *logQuery) each(source *logSource, do func(*events.Event)) error {
-	for e, err := range source.All() {
-		if err != nil {
-			return err
-		}
+func (q *logQuery) each(source *logSource, do func(*events.Event)) {
+	for e := range source.All() {
 		if q.wants(e) {
 			do(e)
 		}
 	}
-	return nil
 }
 
 // newest are the last records that are asked for, the newest first. Older files are not opened where enough are found; files
 // that were named may come in any order.
-func (q *logQuery) newest(source *logSource) ([]*events.Event, error) {
+func (q *logQuery) newest(source *logSource) []*events.Event {
 	parts := source.parts
 	var found []*events.Event
 	for i := len(parts) - 1; i >= 0 && (source.named || len(found) < q.limit); i-- {
@@ -188,25 +187,25 @@ func (q *logQuery) newest(source *logSource) ([]*events.Event, error) {
 			most -= len(found)
 		}
 		var last []*events.Event
-		err := q.each(source, func(e *events.Event) {
+		q.each(source, func(e *events.Event) {
 			if last = append(last, e); len(last) >= 2*most {
 				last = append(last[:0], last[len(last)-most:]...)
 			}
 		})
-		if err != nil {
-			return nil, err
-		}
 		slices.Reverse(last)
 		found = append(found, last[:min(most, len(last))]...)
 	}
 	if source.named && len(parts) > 1 {
 		slices.SortStableFunc(found, func(a, b *events.Event) int { return b.Time.Compare(a.Time) })
 	}
-	return found[:min(q.limit, len(found))], nil
+	return found[:min(q.limit, len(found))]
 }
 
 // tail prints records as they are written.
 func (q *logQuery) tail(cmd *cobra.Command, args []string, std stdio) error {
+	if len(args) > 1 {
+		return usageError(fmt.Errorf("--follow: got %d files; want one", len(args)), "log --help")
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	source, err := logStream(cmd, std, args, q.from)
@@ -227,7 +226,7 @@ func (q *logQuery) tail(cmd *cobra.Command, args []string, std stdio) error {
 		case err != nil || !q.wants(e):
 			continue
 		case q.asJSON:
-			out.json(e)
+			out.json(logRecord{e, q.why})
 		default:
 			out.line(e)
 		}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"dkimd/internal/events"
@@ -10,10 +12,10 @@ import (
 
 // logAnswer is what dkimd log finds out, in JSON.
 type logAnswer struct {
-	Records []*events.Event `json:"records,omitempty"` // that are listed; docs/events.md has their keys
-	Summary *logSummary     `json:"summary,omitempty"` // without
-	Skipped int             `json:"skipped_lines"`     // that are no record
-	Probes  int             `json:"probes"`            // records of dkimd probe that are left out
+	Records []logRecord `json:"records,omitempty"` // that are listed; docs/events.md has their keys
+	Summary *logSummary `json:"summary,omitempty"` // without
+	Skipped int         `json:"skipped_lines"`     // that are no record
+	Probes  int         `json:"probes"`            // records of dkimd probe that are left out
 	found
 
 	query *logQuery
@@ -31,8 +33,8 @@ func (a *logAnswer) print(std stdio) error {
 			if i > 0 {
 				out.text("\n")
 			}
-			if out.details(e); a.query.why {
-				out.why(e)
+			if out.details(e.Event); a.query.why {
+				out.why(e.Event)
 			}
 		}
 	case a.query.list:
@@ -44,6 +46,23 @@ func (a *logAnswer) print(std stdio) error {
 		return fmt.Errorf("write: %w", out.err)
 	}
 	return nil
+}
+
+// logRecord is a record, and in JSON with why also the sentence that says it.
+type logRecord struct {
+	*events.Event
+
+	why bool
+}
+
+// MarshalJSON is json.Marshaler.
+func (r logRecord) MarshalJSON() ([]byte, error) {
+	line, err := r.Event.MarshalJSON()
+	if err != nil || !r.why {
+		return line, err
+	}
+	sentence, err := json.Marshal(r.Because())
+	return slices.Concat(line[:len(line)-1], []byte(`,"why":`), sentence, []byte("}")), err
 }
 
 // logSummary counts records.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dkimd/internal/events"
+	"dkimd/internal/safetext"
 	"dkimd/internal/terminal"
 )
 
@@ -30,7 +31,7 @@ func (p *painter) text(s string) {
 func (p *painter) line(e *events.Event) { p.text(p.Paint(colourOf(e.Verdict), e.Text()) + "\n") }
 
 // json prints a record as the stream has it.
-func (p *painter) json(e *events.Event) {
+func (p *painter) json(e logRecord) {
 	line, err := e.MarshalJSON()
 	if p.text(string(line) + "\n"); p.err == nil {
 		p.err = err
@@ -42,32 +43,40 @@ func (p *painter) why(e *events.Event) {
 	p.text(terminal.Wrap(terminal.Safe(e.Because()), "    ") + "\n")
 }
 
-// list prints a line for each record, as wide as the terminal.
-func (p *painter) list(records []*events.Event, why bool) {
-	head := []string{"time", "id", "verdict", "from", "client", "what"}
-	table := terminal.NewTable(p.w, p.Palette, head...)
-	cells := make([][]string, len(records))
-	room := 0
+// list prints a line for each record, as wide as the terminal: on a narrow one in fewer columns.
+func (p *painter) list(records []logRecord, why bool) {
+	form, longID, longFrom := "01-02 15:04:05", 16, 32
+	columns := []string{"time", "id", "verdict", "from", "client", "what"}
+	switch {
+	case p.width > 0 && p.width < 72:
+		form, longID, columns = "01-02 15:04", 15, columns[:3]
+	case p.width > 0 && p.width < 112:
+		longFrom, columns = 20, slices.Delete(columns, 4, 5)
+	}
+	cell := func(text string, most int) string { return terminal.Clip(safetext.Printable(text), most) }
+	table := terminal.NewTable(p.w, p.Palette, columns...)
+	rows := make([][]string, len(records))
 	for i, e := range records {
 		from := cmp.Or(strings.Join(e.From, ", "), "<"+e.Sender+">")
-		cells[i] = []string{
-			e.Time.Local().Format("01-02 15:04:05"), terminal.Clip(terminal.Safe(cmp.Or(e.ID, "-")), 16), p.Paint(colourOf(e.Verdict), terminal.Safe(e.Verdict)),
-			terminal.Clip(terminal.Safe(from), 32), terminal.Clip(terminal.Safe(e.Client), 24), terminal.Safe(e.Brief()),
+		cells := map[string]string{
+			"time": e.Time.Local().Format(form), "id": cell(cmp.Or(e.ID, "-"), longID), "verdict": p.Paint(colourOf(e.Verdict), cell(e.Verdict, 10)),
+			"from": cell(from, longFrom), "client": cell(e.Client, 24), "what": safetext.Printable(e.Brief()),
 		}
-		table.Fit(cells[i][:len(head)-1]...)
+		for _, column := range columns {
+			rows[i] = append(rows[i], cells[column])
+		}
+		table.Fit(rows[i][:min(5, len(columns)-1)]...)
 	}
-	if p.width > 0 {
-		room = max(p.width-table.Width(len(head)-1), len("what"))
-	}
-	for i, row := range cells {
-		if what := &row[len(row)-1]; room > 0 {
-			*what = terminal.Clip(*what, room)
+	last := len(columns) - 1
+	for i, row := range rows {
+		if columns[last] == "what" && p.width > 0 {
+			row[last] = terminal.Clip(row[last], max(p.width-table.Width(last), len("what")))
 		}
 		if p.err == nil {
 			p.err = table.Row(row...)
 		}
 		if why {
-			p.why(records[i])
+			p.why(records[i].Event)
 		}
 	}
 }

@@ -40,7 +40,8 @@ decides, and counted.
 With --dmarc-policy it says as well what receivers would have done if the
 domains had published that policy.
 
-Exit status: 0 nothing would change, 1 something would, 2 fix something first.`,
+Exit status: 0 nothing would change, 1 something would, 2 fix something first, or
+there was nothing to judge.`,
 		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := r.read(cmd, since, until, published, domains)
@@ -116,10 +117,7 @@ const maxChanges = 10_000
 
 func (r *replay) read(cmd *cobra.Command, since, until, published string, domains []string) (err error) {
 	now, help := time.Now(), helpOf(cmd)
-	if r.from, err = timeFlag("since", since, now, help); err != nil {
-		return err
-	}
-	if r.to, err = timeFlag("until", until, now, help); err != nil {
+	if r.from, r.to, err = period(since, until, now, help); err != nil {
 		return err
 	}
 	for _, text := range domains {
@@ -164,10 +162,7 @@ func (r *replay) run(cmd *cobra.Command, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	for e, err := range source.All() {
-		if err != nil {
-			return err
-		}
+	for e := range source.All() {
 		if !e.Time.Before(r.from) && (r.to.IsZero() || e.Time.Before(r.to)) && !e.IsProbe() && (r.domains == nil || r.names(e)) {
 			r.judge(rules, e)
 		}
@@ -176,7 +171,13 @@ func (r *replay) run(cmd *cobra.Command, args []string, std stdio) error {
 	r.Changes = slices.SortedFunc(maps.Values(r.rows), func(a, b *replayChange) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Domain, b.Domain), strings.Compare(a.Is.Rule, b.Is.Rule))
 	})
-	if r.Changed > 0 {
+	if err := source.told(&r.found, r.Judged > 0); err != nil {
+		return err
+	}
+	switch {
+	case r.Judged == 0:
+		return userError{errors.New("no recorded mail of others fits: there is nothing to judge"), "dkimd log --mode verify lists what there is"}
+	case r.Changed > 0:
 		return errQuiet
 	}
 	return nil

@@ -32,30 +32,36 @@ import (
 // logSource is where the log stream is read: what the log was rotated into, oldest first, or the journal.
 type logSource struct {
 	parts   []logPart
-	named   bool // on the command line, in whatever order
-	skipped int  // lines that were no record, of what was read
+	named   bool    // on the command line, in whatever order
+	skipped int     // lines that were no record, of what was read
+	read    int64   // bytes
+	faults  []error // of parts that could not be read, or not to their end
 }
 
 // logPart is a file, standard input, or the journal.
 type logPart struct {
 	name   string
-	open   func() (io.ReadCloser, error)
+	open   func(last int64) (io.ReadCloser, error)                           // at about its last bytes; 0: all of it
 	follow func(ctx context.Context, since time.Time) (io.ReadCloser, error) // as it grows
 }
 
 // logStream finds the log stream: the files named, else those of the configuration that have records since then.
 func logStream(cmd *cobra.Command, std stdio, files []string, since time.Time) (*logSource, error) {
-	s := &logSource{}
 	if len(files) == 0 {
-		return s, s.configured(cmd, since)
+		path, named := configFile(cmd)
+		c, faults := config.Load(path, named)
+		if len(faults) > 0 {
+			return nil, faults
+		}
+		return configuredLog(cmd.Context(), c, since)
 	}
-	s.named = true
+	s := &logSource{named: true}
 	for _, name := range files {
 		if name == "-" {
 			in := io.NopCloser(std.in)
 			s.parts = append(s.parts, logPart{
 				name:   "standard input",
-				open:   func() (io.ReadCloser, error) { return in, nil },
+				open:   func(int64) (io.ReadCloser, error) { return in, nil },
 				follow: func(context.Context, time.Time) (io.ReadCloser, error) { return in, nil },
 			})
 		} else {
@@ -65,47 +71,59 @@ func logStream(cmd *cobra.Command, std stdio, files []string, since time.Time) (
 	return s, nil
 }
 
-// configured finds what [log] output names.
-func (s *logSource) configured(cmd *cobra.Command, since time.Time) error {
-	path, named := configFile(cmd)
-	c, faults := config.Load(path, named)
-	if len(faults) > 0 {
-		return faults
-	}
+// configuredLog finds what [log] output names.
+func configuredLog(ctx context.Context, c *config.Config, since time.Time) (*logSource, error) {
+	s := &logSource{}
 	outputs := strings.Join(c.Log.Output, ", ")
 	if i := slices.IndexFunc(c.Log.Output, filepath.IsAbs); i >= 0 {
 		if c.Log.Format != "json" {
-			return userError{
+			return nil, userError{
 				fmt.Errorf("the log stream in %s has format %s, and only json can be read", c.Log.Output[i], c.Log.Format),
 				"where older records in it are JSON: dkimd log " + c.Log.Output[i],
 			}
 		}
 		s.withRotated(c.Log.Output[i], since)
-		return nil
+		return s, nil
 	}
-	if !slices.Contains(c.Log.Output, "stdout") && !slices.Contains(c.Log.Output, "stderr") {
-		return userError{fmt.Errorf("the log stream goes to %s, not to a file", outputs), "name a file in [log] output as well: records are JSON there"}
-	}
-	if c.Log.Format != "json" {
-		return userError{fmt.Errorf("the log stream goes to %s in format %s, and only json can be read", outputs, c.Log.Format), ""}
+	query := []string{"--quiet", "--output=cat", "--unit=" + events.AppName}
+	switch {
+	case slices.Contains(c.Log.Output, "journal"):
+		query = append(query, "--output-fields="+events.JournalRecord)
+	case !slices.Contains(c.Log.Output, "stdout") && !slices.Contains(c.Log.Output, "stderr"):
+		return nil, userError{fmt.Errorf("the log stream goes to %s, not to a file", outputs), "name a file in [log] output as well: records are JSON there"}
+	case c.Log.Format != "json":
+		return nil, userError{fmt.Errorf("the log stream goes to %s in format %s, and only json can be read", outputs, c.Log.Format), ""}
 	}
 	if _, err := exec.LookPath(journalReader); err != nil {
-		return userError{fmt.Errorf("the log stream goes to %s, not to a file", outputs), "name the file it ends up in, or pipe it into: dkimd log -"}
+		return nil, userError{fmt.Errorf("the log stream goes to %s, not to a file", outputs), "name the file it ends up in, or pipe it into: dkimd log -"}
 	}
 	s.parts = append(s.parts, logPart{
 		name: "the journal",
-		open: func() (io.ReadCloser, error) { return openJournal(cmd.Context(), since, false) },
+		open: func(last int64) (io.ReadCloser, error) {
+			if last > 0 {
+				return openJournal(ctx, query, since, "--lines="+strconv.FormatInt(last/usualRecord, 10))
+			}
+			return openJournal(ctx, query, since)
+		},
 		follow: func(ctx context.Context, since time.Time) (io.ReadCloser, error) {
-			return openJournal(ctx, since, true)
+			if since.IsZero() {
+				return openJournal(ctx, query, since, "--follow", "--lines=0")
+			}
+			return openJournal(ctx, query, since, "--follow")
 		},
 	})
-	return nil
+	return s, nil
 }
 
+// usualRecord is about how many bytes a record has.
+const usualRecord = 1 << 10
+
+// file adds a file. A pipe that nobody named on the command line is left alone: to open it may take forever, and what is read
+// from it is lost to its reader.
 func (s *logSource) file(path string) {
 	s.parts = append(s.parts, logPart{
 		name: path,
-		open: func() (io.ReadCloser, error) { return openLog(path) },
+		open: func(last int64) (io.ReadCloser, error) { return openLog(path, last, s.named) },
 		follow: func(ctx context.Context, since time.Time) (io.ReadCloser, error) {
 			return followFile(ctx, path, !since.IsZero())
 		},
@@ -148,37 +166,77 @@ func (s *logSource) withRotated(path string, since time.Time) {
 	s.file(path)
 }
 
-// All are the records, as they were written. One part after the other is open.
-func (s *logSource) All() iter.Seq2[*events.Event, error] {
-	return func(yield func(*events.Event, error) bool) {
+// All are the records, as they were written. One part after the other is open. Parts that cannot be read, or not to their end,
+// are in faults.
+func (s *logSource) All() iter.Seq[*events.Event] {
+	return func(yield func(*events.Event) bool) {
 		for _, part := range s.parts {
-			if !s.part(part, yield) {
+			if !s.part(part, 0, yield) {
 				return
 			}
 		}
 	}
 }
 
-func (s *logSource) part(part logPart, yield func(*events.Event, error) bool) bool {
-	in, err := part.open()
-	if err != nil {
-		return yield(nil, userError{fmt.Errorf("read the log: %w", err), hintOf(err)})
+// Last are the records at the end of the log, about so many bytes of them: those of the newest part first, in their order.
+func (s *logSource) Last(most int64) iter.Seq[*events.Event] {
+	return func(yield func(*events.Event) bool) {
+		for _, part := range slices.Backward(s.parts) {
+			if s.read >= most || !s.part(part, most-s.read, yield) {
+				return
+			}
+		}
 	}
-	r := events.NewReader(in)
-	defer func() { s.skipped += r.Skipped() }()
+}
+
+// part reads one part, or about its last bytes.
+func (s *logSource) part(part logPart, last int64, yield func(*events.Event) bool) bool {
+	in, err := part.open(last)
+	if err != nil {
+		s.faults = append(s.faults, userError{fmt.Errorf("read the log: %w", err), hintOf(err)})
+		return true
+	}
+	broken := func(err error, hint string) {
+		s.faults = append(s.faults, userError{fmt.Errorf("read the log: %s: %w", part.name, err), hint})
+	}
+	r := events.NewReader(&counted{in, &s.read})
 	for e, err := range r.All() {
 		if err != nil {
-			err = userError{fmt.Errorf("read the log: %s: %w", part.name, err), "name the files that can be read: dkimd log FILE..."}
+			broken(err, "")
+			break
 		}
-		if !yield(e, err) || err != nil {
+		if !yield(e) {
 			_ = in.Close()
 			return false
 		}
 	}
+	s.skipped += r.Skipped()
 	if err := in.Close(); err != nil {
-		return yield(nil, userError{fmt.Errorf("read the log: %s: %w", part.name, err), ""})
+		broken(err, "")
 	}
 	return true
+}
+
+// counted counts what is read.
+type counted struct {
+	io.Reader
+	n *int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	*c.n += int64(n)
+	return n, err
+}
+
+// told puts into an answer what could not be read of the log. Where nothing else was found either, it is the error of the command.
+func (s *logSource) told(f *found, something bool) error {
+	err := errors.Join(s.faults...)
+	if err == nil || !something {
+		return err
+	}
+	f.fault(err)
+	return userError{err: errQuiet}
 }
 
 // leftOut says what of the stream is not shown.
@@ -205,8 +263,24 @@ func hintOf(err error) string {
 	return ""
 }
 
-// openLog opens a file, which may be compressed: its first bytes tell.
-func openLog(path string) (io.ReadCloser, error) {
+// isRegular is nil for a file that can be read to its end.
+func isRegular(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	return err
+}
+
+// maxWholly is how large a compressed file is read of which only the end is wanted.
+const maxWholly = 8 << 20
+
+// openLog opens a file, which may be compressed: its first bytes tell. With last it begins about so many bytes before the end
+// where it can. A pipe has to be named.
+func openLog(path string, last int64, named bool) (io.ReadCloser, error) {
+	if err := isRegular(path); err != nil && !named {
+		return nil, err
+	}
 	f, err := os.Open(path) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, err
@@ -214,6 +288,11 @@ func openLog(path string) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(f, 64<<10)
 	magic, _ := in.Peek(4)
 	var plain io.Reader = in
+	var size int64
+	if info, err := f.Stat(); err == nil && last > 0 {
+		size = info.Size()
+	}
+	compressed := true
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952
 		plain, err = gzip.NewReader(in)
@@ -226,6 +305,14 @@ func openLog(path string) (io.ReadCloser, error) {
 		err = compressedError{path, "bzcat"}
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X'}):
 		err = compressedError{path, "xzcat"}
+	default:
+		if compressed = false; size > last {
+			_, err = f.Seek(size-last, io.SeekStart) // what is left of the first line is no record
+			in.Reset(f)
+		}
+	}
+	if compressed && size > maxWholly {
+		err = errors.New("too large to read to its end")
 	}
 	if err != nil {
 		_ = f.Close()
@@ -252,18 +339,12 @@ func (i *logInput) Close() error {
 const journalReader = "journalctl"
 
 // openJournal runs journalctl.
-func openJournal(ctx context.Context, since time.Time, follow bool) (io.ReadCloser, error) {
-	args := []string{"--quiet", "--output=cat", "--unit=dkimd"}
+func openJournal(ctx context.Context, query []string, since time.Time, more ...string) (io.ReadCloser, error) {
+	args := slices.Clone(query)
 	if !since.IsZero() {
 		args = append(args, "--since=@"+strconv.FormatInt(since.Unix(), 10))
 	}
-	if follow {
-		args = append(args, "--follow")
-		if since.IsZero() {
-			args = append(args, "--lines=0")
-		}
-	}
-	c := exec.CommandContext(ctx, journalReader, args...)
+	c := exec.CommandContext(ctx, journalReader, append(args, more...)...) //nolint:gosec // all of them are ours
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -302,42 +383,30 @@ func (j *journal) Close() error {
 	return nil
 }
 
-// openEnd opens the last bytes of a log, to be read by the way. A pipe is left alone: to open it may take forever, and what is
-// read from it is lost to its reader.
-func openEnd(path string, most int64) (*os.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f, err := os.Open(path) //nolint:gosec // [log] output names it
-	if err == nil {
-		_, err = f.Seek(max(0, info.Size()-most), io.SeekStart) // what is left of the first line is no record
-	}
-	return f, err
-}
-
 // recent is how much of the end of the log tells what rules files were until now.
 const recent = 1 << 20
 
-// promoted are the rules files that enforce now, and only monitored in the last records of a log. One that cannot be read tells nothing.
-func promoted(path string, rules *policy.Rules) []string {
-	f, err := openEnd(path, recent)
+// promoted are the rules files that enforce now, and only monitored in the last records of the log. What cannot be read tells nothing.
+func promoted(ctx context.Context, c *config.Config, rules *policy.Rules) []string {
+	if rules.Files() == 0 {
+		return nil
+	}
+	source, err := configuredLog(ctx, c, time.Time{})
 	if err != nil {
 		return nil
 	}
-	defer f.Close() //nolint:errcheck // only read
-	modes := map[string]string{}
-	for e, err := range events.NewReader(f).All() {
-		if err != nil {
-			break
-		}
+	type mode struct {
+		at       time.Time
+		monitors bool
+	}
+	modes := map[string]mode{}
+	for e := range source.Last(recent) {
 		for i := range e.Policy {
-			modes[e.Policy[i].File] = e.Policy[i].Mode
+			if d := &e.Policy[i]; !e.Time.Before(modes[d.File].at) {
+				modes[d.File] = mode{e.Time, d.Mode == "monitor"}
+			}
 		}
 	}
-	maps.DeleteFunc(modes, func(file, mode string) bool { return mode != "monitor" || !rules.Enforces(file) })
+	maps.DeleteFunc(modes, func(file string, m mode) bool { return !m.monitors || !rules.Enforces(file) })
 	return slices.Sorted(maps.Keys(modes))
 }

@@ -10,6 +10,9 @@ import (
 
 // followFile opens a file at its end, or from the beginning.
 func followFile(ctx context.Context, path string, whole bool) (io.ReadCloser, error) {
+	if err := isRegular(path); err != nil {
+		return nil, err
+	}
 	f, err := os.Open(path) //nolint:gosec // the operator names it
 	if err == nil && !whole {
 		_, err = f.Seek(0, io.SeekEnd)

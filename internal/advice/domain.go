@@ -63,9 +63,9 @@ func LookKey(ctx context.Context, dns interface {
 
 // Log is what the last records say of mail from the domain.
 type Log struct {
-	Missing string // why there are no records; empty: there are
-	Since   time.Time
-	Mail    int // messages of the domain that were ours to sign
+	Missing string    // why there are no records; empty: there are
+	Since   time.Time // of the oldest record that was read
+	Mail    int       // messages of the domain that were ours to sign
 	Signed  int
 	Aligned int            // signed by the domain itself, or a relative
 	Reasons map[string]int // codes of why a message was not signed
@@ -87,10 +87,14 @@ func (d *Domain) signed() opinion {
 	switch {
 	case l.Missing != "":
 		return opinion{Unknown, l.Missing, ""}
-	case l.Mail == 0:
-		return opinion{Unknown, "the last records have no mail of the domain", ""}
+	case l.Mail == 0 && l.Since.IsZero():
+		return opinion{Unknown, "the log has no records", ""}
 	}
-	found := fmt.Sprintf("%d of %d messages since %s are signed", l.Signed, l.Mail, l.Since.UTC().Format("2006-01-02 15:04 MST"))
+	since := l.Since.UTC().Format("2006-01-02 15:04 MST")
+	if l.Mail == 0 {
+		return opinion{Unknown, "the log has no mail of the domain since " + since, ""}
+	}
+	found := fmt.Sprintf("%d of %d messages since %s are signed", l.Signed, l.Mail, since)
 	if l.Signed == l.Mail {
 		return opinion{Met, found, ""}
 	}

@@ -5,9 +5,13 @@ import (
 	"strconv"
 )
 
+// JournalRecord is the field that has the record as JSON, for those who read it back: MESSAGE is for people.
+const JournalRecord = "DKIMD_RECORD"
+
 // Journal encodes a record as an entry of the journal's own protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL):
-// what message writes, and fields to search for. Empty fields are left out; a list becomes repeated fields.
-func Journal(message Encoder) Encoder {
+// what message writes, fields to search for, and what record writes unless it is nil. Empty fields are left out; a list becomes
+// repeated fields.
+func Journal(message, record Encoder) Encoder {
 	return func(dst []byte, e *Event) []byte {
 		dst = appendMessage(dst, message(nil, e))
 		dst = append(dst, "SYSLOG_IDENTIFIER="+AppName+"\nSYSLOG_FACILITY="...)
@@ -39,6 +43,9 @@ func Journal(message Encoder) Encoder {
 		dst = appendFields(dst, "SIGNED", e.Signed, func(s *Signed) string { return s.Domain })
 		dst = appendFields(dst, "RULES_FILE", e.Policy, func(d *Decision) string { return d.File })
 		dst = appendFields(dst, "RULE", e.Policy, func(d *Decision) string { return d.Rule })
+		if record != nil {
+			dst = append(record(append(dst, JournalRecord+"="...), e), '\n')
+		}
 		return dst
 	}
 }

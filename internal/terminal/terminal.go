@@ -8,11 +8,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"dkimd/internal/safetext"
 
 	"golang.org/x/sys/unix"
+	eastasian "golang.org/x/text/width"
 )
 
 // Colour is a graphic rendition of ECMA-48 section 8.3.117.
@@ -71,12 +73,31 @@ func Safe(s string) string {
 	return strings.Join(cells, "\t")
 }
 
-// Clip shortens a text to a number of characters.
+// Clip shortens a text to so many columns, which are three at least.
 func Clip(s string, limit int) string {
-	if r := []rune(s); len(r) > limit {
-		return string(r[:limit-3]) + "..."
+	if width(s) <= limit {
+		return s
+	}
+	used := 0
+	for i, r := range s {
+		if used += columns(r); used > limit-len("...") {
+			return s[:i] + "..."
+		}
 	}
 	return s
+}
+
+// columns is how many columns of a terminal a character takes (UAX 11): none if it goes over the one before it.
+func columns(r rune) int {
+	switch kind := eastasian.LookupRune(r).Kind(); {
+	case r < utf8.RuneSelf:
+		return 1
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return 0
+	case kind == eastasian.EastAsianWide, kind == eastasian.EastAsianFullwidth:
+		return 2
+	}
+	return 1
 }
 
 // Plural counts things: 1 key, 2 keys.
@@ -190,9 +211,12 @@ func (t *Table) line(cells []string) string {
 	return strings.TrimRight(strings.Join(padded, "  "), " ")
 }
 
-// width is how many characters a cell takes, without those that Paint adds.
+// width is how many columns a cell takes, without what Paint adds.
 func width(cell string) int {
-	n := utf8.RuneCountInString(cell)
+	n := 0
+	for _, r := range cell {
+		n += columns(r)
+	}
 	for rest := cell; ; {
 		_, after, found := strings.Cut(rest, "\x1b[")
 		if !found {

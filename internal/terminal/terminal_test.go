@@ -84,6 +84,8 @@ func TestClipAndPlural(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{
 		terminal.Clip("äöü", 3): "äöü", terminal.Clip("äöüßx", 4): "ä...",
+		terminal.Clip("日本語", 6): "日本語", terminal.Clip("日本語", 5): "日...", terminal.Clip("a日本語", 5): "a...",
+		terminal.Clip("a\u0308o\u0308u\u0308", 3): "a\u0308o\u0308u\u0308", terminal.Clip("a\u0308bcde", 4): "a\u0308...", terminal.Clip("abcd", 3): "...",
 		terminal.Plural(1, "key"): "1 key", terminal.Plural(0, "key"): "0 keys", terminal.Plural(12, "rules file"): "12 rules files",
 	} {
 		if got != want {

@@ -81,6 +81,7 @@ func TestJournalEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range wants {
+		want[events.JournalRecord] = []string{strings.TrimSuffix(written("json", []*events.Event{eventstest.Sample(), ours}[i]), "\n")}
 		fields := entry(t, []byte(got[i]))
 		if diff := cmp.Diff(want, fields); diff != "" {
 			t.Error(diff)
@@ -209,6 +210,9 @@ func TestStdoutOfAServiceHasFields(t *testing.T) {
 		fields := entry(t, []byte(got[0]))
 		if want := strings.TrimSuffix(written(format, eventstest.Sample()), "\n"); fields["MESSAGE"][0] != want || fields["DKIMD_ID"][0] != "4Xyz8q2Nk1z" {
 			t.Errorf("got  %q\nwant %s", fields["MESSAGE"], want)
+		}
+		if fields[events.JournalRecord] != nil {
+			t.Error("the record is there twice")
 		}
 	}
 }

@@ -115,7 +115,7 @@ func newTarget(cfg Config, name string) (target, error) {
 	case file:
 		to.open = func() (sink, error) { return openFile(o.path) }
 	case journal:
-		to.encode = events.Journal(format.AppendUntimed)
+		to.encode = events.Journal(format.AppendUntimed, events.JSON.Append)
 		to.open = func() (sink, error) { return openJournal(cfg), nil }
 	case syslog, rfc5424:
 		host, _ := os.Hostname()
@@ -144,7 +144,7 @@ func (t *target) standard(cfg Config, w io.Writer, format events.Format) {
 	receiver := openJournal(cfg)
 	defer receiver.close() //nolint:errcheck // nothing was written
 	if receiver.reach() == nil {
-		t.encode = events.Journal(format.Append)
+		t.encode = events.Journal(format.Append, nil)
 		t.open = func() (sink, error) { return openJournal(cfg), nil }
 	}
 }
