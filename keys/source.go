@@ -29,7 +29,7 @@ func (s *Store) openSources(c Config) {
 }
 
 // Lookup is who signs for a sender: what the first source says that knows. Empty: nobody.
-// A domain whose keys are all unusable is found too. Where a source could not be read, no sender is nobody's: one whom no other
+// A domain whose keys are all unusable is found too. Where a source cannot be used, no sender is nobody's: one whom no other
 // source knows has a domain without keys. The caller must not change the list.
 // A call may read the directory of a domain, its domain.toml; if a key is not in memory and its file has changed, again.
 func (s *Store) Lookup(sender message.Address) []*Domain {
@@ -39,7 +39,7 @@ func (s *Store) Lookup(sender message.Address) []*Domain {
 		}
 	}
 	if s.unknown != "" {
-		return []*Domain{unusable(sender.Domain, "who signs is not known: "+s.unknown+" could not be read")}
+		return []*Domain{unusable(sender.Domain, "who signs is not known: "+s.unknown+" cannot be used")}
 	}
 	return nil
 }

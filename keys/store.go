@@ -76,7 +76,7 @@ type Store struct {
 	named      map[domain.Name]*Domain // the same
 	faults     fault.Faults            // that belong to no domain
 	unlisted   fault.Faults            // why the directory or a table could not be read; they are in faults, too
-	unknown    string                  // what could not be read and says whose mail is signed; empty: nothing
+	unknown    string                  // what cannot be used and says whose mail is signed; empty: nothing
 	overlooked fault.Faults            // files beside the directories of domains
 	strays     int                     // how many of them are of files and directories that do not either
 	reader     *reader
