@@ -186,7 +186,7 @@ func TestTableFaults(t *testing.T) {
 		"an entry with a wrong selector": {fourKeys + "x x.example:s 1:/k/a.pem\n", "*@x.example x\n", `KeyTable:6: got the selector "s 1": `, "joe@x.example", "!x.example"},
 		"an entry that nothing names":    {fourKeys + "x\n", "*@b.example b\n", "KeyTable:6: got an entry without domain, selector and key", "joe@b.example", "b.example/s1"},
 		"Latin-1":                        {fourKeys, "# b\xfccher\n*@b\xfccher.example a\n*@a.example a\n", "SigningTable:2: got bytes that are not UTF-8", "joe@a.example", "a.example/s1"},
-		"a long line":                    {fourKeys, strings.Repeat("x", 20<<10) + "\n*@a.example a\n", "SigningTable:1: got a line of more than 16 KiB", "joe@a.example", "a.example/s1"},
+		"a long line":                    {fourKeys, "*@a.example" + strings.Repeat(" ", 16<<10-12) + "a\n" + strings.Repeat("x", 16<<10+1) + "\n", "SigningTable:2: got a line of more than 16 KiB", "joe@a.example", "a.example/s1"},
 		"something binary":               {"\x7fELF\x00\x01", "*@a.example a\n", "KeyTable: got something binary", "joe@a.example", "!a"},
 		"a byte order mark":              {"\xef\xbb\xbf" + fourKeys, "\xef\xbb\xbf*@a.example a\n*@x.example absent\n", "SigningTable:2: got no key", "joe@a.example", "a.example/s1"},
 	} {
