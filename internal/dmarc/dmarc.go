@@ -120,13 +120,11 @@ type relation struct {
 }
 
 // Discover looks up the policy of an author domain (RFC 9989 section 4.10.1), and how identifiers are aligned
-// with it (section 4.10.2): those that matter most first. It asks no more than it must; a domain that DNS cannot hold has no record.
+// with it (section 4.10.2): those that matter most first. It asks no more than it must. A domain that DNS cannot hold has no record
+// and does not exist; like any other such name it has the policy of what is above it, whose name readers see at its end.
 func Discover(lookup Lookup, author domain.Name, identifiers []domain.Name) *Discovery {
 	d := &Discovery{author: author, relations: make([]relation, 0, len(identifiers))}
 	d.lookup = lookup
-	if !author.Lookable() {
-		return d
-	}
 	d.findPolicy()
 	for _, id := range identifiers {
 		d.align(id)
@@ -180,6 +178,9 @@ func (d *Discovery) walkAuthor() {
 // exists reports whether the author domain does: only NXDOMAIN says no (RFC 9989 section 3.2.13). A name that is
 // an alias exists.
 func (d *Discovery) exists() (bool, error) {
+	if !d.author.Lookable() {
+		return false, nil
+	}
 	step := Step{For: "existence", Of: d.author, Name: string(d.author), Text: "it exists"}
 	_, err := d.lookup(step.Name)
 	_, alias := errors.AsType[*resolver.Dangling](err)

@@ -110,9 +110,7 @@ func (w *walker) walk(start domain.Name) (found []stand, err error) {
 			}
 		}
 		if name == start {
-			for strings.Count(string(name), ".") >= maxQueries {
-				name = parent(name)
-			}
+			name = tail(name)
 		}
 		if name = parent(name); name == "" {
 			return found, nil
@@ -124,6 +122,14 @@ func (w *walker) walk(start domain.Name) (found []stand, err error) {
 func parent(name domain.Name) domain.Name {
 	_, above, _ := strings.Cut(string(name), ".")
 	return domain.Name(above)
+}
+
+// tail are the last maxQueries labels of a name, which may be as long as a message.
+func tail(name domain.Name) domain.Name {
+	for n := strings.Count(string(name), "."); n >= maxQueries; n-- {
+		name = parent(name)
+	}
+	return name
 }
 
 // organizational is the organizational domain of the name where a walk began (section 4.10.2).
@@ -144,7 +150,7 @@ func organizational(start domain.Name, found []stand) domain.Name {
 // below is the name one label longer than suffix, which may be the root, on the way to name. It is longer where that is a public suffix too, as
 // co.uk is below a record of uk: else all of its registrants would be one organization (see stand.is).
 func below(suffix, name domain.Name) domain.Name {
-	for {
+	for name = tail(name); ; {
 		up := parent(name)
 		if up == suffix || up == "" || up.IsPublicSuffix() {
 			return name

@@ -77,6 +77,8 @@ func TestPolicyFloodsCostAtMostTenPlainMessages(t *testing.T) {
 		"a policy of URIs":            {one, dmarc("x; rua=" + full(",")), "fail fail"},
 		"1000 From domains":           {strings.TrimSuffix(many("a@a%d.example, ", 1000), ", "), spf(" -all"), "fail permerror"},
 		"one From domain, 1000 times": {strings.TrimSuffix(strings.Repeat("a@example.org, ", 1000), ", "), spf(" -all"), "fail fail"},
+		"a name of labels":            {"a@" + strings.Repeat("a.", 20_000) + "example.org", spf(" -all"), "fail permerror"},
+		"a name that DNS cannot hold": {"a@" + strings.Repeat("a.", 150) + "example.org", spf(" -all"), "fail fail"},
 		"a long walk":                 {"a@" + strings.Repeat("a.", 100) + "example.org", spf(" -all"), "fail fail"},
 	}
 	w := newWorld(t)
