@@ -200,7 +200,7 @@ func (r *rotating) awaitTrouble(t *testing.T, words ...string) {
 // txt is the TXT record that a server has at a name.
 func txt(t *testing.T, server, name string) string {
 	t.Helper()
-	m, _, err := (&dns.Client{Net: "tcp"}).ExchangeContext(t.Context(), new(dns.Msg).SetQuestion(name+".", dns.TypeTXT), server+":53")
+	m, _, err := (&dns.Client{Net: "tcp", Timeout: harness.WaitLimit}).ExchangeContext(t.Context(), new(dns.Msg).SetQuestion(name+".", dns.TypeTXT), server+":53")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -378,7 +378,7 @@ func (j *job) publish(ctx context.Context, k keys.Held, s *Step, line *Line) (bo
 	now := j.Now()
 	if byHand {
 		line.Text = "waits for somebody to " + safetext.Printable(line.Record[:len(line.Record)-1])
-		if now.Wall.Sub(s.Life.Reminded) >= remindEvery {
+		if now.Wall.Sub(s.Life.Reminded).Abs() >= remindEvery {
 			s.Life.Reminded = now.Wall
 			j.Logger.Warn("a DNS record is to be changed by hand", "domain", string(j.domain.Name), "selector", k.Selector, "what", line.Record[:len(line.Record)-1])
 		}

@@ -94,17 +94,7 @@ func TestKilledAnywhere(t *testing.T) {
 		e := w.engine(nil)
 		w.kill = at
 		died := false
-		guard := func(do func()) {
-			defer func() {
-				if p := recover(); p != nil {
-					if _, ok := p.(killed); !ok {
-						panic(p)
-					}
-					died = true
-				}
-			}()
-			do()
-		}
+		guard := func(do func()) { died = !survives(do) || died }
 		guard(func() { w.begin(e) })
 		for range 30 {
 			var r rotate.Report

@@ -409,7 +409,7 @@ func (s *Step) retiring(f Facts, p Policy, now keys.Moment) {
 	case l.Asked.IsZero() && j.ttl > l.TTL: // nobody has looked at it before
 		l.TTL = j.ttl
 		s.Do, s.Text, s.After = Save, "mail that it has signed may be under way for another "+span(j.ttl), time.Second
-	case l.Asked.IsZero(), j.none && !j.silent && now.Wall.Sub(l.Asked) >= askAgain:
+	case l.Asked.IsZero(), j.none && !j.silent && now.Wall.Sub(l.Asked).Abs() >= askAgain:
 		s.Do, s.Old, s.Record, s.Text = Publish, found(f, wanted), record, "revoke its record"
 		l.Before, l.Record = wanted, revoked
 	default:

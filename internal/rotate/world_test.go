@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,10 +46,14 @@ type world struct {
 	kill    int // panic at the n-th call into the world from now; 0: never
 	changes []string
 
-	keep   time.Duration
-	wrong  map[string]time.Duration // uptime at which a server last did not have the record of a key, by selector
-	signed map[string]time.Duration // uptime at which a key last signed
-	served map[string]time.Duration // uptime at which a server last had its record
+	clock   time.Duration // that nobody sets
+	keep    time.Duration
+	wrong   map[string]time.Duration // when a server last did not have the record of a key, by selector
+	signed  map[string]time.Duration // when a key last signed
+	served  map[string]time.Duration // when a server last had its record
+	records map[string]string        // of each key
+	running []string                 // the selectors that the daemon signs with; nil: those of the directory
+	foreign map[string]string        // records of others
 }
 
 type killed struct{}
@@ -64,6 +69,7 @@ func newWorld(t *testing.T) *world {
 		t: t, dir: filepath.Join(top, "keys"), primary: map[string]string{}, second: map[string]string{},
 		now:  keys.Moment{Wall: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC), Boot: "one", Up: time.Hour},
 		keep: keep, wrong: map[string]time.Duration{}, signed: map[string]time.Duration{}, served: map[string]time.Duration{},
+		records: map[string]string{}, foreign: map[string]string{},
 	}
 	return w
 }
@@ -111,7 +117,7 @@ func (w *world) point() {
 
 // pass lets time pass.
 func (w *world) pass(d time.Duration) {
-	w.now.Wall, w.now.Up = w.now.Wall.Add(d), w.now.Up+d
+	w.now.Wall, w.now.Up, w.clock = w.now.Wall.Add(d), w.now.Up+d, w.clock+d
 }
 
 func (w *world) Place(_ context.Context, name string) (target, zone string, err error) {
@@ -179,47 +185,87 @@ func (w *world) Apply(_ context.Context, c publish.Change) error {
 }
 
 // look holds what must be so at any moment: a key signs only where no cache can remember anything but its
-// record, its record stays as long as its mail may be under way, and some key signs always.
+// record, its record and its private key stay as long as its mail may be under way, some key signs always, and nobody's
+// record is overwritten.
 func (w *world) look() {
 	w.t.Helper()
 	d, err := keys.Find(keys.Config{Directory: w.dir}, org)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if len(d.Keys) == 0 {
-		w.t.Errorf("no key signs for %s", org)
-	}
 	held, _ := d.Held()
-	for _, k := range d.Keys {
-		private, err := k.Load(w.t.Context())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		r, _ := keys.NewRecord(k.Domain, k.Selector, private.Signer.Public())
-		if !dkim.SameKey(w.primary[r.Name], r.Text) || !dkim.SameKey(w.second[r.Name], r.Text) {
-			w.t.Errorf("%s signs and is not in DNS", k)
-		}
-		if last, was := w.wrong[k.Selector]; was && w.now.Up-last < negative {
-			w.t.Errorf("%s signs %v after a server did not have its record", k, w.now.Up-last)
-		}
-		w.signed[k.Selector] = w.now.Up
-	}
 	for _, h := range held {
-		if last, was := w.served[h.Selector]; h.Life.Stage == keys.StageDestroyed && was && w.now.Up-last < ttl {
-			w.t.Errorf("the private key of %s went %v after its record", h.Selector, w.now.Up-last)
-		}
-		at := h.Selector + "._domainkey." + org
-		for _, records := range []map[string]string{w.primary, w.second} {
-			if text := records[at]; text != "" && text != "v=DKIM1; p=" {
-				w.served[h.Selector] = w.now.Up
-			} else {
-				w.wrong[h.Selector] = w.now.Up
-				if last, was := w.signed[h.Selector]; was && w.now.Up-last < w.keep+ttl {
-					w.t.Errorf("the record of %s went %v after its last signature", h.Selector, w.now.Up-last)
-				}
+		w.lookAt(h)
+		if w.signsNow(h) {
+			w.signed[h.Selector] = w.clock
+			if last, was := w.wrong[h.Selector]; was && w.clock-last < negative {
+				w.t.Errorf("%s signs %v after a server did not have its record", h.Selector, w.clock-last)
 			}
 		}
 	}
+	if w.running == nil && len(d.Keys) == 0 || w.running != nil && len(w.running) == 0 {
+		w.t.Errorf("no key signs for %s", org)
+	}
+	for name, text := range w.foreign {
+		if w.primary[name] != text {
+			w.t.Errorf("somebody's record at %s is %q now", name, w.primary[name])
+		}
+	}
+}
+
+// signsNow reports whether the daemon signs with a key: it has read them when it last reloaded.
+func (w *world) signsNow(h keys.Held) bool {
+	if w.running == nil {
+		return h.Place == keys.Signing
+	}
+	return slices.Contains(w.running, h.Selector)
+}
+
+// lookAt compares a key with what the servers have.
+func (w *world) lookAt(h keys.Held) {
+	w.t.Helper()
+	name := h.Selector + "._domainkey." + org
+	if last, was := w.served[h.Selector]; h.Life.Stage == keys.StageDestroyed && was && w.clock-last < ttl {
+		w.t.Errorf("the private key of %s went %v after its record", h.Selector, w.clock-last)
+	}
+	last, has := w.signed[h.Selector]
+	if has && h.Place == keys.NoFile && w.clock-last < w.keep+ttl {
+		w.t.Errorf("the private key of %s went %v after its last signature", h.Selector, w.clock-last)
+	}
+	if h.Place != keys.NoFile {
+		w.records[h.Selector] = recordOf(w.t, h)
+	}
+	for _, records := range []map[string]string{w.primary, w.second} {
+		if dkim.SameKey(records[name], w.records[h.Selector]) {
+			w.served[h.Selector] = w.clock
+			continue
+		}
+		w.wrong[h.Selector] = w.clock
+		if w.signsNow(h) {
+			w.t.Errorf("%s signs and is not in DNS", h.Selector)
+		}
+		if has && w.clock-last < w.keep+ttl {
+			w.t.Errorf("the record of %s went %v after its last signature", h.Selector, w.clock-last)
+		}
+	}
+}
+
+// recordOf is the record of the key in a file.
+func recordOf(t *testing.T, h keys.Held) string {
+	t.Helper()
+	data, err := os.ReadFile(h.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, wrong := keys.Parse(h.Path, data)
+	if wrong != nil {
+		t.Fatal(wrong)
+	}
+	r, err := keys.NewRecord(org, h.Selector, private.Signer.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Text
 }
 
 // states are the keys of a domain with their stages.
