@@ -62,6 +62,7 @@ type rotating struct {
 	dns    server
 	log    *logtest.Lines
 	dir    string
+	jump   time.Duration // by which the clock on the wall was set
 	closed func()
 
 	destroyed []bool // whether early
@@ -96,7 +97,9 @@ func newRotating(t *testing.T) *rotating {
 		e := Rotation(s.Config, w.dns, nil, slog.New(slog.NewTextHandler(w.log, nil)))
 		e.DNS, e.Publisher = w.dns, func(string) rotate.Publisher { return rotate.Publisher{Method: w.dns, TTL: time.Hour} }
 		e.Destroyed = func(early bool) { w.destroyed = append(w.destroyed, early) }
-		e.Now = func() keys.Moment { return keys.Moment{Wall: time.Now(), Boot: "one", Up: time.Since(start)} }
+		e.Now = func() keys.Moment {
+			return keys.Moment{Wall: time.Now().Add(w.jump), Boot: "one", Up: time.Since(start)}
+		}
 		return e
 	})
 	return w
@@ -116,7 +119,7 @@ func (w *rotating) pass(most time.Duration, until func() bool) bool {
 				if r, _ := keys.NewRecord(k.Domain, k.Selector, private.Signer.Public()); w.dns[r.Name] != r.Text {
 					w.t.Fatalf("mail is signed with %s, and DNS has %q", k, w.dns[r.Name])
 				}
-				k.NoteSigned(time.Now())
+				k.NoteSigned(time.Now().Add(w.jump))
 			}
 			if len(d.Keys) == 0 {
 				w.t.Fatal("mail is not signed")
@@ -162,6 +165,35 @@ func TestServeRotates(t *testing.T) {
 			t.Errorf("DNS: %v", w.dns)
 		}
 	})
+}
+
+// A clock that is set by a year shortens no wait and stops nothing, and mail is signed all the time.
+func TestServeRotatesThroughClockJumps(t *testing.T) {
+	t.Parallel()
+	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+	for _, jumps := range [][]time.Duration{{year, -2 * year}, {-year, 2 * year}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newRotating(t)
+			defer w.closed()
+			if !w.pass(21*day, w.stage(keys.StagePublished)) {
+				t.Fatal(w.log.String())
+			}
+			w.d.current.Load().Config.Rotate.Every = 0 // one rotation is enough
+			w.jump = jumps[0]
+			published := time.Now()
+			if !w.pass(day, w.stage(keys.StageRetiring)) || time.Since(published) < 40*time.Minute {
+				t.Fatalf("%v: retiring after %v: %v\n%s", jumps, time.Since(published), w.d.rotationNow().stages, w.log.String())
+			}
+			w.jump = jumps[1]
+			retired := time.Now()
+			if !w.pass(4*day, w.stage(keys.StageRevoked)) || time.Since(retired) < 48*time.Hour {
+				t.Fatalf("%v: revoked after %v: %v\n%s", jumps, time.Since(retired), w.d.rotationNow().stages, w.log.String())
+			}
+			if !w.pass(day, w.stage(keys.StageDestroyed)) || w.destroyed[0] {
+				t.Errorf("%v: %v, early %v", jumps, w.d.rotationNow().stages, w.destroyed)
+			}
+		})
+	}
 }
 
 // What holds a key up for longer than patience is shown, and what is due is put off while DNS does not serve the keys.
