@@ -81,7 +81,7 @@ func shown(t *testing.T, change func(c *statuspage.Config)) (url string, record 
 		},
 		Keys: func(context.Context, domain.Name) statuspage.Keys {
 			key := func(selector, state, kind, dns string) statuspage.Key {
-				return statuspage.Key{Domain: "example.org", Selector: selector, State: state, Type: kind, DNS: dns, Since: now.Add(-50 * time.Hour), Made: now.Add(-90 * time.Hour)}
+				return statuspage.Key{Domain: "example.org", Selector: selector, State: state, Type: kind, DNS: dns, Unserved: dns == "missing", Since: now.Add(-50 * time.Hour), Made: now.Add(-90 * time.Hour)}
 			}
 			return statuspage.Keys{Compared: now.Add(-3 * time.Hour), Listed: []statuspage.Key{
 				key("r1", "active", "RSA, 2048 bits", "published"), key("e1", "active", "Ed25519", "missing"), key("r2", "made", "RSA, 2048 bits", ""),
@@ -179,7 +179,7 @@ func TestWrongPagesAreFound(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	wrong := browse(t, "", server.URL)
-	for _, want := range []string{"scrolls sideways", "axe: color-contrast", "axe: image-alt", "a script of a stranger ran", "style sheet does not apply"} {
+	for _, want := range []string{"scrolls sideways", "axe: color-contrast", "axe: image-alt", "a script of a stranger ran", "it has a script", "style sheet does not apply"} {
 		if !strings.Contains(wrong, want) {
 			t.Errorf("%q is not among\n%s", want, wrong)
 		}

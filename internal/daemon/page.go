@@ -150,9 +150,9 @@ func (p *statusPage) keys(_ context.Context, name domain.Name) statuspage.Keys {
 func pageKeys(d *keys.Domain, dns map[string]keyNote) []statuspage.Key {
 	held, _ := d.Held() // a domain of tables has no directory; a broken state file is among the faults
 	var list []statuspage.Key
-	for _, k := range slices.Concat(d.Keys, d.Pending) {
-		note := dns[k.String()]
-		one := statuspage.Key{Domain: string(d.Name), Selector: k.Selector, State: k.Role(), Type: note.kind, DNS: note.dns}
+	for i, k := range slices.Concat(d.Keys, d.Pending) {
+		note, compared := dns[k.String()]
+		one := statuspage.Key{Domain: string(d.Name), Selector: k.Selector, State: k.Role(), Type: note.kind, DNS: note.dns, Unserved: compared && !note.serves && i < len(d.Keys)}
 		if private, err, ready := k.Ready(); ready {
 			if err != nil {
 				one.Trouble = err.Error()

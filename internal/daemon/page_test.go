@@ -34,7 +34,7 @@ func TestStatusPageOfADaemon(t *testing.T) {
 		}
 	}
 	page("/", "1 signed", "1 refused", "reject: rule &#34;watched&#34; of watch.example.toml, 1 time", "idle", "never", "1 of 2 failed",
-		"example.org <small>k1</small>", "<td>active", "Ed25519", "broken.example", w.socket, "127.0.0.1:1")
+		"example.org <small>k1</small>", `<td data-name="State">active`, "Ed25519", "broken.example", w.socket, "127.0.0.1:1")
 	page("/?q=OURS", "?message=", "joe@example.org")
 	page("/?q=example.org", "?message=", "<small>k2</small>")
 	_, found := w.get("/?q=REFUSED")

@@ -7,12 +7,13 @@ import (
 
 // chart is columns of some outcomes, on top of each other.
 type chart struct {
-	Title    string
-	Most     uint32 // of a column: the height of the chart
-	From, To time.Time
-	Legend   []legend
-	Bars     []bar
-	Empty    bool
+	Title         string
+	Most          uint32 // of a column: the height of the chart
+	Span          string // of a column
+	From, Mid, To time.Time
+	Legend        []legend
+	Bars          []bar
+	Empty         bool
 }
 
 type legend struct {
@@ -20,7 +21,7 @@ type legend struct {
 	Mail        uint64
 }
 
-// bar is a piece of a column, in a picture of chartWidth by chartHeight.
+// bar is a piece of a column, in a picture of chartWidth by chartHeight, or of a share.
 type bar struct {
 	Class               string
 	X, Y, Width, Height string
@@ -39,7 +40,10 @@ func classes() [outcomes]string {
 
 func newChart(title string, columns []column, which ...outcome) chart {
 	class, words := classes(), outcomeWords()
-	c := chart{Title: title, From: columns[0].from, To: columns[len(columns)-1].from}
+	c := chart{Title: title, Span: "a minute", From: columns[0].from, Mid: columns[len(columns)/2].from, To: columns[len(columns)-1].from}
+	if columns[1].from.Sub(c.From) > time.Minute {
+		c.Span = "in half an hour"
+	}
 	for _, o := range which {
 		l := legend{Class: class[o], Word: words[o]}
 		for i := range columns {
@@ -72,6 +76,22 @@ func newChart(title string, columns []column, which ...outcome) chart {
 		}
 	}
 	return c
+}
+
+// shares are the outcomes as parts of one bar of chartWidth.
+func (c *counts) shares() []bar {
+	var list []bar
+	class := classes()
+	at, all := 0.0, float64(c.total())
+	for o, n := range c {
+		if n == 0 {
+			continue
+		}
+		width := chartWidth * float64(n) / all
+		list = append(list, bar{Class: class[o], X: coordinate(at), Width: coordinate(width)})
+		at += width
+	}
+	return list
 }
 
 func coordinate(f float64) string { return fmt.Sprintf("%.1f", f) }

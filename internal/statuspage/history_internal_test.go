@@ -3,6 +3,7 @@ package statuspage
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -148,6 +149,42 @@ func TestTablesAreBounded(t *testing.T) {
 	if len(h.rules) != maxRules || len(h.hour(eventstest.Sample().Time.Unix()/3600).reasons) != maxReasons {
 		t.Errorf("%d rules", len(h.rules))
 	}
+}
+
+// Whatever strangers send, a day of it takes no more memory than docs/metrics.md says: history, and 16 MiB.
+func TestMemoryIsBounded(t *testing.T) {
+	held := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	const most = 32 << 20
+	before := held()
+	h := newHistory(most)
+	long := strings.Repeat("label."+strings.Repeat("x", 50)+".", 4)
+	now := time.Unix(1_800_000_000, 0)
+	for i := range hoursKept * maxDomains {
+		e := eventstest.Sample()
+		e.Time, e.From = now.Add(time.Duration(i/maxDomains)*time.Hour), []string{fmt.Sprintf("x@%d.%sexample", i, long)}
+		e.Mode, e.ReasonCode, e.Reason = events.ModeUnsigned, fmt.Sprint("code", i%maxReasons), strings.Repeat("y", 2*maxText)
+		for j := range maxWould {
+			e.Policy = append(e.Policy, events.Decision{File: "x", Rule: strconv.Itoa((i + j) % 100), Mode: "monitor", Action: "reject"})
+		}
+		if i%50 == 0 { // pieces of all sizes
+			e.Warnings = []string{strings.Repeat("z", i*40)}
+		}
+		h.remember(e)
+	}
+	tables := held() - before - int64(h.ring.held) - int64(cap(h.ring.spare))
+	if len(h.hours[0].domains.order) != maxDomains || tables < 1<<20 {
+		t.Errorf("the tables are not full: %d bytes", tables)
+	}
+	if all := held() - before; all > most+16<<20 {
+		t.Errorf("%d bytes are held: %d in the ring, %d beside it", all, h.ring.held, tables)
+	}
+	t.Logf("%.1f MiB beside the ring of %.1f MiB", float64(tables)/(1<<20), float64(h.ring.held)/(1<<20))
+	runtime.KeepAlive(h)
 }
 
 // Pages may be made while mail goes on.

@@ -61,6 +61,7 @@ type Key struct {
 	Since                   time.Time // of the state; zero: not known
 	Made                    time.Time // the key itself; the same
 	DNS                     string    // what DNS has of it; empty: it was not compared yet
+	Unserved                bool      // it signs, and DNS does not serve it
 	Trouble                 string
 }
 

@@ -185,7 +185,8 @@ func TestWhatCameOfMail(t *testing.T) {
 	for _, want := range []string{
 		"3 passed, 2 failed, 1 without signature, 1 refused, 1 deferred", "5 unsigned",
 		"tempfail: rule &#34;try&#34; of esp.example.toml, 3 times", "no key for example.org", `?message=13"`, "not there any more",
-		"</svg> 3 passed, ", "</svg> 5 unsigned", "Rotation: 3 made, 1 withheld.",
+		"6 in half an hour", `<rect class="passed" x="0.0" width="360.0" height="10"/><rect class="failed" x="360.0" width="240.0" height="10"/>`,
+		"</svg> 3 passed</span>, ", "</svg> 5 unsigned</span>", "Rotation: 3 made, 1 withheld.",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing in\n%s", want, body)

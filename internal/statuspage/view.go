@@ -42,6 +42,7 @@ type overview struct {
 type domainRow struct {
 	Name, Came string
 	Mail       uint64
+	Shares     []bar // of Came
 	Would      []string
 }
 
@@ -77,7 +78,7 @@ func (p *page) overview(ctx context.Context, hour, refreshes bool) *overview {
 	}
 	senders, reasons := p.History.lately(now)
 	for _, t := range senders[:min(len(senders), maxDomainRows)] {
-		o.Domains = append(o.Domains, domainRow{t.domain, t.words(), t.total(), t.acts()})
+		o.Domains = append(o.Domains, domainRow{t.domain, t.words(), t.total(), t.shares(), t.acts()})
 	}
 	if left := len(senders) - len(o.Domains); left > 0 {
 		o.Senders = fmt.Sprintf("%d of %s, those with most mail.", len(o.Domains), terminal.Plural(len(senders), "domain"))
