@@ -7,6 +7,7 @@ package hosts
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -121,6 +122,9 @@ func (l *List) Contains(ctx context.Context, c message.Client) (bool, error) {
 		}
 		return l.leadsBack(ctx, name, c.Addr)
 	}
+	if of := l.state.Load().unknown; of != "" && !in {
+		return false, fmt.Errorf("the addresses of %s are not known yet", of)
+	}
 	if in || !l.asks {
 		return in, nil
 	}
@@ -155,6 +159,7 @@ type state struct {
 	in      map[netip.Prefix]bool
 	lengths [2][]int // of the prefixes for IPv4 and for IPv6, the longest first
 	hosts   map[domain.Name]host
+	unknown domain.Name // a host in the list that may have any address, as far as is known
 }
 
 func newState(entries []Entry, known map[domain.Name]host) *state {
@@ -163,8 +168,12 @@ func newState(entries []Entry, known map[domain.Name]host) *state {
 		if e.Network.IsValid() {
 			s.add(e.Network, !e.Not)
 		} else if !e.Below {
-			for _, addr := range known[e.Name].addresses() {
+			h := known[e.Name]
+			for _, addr := range h.addresses() {
 				s.add(netip.PrefixFrom(addr, addr.BitLen()), !e.Not)
+			}
+			if !e.Not && len(h.addresses()) == 0 && (h.known == unasked || h.known == unknown) {
+				s.unknown = e.Name
 			}
 		}
 	}

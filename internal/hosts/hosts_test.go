@@ -159,11 +159,17 @@ func TestRefresh(t *testing.T) {
 		in, _ := l.Contains(t.Context(), message.NewClient("", address))
 		return in
 	}
+	if _, err := l.Contains(t.Context(), message.NewClient("", "192.0.2.1")); err == nil || !strings.Contains(err.Error(), "mx.example.org") {
+		t.Errorf("before it was looked up: %v", err)
+	}
 	if in(l, "192.0.2.1") || !l.Refresh(t.Context()) || !in(l, "192.0.2.1") || !in(l, "2001:db8::1") {
 		t.Error("known before it was looked up, or not after that")
 	}
 	if log.Count("a host has no address") != 1 || log.Count("host=bad.example.org") != 1 {
 		t.Errorf("log: %s", &log)
+	}
+	if _, err := l.Contains(t.Context(), message.NewClient("", "192.0.2.9")); err != nil {
+		t.Errorf("another address, when all are known: %v", err)
 	}
 	// One family fails, the other has moved.
 	z.set("mx.example.org A", "SERVFAIL")

@@ -76,6 +76,11 @@ func (p *Pipeline) route(ctx context.Context, env *message.Envelope) (route, sig
 	case client.Kind == message.ClientLocal:
 		return ours, signer.Reason{Code: reasonLocal, Text: "submitted on this host"}
 	case isIn(p.Networks):
+		if unnamed != nil && (!p.Authenticated || !env.Authenticated()) {
+			// A relay that is in verify.trusted by name brings strangers' mail: it must not be signed while DNS fails.
+			return trusted, signer.Reason{Code: reasonTrusted, Text: "client " + client.String() + " is in sign.networks, and may be in verify.trusted or leave_alone: " +
+				"its name could not be looked up (" + unnamed.Error() + ")"}
+		}
 		return ours, signer.Reason{Code: reasonNetwork, Text: "client " + client.String() + " is in sign.networks"}
 	case p.Authenticated && env.Authenticated():
 		return ours, signer.Reason{Code: reasonLogin, Text: "the client logged in"}

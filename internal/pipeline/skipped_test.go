@@ -212,4 +212,20 @@ func TestNetworksByName(t *testing.T) {
 	if _, e := w.run(p, from(outside)); e.Mode != "verify" || !strings.Contains(e.Reason, "its name could not be looked up (temporary DNS failure: no answer in time)") {
 		t.Error(text(e))
 	}
+	// Who may be a trusted relay is not signed for, though it is in a network of ours; a login is ours for certain.
+	failing = false
+	w.config.Trusted, w.config.Networks = w.clients(hosts.Entry{Name: "lan", Below: true}), w.clients(hosts.Entry{Network: netip.MustParsePrefix(outside + "/32")})
+	p = w.pipeline()
+	if _, e := w.run(p, from(outside)); e.Mode != "trusted" || strings.Contains(e.Reason, "may be") {
+		t.Error(text(e))
+	}
+	failing = true
+	if _, e := w.run(p, from(outside)); e.Mode != "trusted" || !strings.Contains(e.Reason, "is in sign.networks, and may be in verify.trusted") {
+		t.Error(text(e))
+	}
+	in := from(outside)
+	in.env.AuthType = "PLAIN"
+	if _, e := w.run(p, in); e.Mode != "sign" {
+		t.Error(text(e))
+	}
 }
