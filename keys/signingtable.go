@@ -245,6 +245,8 @@ func (o *tableOpener) readKeys(t Table, c Config) {
 	o.judge(t, seen, wrong)
 	o.table.keys = make(map[string]*tableKey, len(entries))
 	all := make([]tableKey, len(entries))
+	o.ordered = make([]*tableKey, 0, len(entries))
+	o.store.domains = slices.Grow(o.store.domains, len(entries))
 	if previous := o.store.reader.previous.Load(); previous != nil {
 		o.previous, o.before = previous.contents, previous.tableKeys()
 	}
