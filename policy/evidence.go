@@ -179,8 +179,10 @@ func (e *evidence) try(c *claim, a assumption) ruling {
 		if r.asked != (asked{}) && r.asked.unmet(a.facts, found) != "" {
 			continue
 		}
-		if r.outcomes != 0 && !e.results(r, c, a) {
-			continue
+		if r.outcomes != 0 {
+			if decided.unknown |= e.gaps & GapSignatures; !e.results(r, c, a) {
+				continue
+			}
 		}
 		gap := e.doubts[r]
 		switch {

@@ -130,6 +130,9 @@ func gaps(e *events.Event, m policy.Message) (g policy.Gap) {
 		if len(e.From) == 0 || len(e.From) >= maxFrom {
 			g |= policy.GapAuthors
 		}
+		if len(e.From) > 1 { // of several fields perhaps, and then no signature counts
+			g |= policy.GapSignatures
+		}
 	case slices.Contains(e.Originator.Faults, events.FromUnread):
 		g |= policy.GapNames
 	}
