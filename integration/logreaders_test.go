@@ -183,7 +183,7 @@ func TestFail2banBansWhomRulesRefuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry := string(events.Journal(events.Text.AppendUntimed)(nil, eventstest.Sample()))
+	entry := string(events.Journal(events.Text.AppendUntimed, nil)(nil, eventstest.Sample()))
 	matches := regexp.MustCompile(`DKIMD_\w+=\w+`).FindAllString(string(filter), -1)
 	for _, match := range matches {
 		if !strings.Contains(entry, "\n"+match+"\n") {
