@@ -81,7 +81,7 @@ func TestJournalEntry(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range wants {
-		want[events.JournalRecord] = []string{strings.TrimSuffix(written("json", []*events.Event{eventstest.Sample(), ours}[i]), "\n")}
+		want[events.JournalRecord] = []string{strings.TrimSuffix(written("json", []*events.Event{foreign, ours}[i]), "\n")}
 		fields := entry(t, []byte(got[i]))
 		if diff := cmp.Diff(want, fields); diff != "" {
 			t.Error(diff)
