@@ -58,6 +58,11 @@ _dmarc.a.several.test. TXT "v=DMARC1; p=none"
 _dmarc.several.test. TXT "v=DMARC1; p=reject"
 open.test. TXT "v=spf1 a:host.open.test -all"
 _dmarc.open.test. TXT "v=DMARC1; p=reject"
+m.t1.host.test. TXT "v=spf1 a:hosts.sender.test -all"
+t2.host.test. TXT "v=spf1 a:hosts.sender.test -all"
+_dmarc.host.test. TXT "v=DMARC1; p=reject; psd=y"
+_dmarc.walk.test. TXT "v=DMARC1; p=reject"
+x.b.walk.test. TXT "v=spf1 a:hosts.sender.test -all"
 `
 
 const dmarcReply = "550 5.7.1 DMARC asks for it"
@@ -94,10 +99,49 @@ var dmarcTable = []checked{
 	{"the policy is not known", "dark.test", "%s@sender.test", "", false, nil, "451 4.7.5 ", "pass sender.test", "temperror"},
 	{"SPF is not known", "open.test", "%s@open.test", "", false, nil, "451 4.7.5 ", "temperror open.test", "temperror reject"},
 	{"SPF is not known and cannot matter", "strict.test", "%s@open.test", "", false, nil, dmarcReply, "temperror open.test", "fail reject"},
+	{"the policy is not known, halfway up", "a.b.walk.test", "%s@sender.test", "", false, nil, "451 4.7.5 ", "pass sender.test", "temperror"},
+	{"alignment is not known", "walk.test", "%s@x.b.walk.test", "", false, nil, "451 4.7.5 ", "pass x.b.walk.test", "temperror reject"},
+	{"a registry does not answer", "news.gmail.com", "%s@strict.test", "", true, nil, "250", "fail strict.test", "pass reject dkim gmail.com"},
+	{"a tenant of a suffix", "t1.host.test", "%s@m.t1.host.test", "", false, nil, "250", "pass m.t1.host.test", "pass reject spf m.t1.host.test"},
+	{"another tenant of it", "t1.host.test", "%s@t2.host.test", "", false, nil, dmarcReply, "pass t2.host.test", "fail reject"},
+	{"what a relay told is forged", "strict.test", "%s@strict.test", "", false, []string{relayPass, "Received-SPF: pass identity=mailfrom; envelope-from=x@strict.test"}, dmarcReply, "fail strict.test", "fail reject"},
 	// Tricks with From.
+	{"a group of one author", "sender.test", "%s@sender.test", "", false, []string{"From: authors: x@sender.test;"}, "250", "pass sender.test", "pass reject spf sender.test"},
+	{"a group of two", "sender.test", "%s@sender.test", "", false, []string{"From: authors: x@sender.test, y@strict.test;"}, dmarcReply, "pass sender.test", "permerror"},
 	{"two authors, one with a pass", "sender.test", "%s@sender.test", "", false, []string{"From: x@sender.test, y@strict.test"}, dmarcReply, "pass sender.test", "permerror"},
 	{"a name that shows another author", "sender.test", "%s@sender.test", "", false, []string{`From: "x@strict.test" <x@sender.test>`}, "250", "pass sender.test", "pass reject spf sender.test"},
 	{"a subdomain of a suffix's registrant", "sender.test.strict.test", "%s@sender.test", "", false, nil, dmarcReply, "pass sender.test", "fail reject"},
+}
+
+const (
+	relayPass = "Authentication-Results: relay.test; spf=pass smtp.mailfrom=strict.test"
+	relayFail = "Authentication-Results: relay.test; spf=fail smtp.mailfrom=strict.test"
+)
+
+// relayTable is what a client says that is named in spf_trusted_from as relay.test.
+var relayTable = []checked{
+	{"the relay says pass", "strict.test", "%s@strict.test", "", false, []string{relayPass}, "250", "pass strict.test", "pass reject spf strict.test"},
+	{"in folds, with a comment", "strict.test", "%s@strict.test", "", false, []string{"Authentication-Results: relay.test;\r\n\tspf=pass (the\r\n\tclient may) smtp.mailfrom=strict.test"}, "250", "pass strict.test", "pass reject spf strict.test"},
+	{"it says fail", "strict.test", "%s@strict.test", "", false, []string{relayFail}, dmarcReply, "fail strict.test", "fail reject"},
+	{"a field that it did not remove", "strict.test", "%s@strict.test", "", false, []string{relayFail, relayPass}, dmarcReply, "fail strict.test", "fail reject"},
+	{"pass in a comment", "strict.test", "%s@strict.test", "", false, []string{"Authentication-Results: relay.test; spf=fail (; spf=pass) smtp.mailfrom=strict.test"}, dmarcReply, "fail strict.test", "fail reject"},
+	{"of another sender", "strict.test", "%s@sender.test", "", false, []string{relayPass}, dmarcReply, " ", "reject"},
+	{"in another name", "strict.test", "%s@strict.test", "", false, []string{strings.Replace(relayPass, "relay", "other", 1)}, dmarcReply, " ", "reject"},
+}
+
+// trustRelay has dkimd take the client's word on SPF.
+func (p program) trustRelay(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(p.ConfigFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(text), "[verify]\n")
+	if !found {
+		before, after = before+"\n", ""
+	}
+	p.Write(t, "dkimd.toml", before+fmt.Sprintf("[verify]\nspf_trusted_from = [%q]\n", p.client+"|relay.test")+after)
+	p.Reload(t, "reloaded")
 }
 
 // program is one mail server with a dkimd.
@@ -175,8 +219,9 @@ func TestSPFAndDMARCAreTheSameEverywhere(t *testing.T) {
 			if err := server.SetZone(dmarcZone); err != nil {
 				t.Fatal(err)
 			}
-			server.SetRcode("_dmarc.dark.test", dns.RcodeServerFailure)
-			server.SetRcode("host.open.test", dns.RcodeServerFailure)
+			for _, name := range []string{"_dmarc.dark.test", "host.open.test", "_dmarc.b.walk.test", "_dmarc.com"} {
+				server.SetRcode(name, dns.RcodeServerFailure)
+			}
 			for _, p := range programs {
 				for _, row := range dmarcTable {
 					if strings.Contains(p.client, ":") && !strings.HasPrefix(row.spf, "pass ") {
@@ -184,6 +229,10 @@ func TestSPFAndDMARCAreTheSameEverywhere(t *testing.T) {
 					}
 					row.check(t, name+", "+p.client+", "+row.name, p)
 				}
+			}
+			programs[0].trustRelay(t)
+			for _, row := range relayTable {
+				row.check(t, name+", "+row.name, programs[0])
 			}
 		})
 	}
