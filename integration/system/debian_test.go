@@ -39,6 +39,7 @@ var lifetime = []struct {
 	{"install", install},
 	{"readme", readmeIsRight},
 	{"mail", mailFlows},
+	{"report", answersReports},
 	{"socket", socketIsForPostfixAlone},
 	{"journal", journalHasFields},
 	{"reload", reloadTellsTheTruth},
@@ -177,6 +178,46 @@ func signs(t *testing.T, s *system, subject string) {
 	if header := arrived(t, s, subject); !strings.Contains(header, "\nDKIM-Signature:") {
 		t.Errorf("not signed:\n%s", header)
 	}
+}
+
+// answersReports: an address answers, set up as docs/report.md says.
+func answersReports(t *testing.T, s *system, _, _ string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/report.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(text), "\n\n    dkimd-report unix")
+	block, _, _ = strings.Cut(block, "\n\n")
+	block = strings.ReplaceAll("dkimd-report unix"+strings.ReplaceAll(block, "\n    ", "\n"), "example.net", "example.org")
+	s.must(t, "cat >>/etc/postfix/master.cf <<'END'\n"+block+`
+END
+echo 'check: root' >>/etc/aliases && newaliases
+echo 'check@example.org dkimd-report:' >/etc/postfix/transport
+postconf -e transport_maps=texthash:/etc/postfix/transport dkimd-report_destination_recipient_limit=1 && postfix reload`)
+	session, err := s.dial(t, "127.0.0.1", s.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.HangUp()
+	session.Want(250, "EHLO client.test")
+	if reply := session.Send(mailbox, "check@example.org", harness.NewMail(mailbox, "how is it").Bytes()); reply.Code != 250 {
+		t.Fatalf("mail for a report: %s", reply)
+	}
+	harness.Eventually(t, harness.WaitLimit, "the report arrives", func() bool {
+		for _, m := range delivered(s) {
+			if strings.Contains(m, "\nAuto-Submitted: auto-replied\n") && strings.Contains(m, "\nSignature 1: pass\n") && strings.Contains(m, "\nDKIM-Signature:") {
+				return true
+			}
+		}
+		return false
+	})
+	if got := s.must(t, "stat -c '%A %U' /var/lib/dkimd /var/lib/dkimd/report.state"); got != "drwx------ dkimd\n-rw------- dkimd\n" {
+		t.Errorf("the state: %s", got)
+	}
+	// Postfix is as it was: what it made for the service has dkimd in its name, too.
+	s.must(t, `postconf -MX dkimd-report/unix && postconf -X transport_maps dkimd-report_destination_recipient_limit && postfix reload
+rm /var/spool/postfix/pid/unix.dkimd-report /var/spool/postfix/private/dkimd-report`)
 }
 
 // journalHasFields: records are found by their fields.
