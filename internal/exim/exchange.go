@@ -190,7 +190,7 @@ func (x *exchange) finish(ctx context.Context, req *request) error {
 // reply writes the answer. An answer that Exim no longer waits for is worth a line:
 // the record says what became of the message here, Exim asks its sender again.
 func (x *exchange) reply(text string) error {
-	_ = x.wire.conn.SetWriteDeadline(time.Now().Add(x.server.cfg.WriteTimeout))
+	_ = x.wire.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := x.wire.conn.Write([]byte(text)); err != nil {
 		return fmt.Errorf("the peer did not wait for the answer: %w", err)
 	}

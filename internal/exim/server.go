@@ -41,13 +41,8 @@ type Message interface {
 	Abort(reason string)
 }
 
-// Defaults of Config.
-const (
-	DefaultIdleTimeout    = 30 * time.Second
-	DefaultRequestTimeout = 5 * time.Minute
-	DefaultWriteTimeout   = 10 * time.Second
-	DefaultFinishTimeout  = 15 * time.Second
-)
+// writeTimeout is how long the peer may leave the answer unread.
+const writeTimeout = 10 * time.Second
 
 // Config is everything a Server needs.
 type Config struct {
@@ -73,8 +68,6 @@ type Config struct {
 	IdleTimeout time.Duration
 	// RequestTimeout bounds a whole request up to its end; 0: 5 minutes.
 	RequestTimeout time.Duration
-	// WriteTimeout is how long the peer may leave the answer unread; 0: 10 seconds.
-	WriteTimeout time.Duration
 	// FinishTimeout bounds the end of a message; 0: 15 seconds, which is less
 	// than Exim waits (packaging/exim: 20 s).
 	FinishTimeout time.Duration
@@ -92,10 +85,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Begin == nil || cfg.Logger == nil {
 		return nil, errors.New("exim: Begin and Logger are required")
 	}
-	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, DefaultIdleTimeout)
-	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, DefaultRequestTimeout)
-	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, DefaultWriteTimeout)
-	cfg.FinishTimeout = cmp.Or(cfg.FinishTimeout, DefaultFinishTimeout)
+	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 30*time.Second)
+	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, 5*time.Minute)
+	cfg.FinishTimeout = cmp.Or(cfg.FinishTimeout, 15*time.Second)
 	s := &Server{cfg: cfg}
 	var err error
 	s.Server, err = socket.NewServer(socket.ServerConfig{

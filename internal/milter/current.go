@@ -125,7 +125,7 @@ func (s *session) finish() (outcome pipeline.Outcome, ok bool) {
 	defer s.releaseAdmission()
 	// Nothing is written while watch may use the connection.
 	if gone := s.wire.flush(); gone == nil && cur.unusable == nil {
-		stop := s.wire.watch(s.server.cfg.FinishTimeout, func(err error) {
+		stop := s.wire.watch(finishTimeout, func(err error) {
 			if !errors.Is(err, errSlow) {
 				err = pipeline.GoneError{Cause: err}
 			}

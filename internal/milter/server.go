@@ -57,12 +57,11 @@ type unmetered struct{ socket.Unmetered }
 
 func (unmetered) Withheld(string) {}
 
-// Defaults of Config.
 const (
-	DefaultIdleTimeout   = 10 * time.Minute
-	DefaultPacketTimeout = 30 * time.Second
-	DefaultWriteTimeout  = 30 * time.Second
-	DefaultFinishTimeout = 2 * time.Minute
+	idleTimeout         = 10 * time.Minute // between packets
+	packetTimeout       = 30 * time.Second // of one packet from its first byte
+	defaultWriteTimeout = 30 * time.Second
+	finishTimeout       = 2 * time.Minute // of the end of a message: less than what MTAs wait (Postfix: 300 s, Sendmail: 4 minutes)
 )
 
 // Config is everything a Server needs.
@@ -85,15 +84,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Meter counts connections; nil: they are not counted.
 	Meter Meter
-	// IdleTimeout ends a connection that sends nothing between packets; 0: 10 minutes.
-	IdleTimeout time.Duration
-	// PacketTimeout is how long one packet may take from its first byte; 0: 30 seconds.
-	PacketTimeout time.Duration
 	// WriteTimeout is how long the MTA may leave an answer unread; 0: 30 seconds.
 	WriteTimeout time.Duration
-	// FinishTimeout bounds the end of a message; 0: 2 minutes, which is less
-	// than what MTAs wait (Postfix: 300 s, Sendmail: 4 minutes).
-	FinishTimeout time.Duration
 }
 
 // Server serves MTAs on all its sockets.
@@ -115,10 +107,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Meter == nil {
 		cfg.Meter = unmetered{}
 	}
-	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, DefaultIdleTimeout)
-	cfg.PacketTimeout = cmp.Or(cfg.PacketTimeout, DefaultPacketTimeout)
-	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, DefaultWriteTimeout)
-	cfg.FinishTimeout = cmp.Or(cfg.FinishTimeout, DefaultFinishTimeout)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, defaultWriteTimeout)
 	s := &Server{cfg: cfg, symbols: symbols(), newcomers: make(chan struct{}, newcomersPerCore*runtime.GOMAXPROCS(0))}
 	var err error
 	s.Server, err = socket.NewServer(socket.ServerConfig{

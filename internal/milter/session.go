@@ -111,7 +111,7 @@ func (s *session) readOffer() error {
 		return err
 	}
 	s.reportWithheld()
-	s.wire.idle = s.server.cfg.IdleTimeout
+	s.wire.idle = idleTimeout
 	s.forward(gomilter.CodeOptNeg, payload[:12])
 	return nil
 }

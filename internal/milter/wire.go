@@ -48,8 +48,8 @@ var bodyPieces = sync.Pool{New: func() any { return new([bodyPiece]byte) }}
 // of a packet than has arrived: a claimed length alone costs nothing. One goroutine
 // uses it at a time; only watch lends it to another one.
 type wire struct {
-	conn                net.Conn
-	idle, packet, write time.Duration
+	conn        net.Conn
+	idle, write time.Duration
 
 	in       *bufio.Reader
 	out      []byte
@@ -67,7 +67,7 @@ type wire struct {
 
 func newWire(conn net.Conn, cfg Config) *wire {
 	// Before negotiation the shorter packet timeout applies.
-	w := &wire{conn: conn, idle: cfg.PacketTimeout, packet: cfg.PacketTimeout, write: cfg.WriteTimeout, held: cfg.Memory.Hold()}
+	w := &wire{conn: conn, idle: packetTimeout, write: cfg.WriteTimeout, held: cfg.Memory.Hold()}
 	w.in = bufio.NewReaderSize(source{w}, readBuffer)
 	return w
 }
@@ -89,7 +89,7 @@ func (s source) Read(p []byte) (int, error) {
 	if !w.inPacket {
 		_ = w.conn.SetReadDeadline(time.Now().Add(w.idle))
 	} else if w.deadline.IsZero() {
-		w.deadline = time.Now().Add(w.packet)
+		w.deadline = time.Now().Add(packetTimeout)
 		_ = w.conn.SetReadDeadline(w.deadline)
 	}
 	return w.conn.Read(p)
@@ -101,7 +101,7 @@ func (w *wire) readError(err error) error {
 	case w.dead != nil:
 		return w.dead
 	case errors.Is(err, os.ErrDeadlineExceeded) && w.inPacket:
-		w.dead = fmt.Errorf("%w: %s", errStalled, w.packet)
+		w.dead = fmt.Errorf("%w: %s", errStalled, packetTimeout)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.dead = fmt.Errorf("%w: %s", errIdle, w.idle)
 	case closedHere(err):

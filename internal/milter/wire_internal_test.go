@@ -165,11 +165,11 @@ func TestDeadlines(t *testing.T) {
 	}{
 		"nothing at all": {
 			func(p *pipes, _ func(uint32) net.Conn) net.Conn { return p.dial() },
-			DefaultPacketTimeout, "", "sent nothing for too long: 30s",
+			packetTimeout, "", "sent nothing for too long: 30s",
 		},
 		"nothing after the offer": {
 			func(_ *pipes, agreed func(uint32) net.Conn) net.Conn { return agreed(everything) },
-			DefaultIdleTimeout, "", "sent nothing for too long: 10m0s",
+			idleTimeout, "", "sent nothing for too long: 10m0s",
 		},
 		"nothing more of a message": {
 			func(_ *pipes, agreed func(uint32) net.Conn) net.Conn {
@@ -177,7 +177,7 @@ func TestDeadlines(t *testing.T) {
 				_, _ = conn.Write(append(mail, frame('L', "A\x00 b\x00")...))
 				return conn
 			},
-			DefaultIdleTimeout, "the MTA sent nothing for too long: 10m0s", "sent nothing for too long: 10m0s",
+			idleTimeout, "the MTA sent nothing for too long: 10m0s", "sent nothing for too long: 10m0s",
 		},
 		"half a length": {
 			func(_ *pipes, agreed func(uint32) net.Conn) net.Conn {
@@ -185,7 +185,7 @@ func TestDeadlines(t *testing.T) {
 				_, _ = conn.Write(append(mail, 0, 0))
 				return conn
 			},
-			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+			packetTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
 		},
 		"a field that trickles": {
 			func(_ *pipes, agreed func(uint32) net.Conn) net.Conn {
@@ -193,7 +193,7 @@ func TestDeadlines(t *testing.T) {
 				_, _ = conn.Write(mail)
 				return trickle(conn, frame('L', "A\x00"+strings.Repeat("b", 50_000)+"\x00"))
 			},
-			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+			packetTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
 		},
 		"a small field that trickles": {
 			func(_ *pipes, agreed func(uint32) net.Conn) net.Conn {
@@ -201,7 +201,7 @@ func TestDeadlines(t *testing.T) {
 				_, _ = conn.Write(mail)
 				return trickle(conn, frame('L', "A\x00"+strings.Repeat("b", 500)+"\x00"))
 			},
-			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+			packetTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
 		},
 		"a body that trickles": {
 			func(_ *pipes, agreed func(uint32) net.Conn) net.Conn {
@@ -209,7 +209,7 @@ func TestDeadlines(t *testing.T) {
 				_, _ = conn.Write(mail)
 				return trickle(conn, frame('B', strings.Repeat("b", 65_535)))
 			},
-			DefaultPacketTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
+			packetTimeout, "the MTA did not finish a packet in time: 30s", "did not finish a packet in time: 30s",
 		},
 		"answers nobody reads": {
 			func(_ *pipes, agreed func(uint32) net.Conn) net.Conn {
@@ -217,7 +217,7 @@ func TestDeadlines(t *testing.T) {
 				_, _ = conn.Write(mail)
 				return unread{conn}
 			},
-			DefaultWriteTimeout, "the MTA does not read the answers: 30s", "does not read the answers",
+			defaultWriteTimeout, "the MTA does not read the answers: 30s", "does not read the answers",
 		},
 	}
 	for name, tt := range tests {
@@ -269,9 +269,9 @@ func TestPatience(t *testing.T) {
 		p := newPipes(t)
 		conn := p.negotiated(t, 0)
 		for _, f := range [][]byte{frame('M', "<a@example.com>\x00"), frame('L', "A\x00 b\x00"), frame('N', ""), frame('B', "b"), frame('E', "")} {
-			<-time.After(DefaultIdleTimeout - time.Second)
+			<-time.After(idleTimeout - time.Second)
 			_, _ = conn.Write(f[:3])
-			<-time.After(DefaultPacketTimeout - time.Second)
+			<-time.After(packetTimeout - time.Second)
 			_, _ = conn.Write(f[3:])
 			if got := readFrame(t, conn); got != "c" {
 				t.Fatalf("answer %q", got)
@@ -305,7 +305,7 @@ func TestFinishTimeout(t *testing.T) {
 				t.Errorf("answer %q", got)
 			}
 		}
-		if got := time.Since(begin); got != 2*DefaultFinishTimeout {
+		if got := time.Since(begin); got != 2*finishTimeout {
 			t.Errorf("two messages took %s", got)
 		}
 		_ = conn.Close()
