@@ -138,17 +138,7 @@ func (w *textWriter) eximVerdict(e *Event) {
 	w.buf = append(w.buf, "> "...)
 	w.eximAction(e)
 	w.eximSigned(e)
-	for i, warning := range e.Warnings {
-		if w.full("warnings", i, len(e.Warnings)) {
-			break
-		}
-		w.clause("warning: ")
-		w.buf = appendWords(w.buf, warning)
-	}
-	if e.Error != "" {
-		w.clause("error: ")
-		w.buf = appendWords(w.buf, e.Error)
-	}
+	w.faults(e, "error: ")
 }
 
 // eximAction is the verdict in Exim's words where it has any, and whence it comes.

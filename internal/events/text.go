@@ -43,17 +43,7 @@ func appendTextLine(dst []byte, e *Event, listBytes int) []byte {
 		w.clause("stripped=")
 		w.buf = strconv.AppendInt(w.buf, int64(e.Stripped), 10)
 	}
-	for i, warning := range e.Warnings {
-		if w.full("warnings", i, len(e.Warnings)) {
-			break
-		}
-		w.clause("warning: ")
-		w.buf = appendWords(w.buf, warning)
-	}
-	if e.Error != "" {
-		w.clause("ERROR: ")
-		w.buf = appendWords(w.buf, e.Error)
-	}
+	w.faults(e, "ERROR: ")
 	w.clause("total=")
 	w.buf = append(w.buf, e.Total.Round(100*time.Microsecond).String()...)
 	if e.DNS > 0 {
@@ -109,6 +99,21 @@ func (w *textWriter) full(name string, i, n int) bool {
 	w.buf = append(w.buf, ' ')
 	w.buf = append(w.buf, name...)
 	return true
+}
+
+// faults are the warnings, and the error behind its label.
+func (w *textWriter) faults(e *Event, label string) {
+	for i, warning := range e.Warnings {
+		if w.full("warnings", i, len(e.Warnings)) {
+			break
+		}
+		w.clause("warning: ")
+		w.buf = appendWords(w.buf, warning)
+	}
+	if e.Error != "" {
+		w.clause(label)
+		w.buf = appendWords(w.buf, e.Error)
+	}
 }
 
 func (w *textWriter) from(e *Event) {
