@@ -173,12 +173,12 @@ func drive(t *testing.T, f *harness.FreshRoot, smarthost bool) {
 	}
 
 	// A local program's mail leaves signed.
-	var sink *harness.ChunkSink
+	var sink *harness.Sink
 	port := 25
 	if smarthost {
 		port = 2525
 	}
-	f.Within(t, func() error { sink = harness.StartChunkSinkAt(t, fmt.Sprintf("203.0.113.9:%d", port)); return nil })
+	f.Within(t, func() error { sink = harness.StartSink(t, fmt.Sprintf("203.0.113.9:%d", port)); return nil })
 	f.DNS.SetZone("far.example. 300 IN MX 10 mx.far.example.\nmx.far.example. 300 IN A 203.0.113.9\n") //nolint:errcheck // seen below
 	script := "sendmail -f joe@example.org x@[203.0.113.9] y@far.example <<'END'\nFrom: joe@example.org\nTo: x@far.example\nSubject: from Debian\n\n.hello\nEND\n"
 	if out, err := f.Run(t, script); err != nil {

@@ -59,7 +59,7 @@ type EximWorld struct {
 	port   int
 	Socket string
 	exim   *Process
-	Sink   *ChunkSink
+	Sink   *Sink
 }
 
 // EximSettings is what a test changes.
@@ -173,7 +173,7 @@ func NewEximWorld(t *testing.T, build string, s EximSettings) *EximWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &EximWorld{build: build, port: FreePort(), Socket: dir + "/exim.sock", Sink: startChunkSink(t)}
+	e := &EximWorld{build: build, port: FreePort(), Socket: dir + "/exim.sock", Sink: StartSink(t, "127.0.0.1:0")}
 	e.World = &World{Stage: stage, DNS: StartDNS(t), Dir: dir, Lane: &Lane{Milter: "unix:" + dir + "/milter.sock"}}
 	keys := ours(t)
 	if err := e.DNS.SetZone(keys.zone); err != nil {
@@ -252,7 +252,7 @@ func (e *EximWorld) lay(t *testing.T, s EximSettings) {
 	if hasIPv6() {
 		interface6 = "; ::1"
 	}
-	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.Routers, e.Sink.port(), s.SMTP, interface6))
+	e.Write(t, "exim.conf", fmt.Sprintf(eximConfig, e.Dir, EximSignBinary(t), s.Macros, EximBinary(e.build), e.port, s.main, s.Data, s.Routers, e.Sink.addr().Port, s.SMTP, interface6))
 	owner, err := user.Lookup("Debian-exim")
 	if err != nil {
 		t.Fatal(err)

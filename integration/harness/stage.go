@@ -57,7 +57,7 @@ func (s *Stage) set() {
 		if s.dir, err = ownDir(); err != nil {
 			return err
 		}
-		if s.Sink, err = startSink(); err != nil {
+		if s.Sink, err = startSink("127.0.0.1:0", "8BITMIME", "SMTPUTF8"); err != nil {
 			return err
 		}
 		if s.Postfix, err = startPostfix(s.dir, s.Sink.addr().Port); err != nil {

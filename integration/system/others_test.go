@@ -41,9 +41,9 @@ func TestBesideExim(t *testing.T) {
 	}
 	keys, _ := tenMinutes(t)
 	s.follow(t, keys)
-	var sink *harness.ChunkSink
+	var sink *harness.Sink
 	harness.InNetwork(t, s.process.Cmd.Process.Pid, func() error {
-		sink = harness.StartChunkSinkAt(t, harness.OutsideAddress+":25")
+		sink = harness.StartSink(t, harness.OutsideAddress+":25")
 		return nil
 	})
 	if err := s.DNS.SetZone("far.example. 300 IN MX 10 mx.far.example.\nmx.far.example. 300 IN A 203.0.113.9\n"); err != nil {
@@ -73,7 +73,7 @@ func TestBesideExim(t *testing.T) {
 }
 
 // throughExim sends a message of ours, which leaves with two signatures; it comes back as mail of others, and is verified.
-func throughExim(t *testing.T, s *system, sink *harness.ChunkSink, subject string) {
+func throughExim(t *testing.T, s *system, sink *harness.Sink, subject string) {
 	t.Helper()
 	s.must(t, fmt.Sprintf(`printf 'From: %s\nTo: %s@far.example\nSubject: %[2]s\n\nhello\n' | sendmail -f %[1]s %[2]s@far.example`, ourMail, subject))
 	left := sink.Wait(t, subject+"@far.example").Data
