@@ -133,6 +133,16 @@ func checkPassed(t *testing.T, data []byte) {
 
 func TestLookupsThatFailDeferMail(t *testing.T) {
 	t.Parallel()
+	testFailedLookups(t, func(t *testing.T) (*harness.World, *harness.Session) {
+		t.Helper()
+		w := newGmailWorld(t)
+		return w, fromGmail(t, w)
+	})
+}
+
+// testFailedLookups sends signed mail of gmail.com to a mail server whose dkimd has no answer about the key.
+func testFailedLookups(t *testing.T, begin func(*testing.T) (*harness.World, *harness.Session)) {
+	t.Helper()
 	tests := map[string]func(*dnstest.Server){
 		"SERVFAIL": func(s *dnstest.Server) { s.SetRcode("rsa._domainkey.gmail.com", dns.RcodeServerFailure) },
 		"REFUSED":  func(s *dnstest.Server) { s.SetRcode("rsa._domainkey.gmail.com", dns.RcodeRefused) },
@@ -141,12 +151,12 @@ func TestLookupsThatFailDeferMail(t *testing.T) {
 	for name, breakDNS := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newGmailWorld(t)
+			w, c := begin(t)
 			breakDNS(w.DNS)
 			to := harness.Unique("dns") + "@elsewhere.test"
 			data := harness.SignWithPython(t, "gmail.com", harness.NewMail(gmailUser, "a lookup that fails").Bytes())
-			if got := fromGmail(t, w).Send(gmailUser, to, data); !strings.HasPrefix(got.String(), "451 4.7.5 ") {
-				t.Errorf("Postfix answers %q, want 451 4.7.5", got)
+			if got := c.Send(gmailUser, to, data); !strings.HasPrefix(got.String(), "451 4.7.5 ") {
+				t.Errorf("answer %q, want 451 4.7.5", got)
 			}
 			r := w.Daemon.Stream.From(t, gmailUser)
 			if r.Verdict != "tempfail" || !slices.Equal(r.Results(), []string{"temperror"}) {

@@ -63,18 +63,24 @@ func NewWorld(t *testing.T, s Settings) *World {
 	t.Cleanup(func() {
 		w.Stop(t)
 		if t.Failed() {
-			t.Logf("dkimd said:\n%s", w.Daemon.Log)
+			w.tell(t)
 			for line := range strings.Lines(stage.Postfix.MailLog()) {
 				if strings.Contains(line, "warning: ") && strings.Contains(line, w.Milter) {
 					t.Logf("Postfix said: %s", line)
 				}
 			}
-			for _, r := range w.Daemon.Stream.All() {
-				t.Logf("record: %+v", r)
-			}
 		}
 	})
 	return w
+}
+
+// tell logs what dkimd said and recorded.
+func (w *World) tell(t *testing.T) {
+	t.Helper()
+	t.Logf("dkimd said:\n%s", w.Daemon.Log)
+	for _, r := range w.Daemon.Stream.All() {
+		t.Logf("record: %+v", r)
+	}
 }
 
 // ConfigFile is the path of dkimd.toml.

@@ -215,10 +215,7 @@ directory = %q
 		e.exim.Stop(syscall.SIGTERM, 5*time.Second)
 		e.Stop(t)
 		if t.Failed() {
-			t.Logf("dkimd said:\n%s", e.Daemon.Log)
-			for _, r := range e.Daemon.Stream.All() {
-				t.Logf("record: %+v", r)
-			}
+			e.tell(t)
 			t.Logf("exim said:\n%s\n%s\n%s", e.exim.Log, e.mainLog(), e.read("log/paniclog"))
 		}
 		for line := range strings.Lines(e.read("log/paniclog")) {

@@ -219,10 +219,7 @@ func (w *SendmailWorld) serve(t *testing.T) {
 		w.sendmail.Stop(syscall.SIGTERM, 5*time.Second)
 		w.Stop(t)
 		if t.Failed() {
-			t.Logf("dkimd said:\n%s", w.Daemon.Log)
-			for _, r := range w.Daemon.Stream.All() {
-				t.Logf("record: %+v", r)
-			}
+			w.tell(t)
 			t.Logf("sendmail said:\n%s\n%s", w.sendmail.Log, w.syslog)
 		}
 	})
