@@ -31,7 +31,7 @@ type amavis struct {
 	plan     *Plan
 	tables   *opendkim // writes keys and tables
 	scalars  map[string]string
-	networks []string
+	networks []string // nil: @mynetworks is not set
 	keys     []*amavisKeyLine
 	options  []amavisOptionsLine
 	fields   []amavisFieldLine
@@ -71,7 +71,7 @@ func Amavis(path string, options Options) (*Plan, error) {
 	}
 	p := &Plan{Source: "amavis", From: r.path(path)}
 	o := &opendkim{Options: options, root: r, plan: p, base: "/", signing: signing{patterns: true, own: true, notes: map[string]verdictText{}}}
-	a := &amavis{plan: p, tables: o, scalars: map[string]string{}, networks: []string{"127.0.0.0/8", "::1"}}
+	a := &amavis{plan: p, tables: o, scalars: map[string]string{}}
 	paths := []string{path}
 	if info, err := os.Stat(r.path(path)); err == nil && info.IsDir() {
 		found, _ := filepath.Glob(filepath.Join(r.path(path), "*"))
@@ -103,6 +103,10 @@ func (a *amavis) carry() {
 	c.set("verify", "enabled", false, "amavis goes on verifying")
 	a.headers()
 	c.set("sign", "identity_from", []string{"from", "sender", "envelope"}, "")
+	if a.networks == nil {
+		a.networks = strings.Fields(amavisMyNetworks)
+		a.plan.note(Close, Place{a.plan.From, 0}, "@mynetworks", "", "is not set here: [sign] networks has amavis' default, which holds all private networks")
+	}
 	c.set("sign", "networks", a.networks, "@mynetworks")
 	c.set("sign", "daemon_names", []string{"ORIGINATING"}, "mail that the mail server calls so")
 	a.plan.Clients = a.networks
@@ -119,6 +123,9 @@ const amavisHeaders = "From Reply-To Subject Date Message-ID In-Reply-To Referen
 	"List-Archive Received Precedence Original-Message-ID Message-Context PICS-Label Sensitivity Solicitation Content-Location Content-Features " +
 	"Content-Disposition Content-Language Content-Alternative Content-Base Content-MD5 Content-Duration Content-Class Accept-Language Auto-Submitted " +
 	"Archived-At VBR-Info Organization Organisation User-Agent X-Mailer"
+
+// amavisMyNetworks is @mynetworks where nobody sets it: Conf.pm of amavis 2.13.
+const amavisMyNetworks = "127.0.0.0/8 ::1 169.254.0.0/16 fe80::/10 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"
 
 // maxStatement is how many lines one may have; a domain of a hoster takes one.
 const maxStatement = 10_000
@@ -172,6 +179,10 @@ func (a *amavis) statement(l line) {
 	}
 	if m := amavisField.FindStringSubmatch(l.text); m != nil {
 		weight, _ := strconv.Atoi(m[2])
+		if weight == 0 && strings.EqualFold(m[1], "From") {
+			p.note(Close, l.Place, "$signed_header_fields{"+m[1]+"}", m[2], "left out: dkimd signs From always, since no receiver takes a signature without it")
+			return
+		}
 		a.fields = append(a.fields, amavisFieldLine{l.Place, m[1], weight})
 		p.note(Same, l.Place, "$signed_header_fields{"+m[1]+"}", m[2], "[sign] headers and oversign")
 		return
@@ -213,11 +224,14 @@ func (a *amavis) optionsOf(text string) map[string]string {
 }
 
 func (a *amavis) mynetworks(l line, list string) {
+	a.networks = []string{"127.0.0.0/8", "::1"} // the last one counts
 	for word := range strings.FieldsSeq(strings.NewReplacer(",", " ", "'", " ", `"`, " ").Replace(list)) {
 		prefix, err := netip.ParsePrefix(strings.NewReplacer("[", "", "]", "").Replace(word))
 		if err != nil {
 			if addr, err := netip.ParseAddr(strings.Trim(word, "[]")); err == nil {
-				a.networks = append(a.networks, addr.String())
+				if addr.String() != "::1" {
+					a.networks = append(a.networks, addr.String())
+				}
 			} else {
 				a.plan.note(NotCarried, l.Place, "@mynetworks", word, "no address and no network; left out")
 			}

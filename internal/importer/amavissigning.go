@@ -71,8 +71,11 @@ func (a *amavis) effective(sender string) map[string]string {
 	set := map[string]string{}
 	merge := func(name string) {
 		for _, o := range a.options {
+			if o.sender != name { // most are not, and there may be thousands
+				continue
+			}
 			for option, value := range o.set {
-				if _, known := set[option]; o.sender == name && !known {
+				if _, known := set[option]; !known {
 					set[option] = value
 				}
 			}

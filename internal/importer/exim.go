@@ -113,6 +113,8 @@ func eximLines(path string, data []byte) []line {
 		text, held = held, ""
 		words := strings.Fields(text)
 		switch {
+		case len(words) == 0: // a blank line ends one that is continued
+			continue
 		case words[0] == ".ifdef" || words[0] == ".ifndef":
 			_, defined := macros[strings.Join(words[1:], " ")]
 			skipped = append(skipped, defined != (words[0] == ".ifdef"))

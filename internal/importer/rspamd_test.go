@@ -1,9 +1,11 @@
 package importer_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"dkimd/internal/importer"
 )
@@ -189,6 +191,11 @@ func TestExim(t *testing.T) {
 			},
 			"acl_smtp_dkim: rules/", "acl_smtp_dkim: write a rule|relay_from_hosts",
 		},
+		"a blank line after a continued one": {
+			transport("   \\\n\n  dkim_domain = example.org\n  dkim_selector = s\n  dkim_private_key = /k/one\n"),
+			map[string]string{"KeyTable": "example.org example.org:s:ROOT/k/one\n"},
+			"", "acl_smtp_dkim",
+		},
 		"the sender's domain": {
 			transport("  dkim_domain = ${lc:${domain:$h_from:}}\n  dkim_selector = dkim\n  dkim_private_key = ${if exists{/k/${dkim_domain}.$dkim_selector.key}\\\n     {/k/${dkim_domain}.$dkim_selector.key}{0}}\n  dkim_sign_headers = +From:=Subject:To\n"),
 			map[string]string{"dkimd.toml": "layout = [\"ROOT/k/{domain}.dkim.key\"]|selector = \"dkim\"|on_error = \"unsigned\"|headers = [\"From\", \"Subject\", \"To\"]|oversign = [\"From\"]"},
@@ -343,18 +350,60 @@ func TestAmavis(t *testing.T) {
 			map[string]string{
 				file: "dkim_key('example.com', 'a', '/k/one');\ndkim_key('example.com', 'b', '/k/one');\n" +
 					"@dkim_signature_options_bysender_maps = ( { 'joe@example.com' => { s => 'b', i => 'joe@example.com' }, '.example.com' => { d => 'example.com' }, 'x.example.com' => { a => 'ed25519-sha256' },\n" +
-					" 'none.example' => { ttl => 5 }, 'root@' => { s => 'b' }, 'foo.example' => { d => 'example.com', foo => 1 } } );\n$signed_header_fields{'to'} = 1;\n$signed_header_fields{lc('X-Foo')} = 2;\n$signed_header_fields{'received'} = 0;\n",
+					" 'none.example' => { ttl => 5 }, 'root@' => { s => 'b' }, 'foo.example' => { d => 'example.com', foo => 1 } } );\n$signed_header_fields{'to'} = 1;\n$signed_header_fields{lc('X-Foo')} = 2;\n$signed_header_fields{'received'} = 0;\n$signed_header_fields{'from'} = 0;\n",
 			},
 			map[string]string{
 				"SigningTable": "SENDER NAME\njoe@example.com example.com/b:joe@example.com\n*@example.com example.com/a\n*@foo.example example.com/a:@%\n*@example.com example.com/a:@%\n*@*.example.com example.com/a:@%\n",
-				"dkimd.toml":   "canonicalization = \"relaxed/simple\"|\"X-Foo\"",
+				"dkimd.toml":   "canonicalization = \"relaxed/simple\"|\"X-Foo\"|  \"From\",\n  \"Reply-To\"",
 			},
-			"no dkim_key fits d=example.com|no dkim_key fits d=none.example|$enable_dkim_signing: is not set", "a user of any domain|foo.example: dkimd does not know it",
+			"$signed_header_fields{from}: left out: dkimd signs From always|no dkim_key fits d=example.com|no dkim_key fits d=none.example|$enable_dkim_signing: is not set", "a user of any domain|foo.example: dkimd does not know it",
+		},
+		"the last networks count": {
+			map[string]string{
+				"etc/amavis/conf.d/20-debian_defaults": "@mynetworks = qw( 127.0.0.0/8 [::1] 10.0.0.0/8 );\n",
+				file:                                   "@mynetworks = qw( 192.0.2.0/24 );\n$enable_dkim_signing = 1;\ndkim_key('example.org', 's', '/k/one');\n",
+			},
+			map[string]string{"dkimd.toml": "networks = [\"127.0.0.0/8\", \"::1\", \"192.0.2.0/24\"]"},
+			"", "",
+		},
+		"no networks": {
+			map[string]string{file: "$enable_dkim_signing = 1;\ndkim_key('example.org', 's', '/k/one');\n"},
+			map[string]string{"dkimd.toml": "\"10.0.0.0/8\"|\"fc00::/7\""},
+			"@mynetworks: is not set here", "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test.run(t, importer.Amavis, "")
 		})
+	}
+}
+
+// Options of some thousand domains are read in the time of their lines.
+func TestAmavisWithManyDomains(t *testing.T) {
+	t.Parallel()
+	const domains = 2000
+	var conf strings.Builder
+	for n := range domains {
+		fmt.Fprintf(&conf, "dkim_key('d%d.example', 's', '/k/one');\n", n)
+	}
+	conf.WriteString("@dkim_signature_options_bysender_maps = ( {\n")
+	for n := range domains {
+		fmt.Fprintf(&conf, "  'd%d.example' => { ttl => 10*24*3600, c => 'relaxed/simple' },\n", n)
+	}
+	conf.WriteString("} );\n")
+	s := newSystem(t, map[string]string{"amavisd.conf": conf.String()})
+	pem, _ := key(t)
+	s.write("k/one", pem)
+	begun := time.Now()
+	p, err := importer.Amavis("/amavisd.conf", importer.Options{Root: s.root, User: importer.User{Name: "root", UID: os.Geteuid(), GID: os.Getegid()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("%v", took)
+	}
+	if table := s.written(p)["SigningTable"]; strings.Count(table, "\n") != domains+1 {
+		t.Errorf("the table:\n%.200s", table)
 	}
 }
