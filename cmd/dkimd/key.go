@@ -101,7 +101,7 @@ func openHand(cmd *cobra.Command) (*hand, error) {
 			return nil, nil //nolint:nilerr // without a socket there is nobody to ask
 		}
 		paths, err := client.Elsewhere(ctx)
-		if _, unreachable := errors.AsType[fault.Faults](err); unreachable {
+		if _, absent := errors.AsType[control.Absent](err); absent {
 			return nil, nil
 		}
 		return paths, err

@@ -30,6 +30,8 @@ const (
 	socketMode     = 0o600
 	maxConnections = 16
 	headerTimeout  = 2 * time.Second
+	// askLimit is how long commands wait that hold the keys of a domain meanwhile: a daemon may hang.
+	askLimit = 30 * time.Second
 	// maxAnswer is what either side reads at most: a hundred thousand faults of a kilobyte.
 	maxAnswer = 100 << 20
 )
@@ -140,6 +142,8 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 
 // Rotate has the daemon go on with rotations that were begun in these domains.
 func (c *Client) Rotate(ctx context.Context, names []domain.Name) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
 	body, err := json.Marshal(names)
 	if err != nil {
 		return err
@@ -149,6 +153,8 @@ func (c *Client) Rotate(ctx context.Context, names []domain.Name) error {
 
 // Elsewhere asks for the key files outside the directory of keys that the daemon signs with.
 func (c *Client) Elsewhere(ctx context.Context) (paths []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
 	return paths, c.ask(ctx, http.MethodGet, "elsewhere", nil, &paths)
 }
 
@@ -181,12 +187,19 @@ func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, v
 	return json.Unmarshal(said, v)
 }
 
+// Absent is the fault that there is no daemon. Any other error of a Client may come from one that runs.
+type Absent struct{ fault.Faults }
+
+// Unwrap gives errors.As the faults as one.
+func (a Absent) Unwrap() error { return a.Faults }
+
 // unreachable says why nobody answers, as a fault of the key that names the socket.
 func (c *Client) unreachable(err error) error {
 	f := fault.Fault{Key: "control.listen", Want: "the socket of a running dkimd", Got: c.address.String() + ", where nobody answers"}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		f.Hint = "is dkimd running, and with this configuration? systemctl status dkimd"
+		return Absent{fault.Faults{f}}
 	case errors.Is(err, fs.ErrPermission):
 		f.Got, f.Hint = c.address.String()+", which this user may not enter", "ask as root or as dkimd's user"
 	default:

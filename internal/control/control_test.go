@@ -2,11 +2,13 @@ package control_test
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 
 	"dkimd/internal/control"
 	"dkimd/internal/domain"
+	"dkimd/internal/fault"
 	"dkimd/internal/logtest"
 )
 
@@ -41,5 +43,26 @@ func TestPanicIsTheFaultOfOneRequest(t *testing.T) {
 			t.Error("no error")
 		}
 	}
+	if _, err := client.Elsewhere(t.Context()); err == nil {
+		t.Error("no error")
+	} else if _, absent := errors.AsType[control.Absent](err); absent {
+		t.Errorf("a daemon that breaks is taken for none: %v", err)
+	}
 	log.Wait(t, 2, "level=ERROR.*a defect")
+}
+
+// A command may go on without the daemon only where there is none.
+func TestNoDaemonIsAbsent(t *testing.T) {
+	t.Parallel()
+	client, err := control.NewClient("unix:" + filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Elsewhere(t.Context())
+	if _, absent := errors.AsType[control.Absent](err); !absent {
+		t.Errorf("no socket: %v", err)
+	}
+	if _, faults := errors.AsType[fault.Faults](err); !faults {
+		t.Errorf("%v is no fault", err)
+	}
 }
