@@ -148,6 +148,9 @@ func (m *Message) EndOfHeader(ctx context.Context) {
 		switch m.signing, reason = m.p.Signer.Begin(ctx, m.env, &m.header, m.from); {
 		case m.signing == nil:
 			m.reason = reason
+		case m.reason.Code == reasonFault: // it is not known whether the message is ours
+			m.signing = nil
+			m.Fault(errors.New(m.reason.Text))
 		case reason.Text != "":
 			m.reason.Text += "; " + reason.Text
 		}
@@ -349,7 +352,7 @@ func (m *Message) answerFault(out *Outcome, rec *record) {
 		}
 	}()
 	rec.err = m.fault
-	if m.route == ours || m.reason.Code == "" {
+	if m.route == ours && m.reason.Code != reasonFault || m.reason.Code == "" {
 		m.reason = signer.Reason{Code: reasonFault, Text: "dkimd itself failed: see error"}
 	}
 	switch {

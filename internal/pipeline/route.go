@@ -76,9 +76,10 @@ func (p *Pipeline) route(ctx context.Context, env *message.Envelope) (route, sig
 	case client.Kind == message.ClientLocal:
 		return ours, signer.Reason{Code: reasonLocal, Text: "submitted on this host"}
 	case isIn(p.Networks):
-		if unnamed != nil && (!p.Authenticated || !env.Authenticated()) {
-			// A relay that is in verify.trusted by name brings strangers' mail: it must not be signed while DNS fails.
-			return trusted, signer.Reason{Code: reasonTrusted, Text: "client " + client.String() + " is in sign.networks, and may be in verify.trusted or leave_alone: " +
+		if unnamed != nil && !p.vouched(env) {
+			// A relay that is in verify.trusted by name brings strangers' mail: it must not be signed while DNS fails. Nor may mail of
+			// ours go out unsigned for that, which can last: sign.on_error says what becomes of what would be signed.
+			return ours, signer.Reason{Code: reasonFault, Text: "client " + client.String() + " is in sign.networks, and may be in verify.trusted or leave_alone: " +
 				"its name could not be looked up (" + unnamed.Error() + ")"}
 		}
 		return ours, signer.Reason{Code: reasonNetwork, Text: "client " + client.String() + " is in sign.networks"}
@@ -103,6 +104,11 @@ func (p *Pipeline) route(ctx context.Context, env *message.Envelope) (route, sig
 		text += ", daemon " + env.DaemonName + " is not in sign.daemon_names"
 	}
 	return foreign, signer.Reason{Code: reasonNotOurs, Text: text}
+}
+
+// vouched reports whether a message is ours whatever address its client has.
+func (p *Pipeline) vouched(env *message.Envelope) bool {
+	return p.Authenticated && env.Authenticated() || p.hasTLSClient(env.Certificate) || p.hasDaemonName(env.DaemonName)
 }
 
 // hasTLSClient reports whether a client is ours by its certificate.

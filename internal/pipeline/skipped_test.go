@@ -212,7 +212,8 @@ func TestNetworksByName(t *testing.T) {
 	if _, e := w.run(p, from(outside)); e.Mode != "verify" || !strings.Contains(e.Reason, "its name could not be looked up (temporary DNS failure: no answer in time)") {
 		t.Error(text(e))
 	}
-	// Who may be a trusted relay is not signed for, though it is in a network of ours; a login is ours for certain.
+	// Who may be a trusted relay is not signed for, though it is in a network of ours; sign.on_error says what becomes of mail that
+	// would be. A login, a certificate and a daemon are ours for certain.
 	failing = false
 	w.config.Trusted, w.config.Networks = w.clients(hosts.Entry{Name: "lan", Below: true}), w.clients(hosts.Entry{Network: netip.MustParsePrefix(outside + "/32")})
 	p = w.pipeline()
@@ -220,12 +221,30 @@ func TestNetworksByName(t *testing.T) {
 		t.Error(text(e))
 	}
 	failing = true
-	if _, e := w.run(p, from(outside)); e.Mode != "trusted" || !strings.Contains(e.Reason, "is in sign.networks, and may be in verify.trusted") {
-		t.Error(text(e))
+	if out, e := w.run(p, from(outside)); out.Action != policy.TempFail || e.Mode != "unsigned" || e.ReasonCode != "fault" ||
+		!strings.Contains(e.Reason, "is in sign.networks, and may be in verify.trusted") {
+		t.Errorf("%+v %s", out, text(e))
 	}
 	in := from(outside)
-	in.env.AuthType = "PLAIN"
-	if _, e := w.run(p, in); e.Mode != "sign" {
-		t.Error(text(e))
+	in.head[0] = "From: joe@stranger.example"
+	if out, e := w.run(p, in); out.Action != policy.Accept || e.ReasonCode == "fault" {
+		t.Errorf("it would not be signed in any case: %+v %s", out, text(e))
+	}
+	w.config.SendUnsigned = true
+	if out, e := w.run(w.pipeline(), from(outside)); out.Action != policy.Accept || e.Mode != "unsigned" || e.ReasonCode != "fault" {
+		t.Errorf("on_error = unsigned: %+v %s", out, text(e))
+	}
+	w.config.TLSClients = []string{"app.example.org"}
+	p = w.pipeline()
+	for name, vouch := range map[string]func(*message.Envelope){
+		"a login":       func(e *message.Envelope) { e.AuthType = "PLAIN" },
+		"a certificate": func(e *message.Envelope) { e.Certificate = message.Certificate{Subject: "app.example.org"} },
+		"a daemon":      func(e *message.Envelope) { e.DaemonName = "ORIGINATING" },
+	} {
+		in = from(outside)
+		vouch(&in.env)
+		if _, e := w.run(p, in); e.Mode != "sign" {
+			t.Errorf("%s: %s", name, text(e))
+		}
 	}
 }
