@@ -12,15 +12,16 @@ import (
 	"dkimd/internal/message"
 	"dkimd/internal/milter"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/socket"
 )
 
 const floorField = "X-Floor"
 
 // serveFloor is the floor: go-milter in dkimd's own connection wrapper, a field
 // added to each message and a line written to stdout.
-func serveFloor(ctx context.Context, socket string) error {
+func serveFloor(ctx context.Context, path string) error {
 	s, err := milter.New(milter.Config{
-		Listen: []string{"unix:" + socket}, MaxConnections: 4096, Logger: slog.New(slog.DiscardHandler),
+		Config: socket.Config{Listen: []string{"unix:" + path}}, MaxConnections: 4096, Logger: slog.New(slog.DiscardHandler),
 		Begin: func(env *message.Envelope) milter.Message { return &idle{env: env} },
 	})
 	if err != nil {

@@ -22,8 +22,8 @@ type Config struct {
 	Path     string // the file
 	Hostname string // authserv-id, RFC 8601 section 2.5
 	Memory   int    // MiB that all messages under way may hold together
-	Milter   Milter
-	Exim     Exim
+	Milter   Door   // of Postfix and Sendmail; listens nowhere only where Exim has a door
+	Exim     Door   // listens nowhere: no such door
 	Sign     Sign
 	Publish  []Publish
 	Rotate   Rotate

@@ -14,6 +14,7 @@ import (
 	"dkimd/internal/dkim"
 	"dkimd/internal/domain"
 	"dkimd/internal/hosts"
+	"dkimd/internal/socket"
 	"dkimd/keys"
 	"dkimd/signer"
 	"dkimd/verifier"
@@ -136,13 +137,19 @@ listen = "unix:/run/dkimd/other.sock"
 	dir := got.Sign.Directory
 	want := &config.Config{
 		Hostname: "mx.example.org", Memory: 512,
-		Milter: config.Milter{
-			Listen: []string{
-				"inet:localhost:8891", "inet6:[::1]:8892", "inet::1", "unix:/run/dkimd/m.sock", "unix:/run/x", "inet:0.0.0.0:2",
+		Milter: config.Door{
+			Config: socket.Config{
+				Listen: []string{
+					"inet:localhost:8891", "inet6:[::1]:8892", "inet::1", "unix:/run/dkimd/m.sock", "unix:/run/x", "inet:0.0.0.0:2",
+				},
+				Mode: 0o600, Group: "root", Peers: []string{"root", "7"},
 			},
-			SocketMode: 0o600, SocketGroup: "root", Peers: []string{"root", "7"}, MaxConnections: 7,
+			MaxConnections: 7,
 		},
-		Exim: config.Exim{Listen: []string{"unix:/run/dkimd/exim.sock"}, SocketMode: 0o666, SocketGroup: "root", Peers: []string{"root", "7"}, MaxConnections: 8},
+		Exim: config.Door{
+			Config:         socket.Config{Listen: []string{"unix:/run/dkimd/exim.sock"}, Mode: 0o666, Group: "root", Peers: []string{"root", "7"}},
+			MaxConnections: 8,
+		},
 		Sign: config.Sign{
 			Directory: dir, Networks: append(networks("192.0.2.0/24", "2001:db8::1/128"),
 				hosts.Entry{Not: true, Network: netip.MustParsePrefix("192.0.2.7/32")}, hosts.Entry{Name: "mail.example.org"}, hosts.Entry{Name: "lan", Below: true},
@@ -275,9 +282,9 @@ func TestNeedsRestart(t *testing.T) {
 	}
 	b.Milter.Listen = []string{"unix:/x"}
 	b.Milter.MaxConnections++
-	b.Milter.SocketMode, b.Milter.SocketGroup = 0, "mail"
+	b.Milter.Mode, b.Milter.Group = 0, "mail"
 	b.Milter.Peers = []string{"0"}
-	b.Exim = config.Exim{Listen: []string{"unix:/y"}, SocketGroup: "mail", Peers: []string{"0"}}
+	b.Exim = config.Door{Config: socket.Config{Listen: []string{"unix:/y"}, Group: "mail", Peers: []string{"0"}}}
 	b.Log = config.Log{}
 	b.Metrics = config.Metrics{Listen: []string{"inet::1"}}
 	b.Control = config.Control{}

@@ -52,8 +52,8 @@ func (c *Config) tables() []table {
 				"Past them mail is deferred until there is room; the last eighth is for messages that hold less than 64 KiB. The " +
 				"process takes more: see MemoryMax in packaging/systemd.",
 		}, {"publish", publishers(&c.Publish), docPublish}}},
-		{"milter", "The front door for Postfix and Sendmail.", true, c.Milter.keys()},
-		{"exim", "The front door for Exim: see [exim.md](exim.md).", true, c.Exim.keys()},
+		{"milter", "The front door for Postfix and Sendmail.", true, c.Milter.milterKeys()},
+		{"exim", "The front door for Exim: see [exim.md](exim.md).", true, c.Exim.eximKeys()},
 		{"sign", "Whose mail is ours, and how it is signed. Options of one domain are in `DIRECTORY/DOMAIN/domain.toml`: " +
 			"see [keys.md](keys.md).", false, c.Sign.keys()},
 		{"rotate", "How keys are replaced by new ones: see [keys.md](keys.md).", false, c.Rotate.keys()},
@@ -69,12 +69,9 @@ func (c *Config) tables() []table {
 	}
 }
 
-// Milter is the table [milter]: the front door of Postfix and Sendmail.
-type Milter struct {
-	Listen         []string // empty only where Exim has a door
-	SocketMode     os.FileMode
-	SocketGroup    string
-	Peers          []string
+// Door is the table [milter] or [exim]: where mail servers connect.
+type Door struct {
+	socket.Config
 	MaxConnections int
 }
 
@@ -87,7 +84,7 @@ const (
 	maxConnections = 65536
 )
 
-func (m *Milter) keys() []key {
+func (m *Door) milterKeys() []key {
 	return []key{
 		{
 			"listen", addresses(&m.Listen, "inet:127.0.0.1:8891"),
@@ -97,8 +94,8 @@ func (m *Milter) keys() []key {
 				"The path of a socket has at most 101 bytes. Whoever connects says whose mail it is: through an inet socket any " +
 				"local user can have mail signed; docs/postfix.md, The socket, sets up one for the mail server alone.",
 		},
-		{"socket_mode", mode(&m.SocketMode, socket.DefaultMode), docSocketMode},
-		{"socket_group", group(&m.SocketGroup), docSocketGroup},
+		{"socket_mode", mode(&m.Mode, socket.DefaultMode), docSocketMode},
+		{"socket_group", group(&m.Group), docSocketGroup},
 		{"peers", list(&m.Peers, readPeers), docPeers + " Postfix: [\"postfix\"]."},
 		{
 			"max_connections", integer(&m.MaxConnections, 4096, 1, maxConnections),
@@ -107,24 +104,15 @@ func (m *Milter) keys() []key {
 	}
 }
 
-// Exim is the table [exim]: the front door of Exim.
-type Exim struct {
-	Listen         []string // empty: no such door
-	SocketMode     os.FileMode
-	SocketGroup    string
-	Peers          []string
-	MaxConnections int
-}
-
-func (e *Exim) keys() []key {
+func (e *Door) eximKeys() []key {
 	return []key{
 		{
 			"listen", addresses(&e.Listen),
 			"Where Exim connects: unix:/run/dkimd/exim.sock, or any form that [milter] takes. Empty: dkimd does not serve " +
 				"Exim. With an address here, [milter] listen = [] is allowed: a host with Exim alone needs no milter.",
 		},
-		{"socket_mode", mode(&e.SocketMode, socket.DefaultMode), docSocketMode},
-		{"socket_group", group(&e.SocketGroup), docSocketGroup + " On Debian: Debian-exim."},
+		{"socket_mode", mode(&e.Mode, socket.DefaultMode), docSocketMode},
+		{"socket_group", group(&e.Group), docSocketGroup + " On Debian: Debian-exim."},
 		{"peers", list(&e.Peers, readPeers), docPeers + " On Debian: [\"Debian-exim\"]."},
 		{
 			"max_connections", integer(&e.MaxConnections, 1024, 1, maxConnections),

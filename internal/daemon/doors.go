@@ -35,16 +35,14 @@ func (d *daemon) openDoors(c *config.Config) error {
 	}
 	if len(c.Milter.Listen) > 0 {
 		open(milter.New(milter.Config{
-			Listen: c.Milter.Listen, SocketMode: c.Milter.SocketMode, SocketGroup: c.Milter.SocketGroup, Peers: c.Milter.Peers,
-			MaxConnections: c.Milter.MaxConnections, Logger: d.log, Meter: d.metrics.Milter, Memory: d.memory,
+			Config: c.Milter.Config, MaxConnections: c.Milter.MaxConnections, Logger: d.log, Meter: d.metrics.Milter, Memory: d.memory,
 			Begin: func(env *message.Envelope) milter.Message { return d.current.Load().Pipeline.Begin(env) },
 		}))
 		d.metrics.Milter.Limit(c.Milter.MaxConnections)
 	}
 	if len(c.Exim.Listen) > 0 {
 		open(exim.New(exim.Config{
-			Listen: c.Exim.Listen, SocketMode: c.Exim.SocketMode, SocketGroup: c.Exim.SocketGroup, Peers: c.Exim.Peers,
-			MaxConnections: c.Exim.MaxConnections, Logger: d.log, Meter: d.metrics.Exim, Memory: d.memory,
+			Config: c.Exim.Config, MaxConnections: c.Exim.MaxConnections, Logger: d.log, Meter: d.metrics.Exim, Memory: d.memory,
 			Begin: func(env *message.Envelope) exim.Message { return d.current.Load().Pipeline.Begin(env) },
 		}))
 		d.metrics.Exim.Limit(c.Exim.MaxConnections)

@@ -23,8 +23,8 @@ func Openable(c *config.Config) fault.Faults {
 		faults = outputFaults(c.Log.Output, err)
 	}
 	sockets := []socket.Config{
-		{Name: "milter", Listen: c.Milter.Listen, Group: c.Milter.SocketGroup},
-		{Name: "exim", Listen: c.Exim.Listen, Group: c.Exim.SocketGroup},
+		{Name: "milter", Listen: c.Milter.Listen, Group: c.Milter.Group},
+		{Name: "exim", Listen: c.Exim.Listen, Group: c.Exim.Group},
 		{Name: "metrics", Listen: c.Metrics.Listen},
 	}
 	if c.Sets("control.listen") { // the default one need not open

@@ -65,7 +65,7 @@ func TestDefaultTimes(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "s")
 			synctest.Test(t, func(t *testing.T) {
 				s, err := New(Config{
-					Listen: []string{"unix:" + path}, Logger: slog.New(slog.DiscardHandler),
+					Config: socket.Config{Listen: []string{"unix:" + path}}, Logger: slog.New(slog.DiscardHandler),
 					MaxConnections: 1024, Begin: func(*message.Envelope) Message { return patient{} },
 				})
 				if err != nil {

@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"time"
 
 	"dkimd/internal/message"
@@ -46,14 +45,7 @@ const writeTimeout = 10 * time.Second
 
 // Config is everything a Server needs.
 type Config struct {
-	// Listen are the sockets: "unix:/path", "inet:127.0.0.1:11335", "inet6:[::1]:11335".
-	Listen []string
-	// SocketMode are the permissions of unix sockets; 0: 0660.
-	SocketMode os.FileMode
-	// SocketGroup owns unix sockets, by name or number; empty: the group of the process.
-	SocketGroup string
-	// Peers are the users and groups whose processes may use unix sockets; empty: all that can connect.
-	Peers []string
+	socket.Config // where to listen; Name is not used
 	// MaxConnections are served at once, the next waits.
 	MaxConnections int
 	// Memory is where requests take what they hold; nil: without a bound.
@@ -88,10 +80,11 @@ func New(cfg Config) (*Server, error) {
 	cfg.IdleTimeout = cmp.Or(cfg.IdleTimeout, 30*time.Second)
 	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, 5*time.Minute)
 	cfg.FinishTimeout = cmp.Or(cfg.FinishTimeout, 15*time.Second)
+	cfg.Name = "exim"
 	s := &Server{cfg: cfg}
 	var err error
 	s.Server, err = socket.NewServer(socket.ServerConfig{
-		Config:         socket.Config{Name: "exim", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup, Peers: cfg.Peers},
+		Config:         cfg.Config,
 		MaxConnections: cfg.MaxConnections, Logger: cfg.Logger, Meter: cfg.Meter,
 		Begin: func(ctx context.Context, conn *socket.Conn) socket.Session { return newExchange(ctx, s, conn) },
 	})

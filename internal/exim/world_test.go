@@ -16,6 +16,7 @@ import (
 	"dkimd/internal/logtest"
 	"dkimd/internal/message"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/socket"
 )
 
 // fake is a pipeline that writes down what it is told.
@@ -114,7 +115,7 @@ func newWorld(t *testing.T, change func(*exim.Config)) *world {
 	}
 	w := &world{fake: &fake{}, socket: filepath.Join(dir, "s"), log: &logtest.Lines{}}
 	cfg := exim.Config{
-		Listen: []string{"unix:" + w.socket}, Begin: w.begin,
+		Config: socket.Config{Listen: []string{"unix:" + w.socket}}, Begin: w.begin,
 		Logger: w.log.Logger(), MaxConnections: 1024,
 	}
 	cfg.Memory = message.NewMemory(message.DefaultMemory)

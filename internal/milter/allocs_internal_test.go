@@ -8,13 +8,14 @@ import (
 
 	"dkimd/internal/message"
 	"dkimd/internal/milter/client"
+	"dkimd/internal/socket"
 )
 
 // TestMessageAllocations bounds what a message costs between its MAIL and its
 // answer, with the client and go-milter. It is not parallel: AllocsPerRun counts for all.
 func TestMessageAllocations(t *testing.T) {
 	s, err := New(Config{
-		Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, Logger: slog.New(slog.DiscardHandler),
+		Config: socket.Config{Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}}, Logger: slog.New(slog.DiscardHandler),
 		MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"dkimd/internal/message"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/socket"
 )
 
 // BenchmarkMessage is what the front door costs a message of 4 KiB, with the
@@ -20,7 +21,7 @@ func BenchmarkMessage(b *testing.B) {
 	for name, protocol := range map[string]uint32{"no-replies": client.AllProtocol, "replies": client.LeadingSpace} {
 		b.Run(name, func(b *testing.B) {
 			s, err := New(Config{
-				Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}, Logger: slog.New(slog.DiscardHandler),
+				Config: socket.Config{Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}}, Logger: slog.New(slog.DiscardHandler),
 				MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 			})
 			if err != nil {
@@ -53,7 +54,7 @@ func BenchmarkMessage(b *testing.B) {
 // BenchmarkConnection is what a connection costs that carries nothing, with the client.
 func BenchmarkConnection(b *testing.B) {
 	s, err := New(Config{
-		Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}, Logger: slog.New(slog.NewTextHandler(new(bytes.Buffer), nil)),
+		Config: socket.Config{Listen: []string{"unix:" + filepath.Join(b.TempDir(), "s")}}, Logger: slog.New(slog.NewTextHandler(new(bytes.Buffer), nil)),
 		MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
+	"dkimd/internal/socket"
 )
 
 // upToBody is a message by hand, up to its body.
@@ -28,7 +29,7 @@ func TestMillionsOfPackets(t *testing.T) { //nolint:paralleltest // it measures 
 	const count = 2_000_000
 	one := bytes.Repeat(packet('B', "x"), 10_000)
 	many := packet('B', string(bytes.Repeat([]byte("x"), 60_000-5)))
-	w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
+	w := start(t, milter.Config{Config: socket.Config{Listen: []string{socketIn(short(t))}}})
 	take := func(piece []byte, times, size int) time.Duration {
 		conn := agree(t, w, client.AllProtocol)
 		before := len(w.all())
@@ -64,7 +65,7 @@ func TestMillionsOfPackets(t *testing.T) { //nolint:paralleltest // it measures 
 // TestOthersKeepTheirLatency: what 300 hostile connections do at once costs no one else
 // his time, and leaves nothing behind.
 func TestOthersKeepTheirLatency(t *testing.T) { //nolint:paralleltest // it measures time and counts goroutines
-	w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
+	w := start(t, milter.Config{Config: socket.Config{Listen: []string{socketIn(short(t))}}})
 	s := w.dial(t, client.Options{})
 	median := func() time.Duration {
 		var all []time.Duration
@@ -132,7 +133,7 @@ func TestOthersKeepTheirLatency(t *testing.T) { //nolint:paralleltest // it meas
 // socket is full, and its message ends.
 func TestNeverReads(t *testing.T) {
 	t.Parallel()
-	w := start(t, milter.Config{Listen: []string{socketIn(short(t))}, WriteTimeout: 200 * time.Millisecond})
+	w := start(t, milter.Config{Config: socket.Config{Listen: []string{socketIn(short(t))}}, WriteTimeout: 200 * time.Millisecond})
 	conn := agree(t, w, 0) // every event is answered
 	piece := bytes.Repeat(slices.Concat(packet('M', "<a@example.com>\x00"), packet('A', "")), 1000)
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))

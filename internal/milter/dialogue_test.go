@@ -17,6 +17,7 @@ import (
 	"dkimd/internal/milter/client"
 	"dkimd/internal/pipeline"
 	"dkimd/internal/smtpreply"
+	"dkimd/internal/socket"
 	"dkimd/policy"
 )
 
@@ -72,7 +73,7 @@ func TestDialogue(t *testing.T) {
 					}
 					o := o
 					o.MTA = mta
-					dialogue(t, start(t, milter.Config{Listen: []string{listen}}), o)
+					dialogue(t, start(t, milter.Config{Config: socket.Config{Listen: []string{listen}}}), o)
 				})
 			}
 		}

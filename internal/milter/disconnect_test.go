@@ -12,6 +12,7 @@ import (
 
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
+	"dkimd/internal/socket"
 )
 
 // recorder keeps what is written.
@@ -56,7 +57,7 @@ func TestDisconnectAtEveryByte(t *testing.T) {
 		"replies":  {Version: 6, Actions: client.AllActions, Protocol: client.LeadingSpace},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
+			w := start(t, milter.Config{Config: socket.Config{Listen: []string{socketIn(short(t))}}})
 			sent := record(t, w, o)
 			eventually(t, func() bool { return len(w.ended(t, 2)) == 2 }, func() string { return "the dialogue failed" })
 			goroutines, fds := runtime.NumGoroutine(), descriptors(t)
@@ -102,7 +103,7 @@ func TestDisconnectAtEveryByte(t *testing.T) {
 // and one byte at a time.
 func TestEveryChunking(t *testing.T) {
 	t.Parallel()
-	w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
+	w := start(t, milter.Config{Config: socket.Config{Listen: []string{socketIn(short(t))}}})
 	sent := record(t, w, client.Options{})
 	done := w.ended(t, 2)
 	want := done[1]
@@ -138,7 +139,7 @@ func TestEveryChunking(t *testing.T) {
 //nolint:paralleltest // counts goroutines and memory
 func TestIdleConnectionsCostLittle(t *testing.T) {
 	const n = 2000
-	w := start(t, milter.Config{Listen: []string{socketIn(short(t))}})
+	w := start(t, milter.Config{Config: socket.Config{Listen: []string{socketIn(short(t))}}})
 	memory := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats

@@ -7,10 +7,11 @@ import (
 
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
+	"dkimd/internal/socket"
 )
 
 func config(listen ...string) milter.Config {
-	return milter.Config{Listen: listen, MaxConnections: 1, Begin: (&fake{}).begin, Logger: slog.New(slog.DiscardHandler)}
+	return milter.Config{Config: socket.Config{Listen: listen}, MaxConnections: 1, Begin: (&fake{}).begin, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func TestConfigFaults(t *testing.T) {
@@ -38,7 +39,7 @@ func TestSeveralSockets(t *testing.T) {
 		_ = ln.Close()
 		listen = append(listen, "inet6:[::1]:0")
 	}
-	w := start(t, milter.Config{Listen: listen})
+	w := start(t, milter.Config{Config: socket.Config{Listen: listen}})
 	for _, addr := range w.server.Addrs() {
 		s, err := client.Dial(t.Context(), addr.Network(), addr.String(), client.Options{})
 		if err != nil {

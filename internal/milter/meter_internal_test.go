@@ -65,7 +65,7 @@ func metered(t *testing.T) (*Server, *tally) {
 	t.Helper()
 	meter := newTally()
 	s, err := New(Config{
-		Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, MaxConnections: 1,
+		Config: socket.Config{Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}}, MaxConnections: 1,
 		Logger: slog.New(slog.DiscardHandler), Meter: meter,
 		Begin: func(*message.Envelope) Message { return nil },
 	})

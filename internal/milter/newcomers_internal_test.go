@@ -10,12 +10,13 @@ import (
 
 	"dkimd/internal/message"
 	"dkimd/internal/milter/client"
+	"dkimd/internal/socket"
 )
 
 func newcomersServer(t *testing.T) (*Server, func() net.Conn) {
 	t.Helper()
 	s, err := New(Config{
-		Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}, Logger: slog.New(slog.DiscardHandler),
+		Config: socket.Config{Listen: []string{"unix:" + filepath.Join(t.TempDir(), "s")}}, Logger: slog.New(slog.DiscardHandler),
 		MaxConnections: 1024, Begin: func(*message.Envelope) Message { return &quiet{} },
 	})
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -66,14 +65,7 @@ const (
 
 // Config is everything a Server needs.
 type Config struct {
-	// Listen are the sockets: "inet:127.0.0.1:8891", "inet6:[::1]:8891", "unix:/path".
-	Listen []string
-	// SocketMode are the permissions of unix sockets; 0: socket.DefaultMode.
-	SocketMode os.FileMode
-	// SocketGroup owns unix sockets, by name or number; empty: the group of the process.
-	SocketGroup string
-	// Peers are the users and groups whose processes may use unix sockets; empty: all that can connect.
-	Peers []string
+	socket.Config // where to listen; Name is not used
 	// MaxConnections are served at once, the next waits.
 	MaxConnections int
 	// Memory is where connections and messages take what they hold; nil: without a bound.
@@ -108,10 +100,11 @@ func New(cfg Config) (*Server, error) {
 		cfg.Meter = unmetered{}
 	}
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, defaultWriteTimeout)
+	cfg.Name = "milter"
 	s := &Server{cfg: cfg, symbols: symbols(), newcomers: make(chan struct{}, newcomersPerCore*runtime.GOMAXPROCS(0))}
 	var err error
 	s.Server, err = socket.NewServer(socket.ServerConfig{
-		Config:         socket.Config{Name: "milter", Listen: cfg.Listen, Mode: cfg.SocketMode, Group: cfg.SocketGroup, Peers: cfg.Peers},
+		Config:         cfg.Config,
 		MaxConnections: cfg.MaxConnections, Logger: cfg.Logger, Meter: cfg.Meter, Begin: s.begin,
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"dkimd/internal/milter"
 	"dkimd/internal/milter/client"
 	"dkimd/internal/pipeline"
+	"dkimd/internal/socket"
 )
 
 // TestShutdownDrains: connections without a message are closed at once, a
@@ -119,7 +120,7 @@ func TestCloseCutsFinish(t *testing.T) {
 func TestConnectionCap(t *testing.T) {
 	t.Parallel()
 	dir := short(t)
-	w := start(t, milter.Config{MaxConnections: 2, Listen: []string{"inet:127.0.0.1:0", socketIn(dir)}})
+	w := start(t, milter.Config{MaxConnections: 2, Config: socket.Config{Listen: []string{"inet:127.0.0.1:0", socketIn(dir)}}})
 	first, second := w.dial(t, client.Options{}), w.dial(t, client.Options{})
 	third := w.conn(t)
 	_, _ = third.Write(offer(6, 0, 0))

@@ -85,7 +85,7 @@ func newPipes(t *testing.T) *pipes {
 	t.Helper()
 	p := &pipes{}
 	s, err := New(Config{
-		Listen: []string{"inet:127.0.0.1:0"},
+		Config: socket.Config{Listen: []string{"inet:127.0.0.1:0"}},
 		Logger: p.logs.Logger(), MaxConnections: 4,
 		Begin: func(*message.Envelope) Message {
 			p.mu.Lock()
