@@ -18,7 +18,7 @@ const maxMacros = 100
 // isRecord reports whether a TXT record is one of SPF (section 4.5).
 func isRecord(txt string) bool {
 	version, _, _ := strings.Cut(txt, " ")
-	return strings.EqualFold(version, "v=spf1")
+	return len(version) == len("v=spf1") && strings.EqualFold(version, "v=spf1") // letters of others than ASCII are longer
 }
 
 // record is an SPF record as it was read. It does not change.
@@ -49,6 +49,8 @@ func readRecord(text string) *record {
 		ok, evaluated, network := true, false, netip.Prefix{}
 		switch {
 		case t == "":
+		case !safetext.IsASCII(t): // some letters of other scripts are in lower case those of ASCII
+			ok = false
 		case strings.HasPrefix(lower, "redirect="):
 			redirects++
 			ok, evaluated = redirects == 1 && isDomainSpec(lower[len("redirect="):]), true // each once (section 6)
