@@ -130,16 +130,17 @@ func (s *logSource) file(path string) {
 	})
 }
 
-// rotation is what logrotate adds to a name: .1, -20261129, perhaps with a time, and that of a compression.
-var rotation = regexp.MustCompile(`^[.-][0-9][0-9-]*(\.(gz|zst))?$`)
+// rotation is what logrotate adds to a name: .1, -20261129, perhaps with a time, and that of a compression, also
+// of those that are not read, which is told then.
+var rotation = regexp.MustCompile(`^[.-][0-9][0-9-]*(\.(?:gz|zst|bz2|xz))?$`)
 
 // withRotated adds a file, and before it those that it was rotated into: by the time of their last record, which is when they
 // were written last. What is compressed keeps that time. While a file is being compressed it is there twice: the other one is
 // not whole yet.
 func (s *logSource) withRotated(path string, since time.Time) {
 	type written struct {
-		path  string
-		ended time.Time
+		path, plain string // plain is without compression
+		ended       time.Time
 	}
 	var list []written
 	extension := filepath.Ext(path)
@@ -152,14 +153,15 @@ func (s *logSource) withRotated(path string, since time.Time) {
 			rest = strings.Replace(rest, extension, "", 1)
 		}
 		info, err := entry.Info()
-		if ok && err == nil && info.Mode().IsRegular() && rotation.MatchString(rest) && !info.ModTime().Before(since) {
-			list = append(list, written{filepath.Join(filepath.Dir(path), name), info.ModTime()})
+		turned := rotation.FindStringSubmatch(rest)
+		if ok && err == nil && info.Mode().IsRegular() && turned != nil && !info.ModTime().Before(since) {
+			whole := filepath.Join(filepath.Dir(path), name)
+			list = append(list, written{whole, strings.TrimSuffix(whole, turned[1]), info.ModTime()})
 		}
 	}
 	slices.SortFunc(list, func(a, b written) int { return cmp.Or(a.ended.Compare(b.ended), strings.Compare(b.path, a.path)) })
 	for _, r := range list {
-		plain := strings.TrimSuffix(strings.TrimSuffix(r.path, ".gz"), ".zst")
-		if plain == r.path || !slices.ContainsFunc(list, func(other written) bool { return other.path == plain }) {
+		if r.plain == r.path || !slices.ContainsFunc(list, func(other written) bool { return other.path == r.plain }) {
 			s.file(r.path)
 		}
 	}
