@@ -195,6 +195,16 @@ func (s *Store) Domains() []*Domain {
 	return all
 }
 
+// Known are those of Domains that have been read by now, and those of one name, which are read if need be.
+func (s *Store) Known(name domain.Name) (known []*Domain) {
+	for _, d := range s.domains {
+		if d.Name == name || d.reading.done.Load() {
+			known = append(known, d.load(s.reader).current())
+		}
+	}
+	return known
+}
+
 // Len is how many domains there are. It reads none of them.
 func (s *Store) Len() int { return len(s.domains) }
 

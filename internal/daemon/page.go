@@ -107,9 +107,10 @@ func tryTests(rules *policy.Rules) (text string, failed bool) {
 	return text, false
 }
 
-// keys are those of a domain, or of the first domains, those in trouble before the others.
+// keys are those of a domain, or of the first domains, those in trouble before the others. A page reads no directory but
+// that of the domain: of those that nobody has read yet, nothing is known to be in trouble.
 func (p *statusPage) keys(_ context.Context, name domain.Name) statuspage.Keys {
-	all := p.daemon.current.Load().Keys.Domains()
+	store := p.daemon.current.Load().Keys
 	dns, at := p.compared.last()
 	list := statuspage.Keys{Compared: at}
 	withheld := &p.daemon.withheld
@@ -120,7 +121,7 @@ func (p *statusPage) keys(_ context.Context, name domain.Name) statuspage.Keys {
 		})
 	}
 	var chosen, others []*keys.Domain
-	for _, d := range all {
+	for _, d := range store.Known(name) {
 		switch {
 		case name != "" && d.Name != name:
 		case name != "" || troubled(d):
@@ -133,7 +134,7 @@ func (p *statusPage) keys(_ context.Context, name domain.Name) statuspage.Keys {
 		chosen = chosen[:maxPageDomains]
 	}
 	if name == "" {
-		list.Left = len(all) - len(chosen)
+		list.Left = store.Len() - len(chosen)
 	}
 	for _, d := range chosen {
 		for _, k := range pageKeys(d, dns) {

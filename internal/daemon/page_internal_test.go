@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -26,6 +27,9 @@ func TestPageTellsOfWithheldKeys(t *testing.T) {
 	}
 	store, _ := keys.Open(keys.Config{Directory: dir})
 	t.Cleanup(store.Close)
+	if err := store.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	d := &daemon{}
 	d.current.Store(&Setup{Keys: store})
 	p := &statusPage{daemon: d}
@@ -44,5 +48,35 @@ func TestPageTellsOfWithheldKeys(t *testing.T) {
 	d.withheld.set(map[keyName]bool{{domain.Name(last), "s"}: true})
 	if k, _ := listed(); k.Trouble != "withheld: DNS does not serve it, so the other keys of the domain sign" {
 		t.Errorf("%+v", k)
+	}
+}
+
+// Whoever looks at the page does not wait for the directories of 100,000 domains: it reads that of the one asked for.
+func TestPageReadsNoDirectories(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 300 {
+		if err := os.Mkdir(filepath.Join(dir, fmt.Sprintf("d%d.example", i)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := keys.Generate(keys.New{Directory: dir, Domain: "z.example", Selector: "s", Type: keys.Ed25519})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, _ := keys.Open(keys.Config{Directory: dir})
+	store.Close() // ends the reading in the background
+	before := store.Counts().Unread
+	if before < 2 {
+		t.Skip("the background was faster")
+	}
+	d := &daemon{}
+	d.current.Store(&Setup{Keys: store})
+	p := &statusPage{daemon: d}
+	if list := p.keys(t.Context(), ""); store.Counts().Unread != before || list.Left < before {
+		t.Errorf("%d of %d are unread after the page, which leaves out %d", store.Counts().Unread, before, list.Left)
+	}
+	if list := p.keys(t.Context(), "z.example"); len(list.Listed) != 1 || store.Counts().Unread < before-1 {
+		t.Errorf("%+v, %d of %d are unread", list, store.Counts().Unread, before)
 	}
 }

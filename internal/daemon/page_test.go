@@ -17,6 +17,7 @@ func TestStatusPageOfADaemon(t *testing.T) {
 	w.write("rules/watch.example.test.toml", "[[case]]\naction = \"reject\"\n[[case]]\naction = \"accept\"\n")
 	w.monitor("")
 	w.start()
+	w.err.Wait(t, 1, `msg="keys checked"`)
 	w.send("joe@example.org", "OURS")
 	w.send("x@watch.example", "WATCHED")
 	w.send("y@reject.example", "REFUSED")

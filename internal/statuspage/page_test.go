@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/control"
 	"dkimd/internal/events"
 	"dkimd/internal/events/eventstest"
+	"dkimd/internal/fault"
 	"dkimd/internal/statuspage"
 
 	"golang.org/x/net/html"
@@ -248,5 +250,19 @@ func TestSlowReadersHoldNobodyUp(t *testing.T) {
 	all.Wait()
 	if code := ask(nil); code != http.StatusOK {
 		t.Errorf("at the end: %d", code)
+	}
+}
+
+// A hundred thousand broken domains make no page of a hundred thousand lines.
+func TestTroublesAreSome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	findings := slices.Repeat([]fault.Finding{{Text: "broken"}}, 100_000)
+	w.Status = func() control.Status {
+		return control.Status{Faults: findings, Warnings: findings, LastReload: &control.Refusal{Faults: findings}}
+	}
+	_, body, _ := w.ask("/")
+	if n := strings.Count(body, "broken</li>"); n != 300 || !strings.Contains(body, "and 299700 more: dkimd status lists all") {
+		t.Errorf("%d are listed:\n%.2000s", n, body)
 	}
 }

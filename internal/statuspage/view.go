@@ -20,12 +20,14 @@ import (
 const (
 	maxDomainRows = 50
 	maxRuleRows   = 200
+	maxTroubles   = 100 // of each kind; /control has all
 )
 
 // overview is the page without a question.
 type overview struct {
 	Now       time.Time
 	Status    control.Status
+	Troubles  int  // that are not listed
 	Hour      bool // the charts are of the last hour, and not of the last day
 	Refreshes bool
 	Searches  bool // records are kept
@@ -66,6 +68,11 @@ func (p *page) overview(ctx context.Context, hour, refreshes bool) *overview {
 		Now: now, Status: p.Status(), Hour: hour, Refreshes: refreshes, Searches: p.History.ring.most > 0,
 		Rules: p.Rules(), Keys: p.Keys(ctx, ""),
 	}
+	o.Status.Faults = shortened(o.Status.Faults, &o.Troubles)
+	o.Status.Warnings = shortened(o.Status.Warnings, &o.Troubles)
+	if r := o.Status.LastReload; r != nil {
+		r.Faults = shortened(r.Faults, &o.Troubles)
+	}
 	span, n := 30*time.Minute, 48
 	if hour {
 		span, n = time.Minute, 60
@@ -91,6 +98,13 @@ func (p *page) overview(ctx context.Context, hour, refreshes bool) *overview {
 	o.RulesLeft = max(len(o.RuleRows)-maxRuleRows, 0)
 	o.RuleRows = o.RuleRows[:len(o.RuleRows)-o.RulesLeft]
 	return o
+}
+
+// shortened is the beginning of a list; what is left out is counted.
+func shortened[T any](list []T, left *int) []T {
+	shown := min(len(list), maxTroubles)
+	*left += len(list) - shown
+	return list[:shown]
 }
 
 // outcomeWords are the outcomes as people read them after a number.
