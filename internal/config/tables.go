@@ -84,38 +84,38 @@ const (
 	maxConnections = 65536
 )
 
-func (m *Door) milterKeys() []key {
+func (d *Door) milterKeys() []key {
 	return []key{
 		{
-			"listen", addresses(&m.Listen, "inet:127.0.0.1:8891"),
+			"listen", addresses(&d.Listen, "inet:127.0.0.1:8891"),
 			"Where to listen: inet:HOST:PORT, inet6:[HOST]:PORT or unix:/PATH; several allowed. inet:PORT@HOST and " +
 				"local:/PATH, as OpenDKIM and Sendmail write it, mean the same. Without HOST, or with *, dkimd listens on every " +
 				"address of the host, IPv4 for inet and IPv6 for inet6. Port 0 is any free one. " +
 				"The path of a socket has at most 101 bytes. Whoever connects says whose mail it is: through an inet socket any " +
 				"local user can have mail signed; docs/postfix.md, The socket, sets up one for the mail server alone.",
 		},
-		{"socket_mode", mode(&m.Mode, socket.DefaultMode), docSocketMode},
-		{"socket_group", group(&m.Group), docSocketGroup},
-		{"peers", list(&m.Peers, readPeers), docPeers + " Postfix: [\"postfix\"]."},
+		{"socket_mode", mode(&d.Mode, socket.DefaultMode), docSocketMode},
+		{"socket_group", group(&d.Group), docSocketGroup},
+		{"peers", list(&d.Peers, readPeers), docPeers + " Postfix: [\"postfix\"]."},
 		{
-			"max_connections", integer(&m.MaxConnections, 4096, 1, maxConnections),
+			"max_connections", integer(&d.MaxConnections, 4096, 1, maxConnections),
 			"Connections served at once. The next one waits, or takes the place of one that is idle: first of those that brought no message.",
 		},
 	}
 }
 
-func (e *Door) eximKeys() []key {
+func (d *Door) eximKeys() []key {
 	return []key{
 		{
-			"listen", addresses(&e.Listen),
+			"listen", addresses(&d.Listen),
 			"Where Exim connects: unix:/run/dkimd/exim.sock, or any form that [milter] takes. Empty: dkimd does not serve " +
 				"Exim. With an address here, [milter] listen = [] is allowed: a host with Exim alone needs no milter.",
 		},
-		{"socket_mode", mode(&e.Mode, socket.DefaultMode), docSocketMode},
-		{"socket_group", group(&e.Group), docSocketGroup + " On Debian: Debian-exim."},
-		{"peers", list(&e.Peers, readPeers), docPeers + " On Debian: [\"Debian-exim\"]."},
+		{"socket_mode", mode(&d.Mode, socket.DefaultMode), docSocketMode},
+		{"socket_group", group(&d.Group), docSocketGroup + " On Debian: Debian-exim."},
+		{"peers", list(&d.Peers, readPeers), docPeers + " On Debian: [\"Debian-exim\"]."},
 		{
-			"max_connections", integer(&e.MaxConnections, 1024, 1, maxConnections),
+			"max_connections", integer(&d.MaxConnections, 1024, 1, maxConnections),
 			"Messages served at once. The next one waits, or takes the place of a connection on which nothing has come.",
 		},
 	}
