@@ -106,6 +106,8 @@ func TestExamples(t *testing.T) {
 		"E16 uk":    {zone("uk: p=none; psd=y"), "good.co.uk", "good.co.uk co.uk uk", "uk", "!evil.co.uk !co.uk mail.good.co.uk", "good.co.uk", dmarc.Fail, dmarc.PolicyNone},
 		"E16 uk sp": {zone("uk: p=none", "good.co.uk: p=reject"), "a.b.good.co.uk", "a.b.good.co.uk b.good.co.uk good.co.uk", "good.co.uk", "!evil.co.uk good.co.uk", "good.co.uk", dmarc.Fail, dmarc.PolicyReject},
 		"E16 ck":    {zone("ck: p=none"), "good.co.ck", "good.co.ck co.ck ck", "ck", "!evil.co.ck mail.good.co.ck", "good.co.ck", dmarc.Fail, dmarc.PolicyNone},
+		"E16 !ck":   {zone("www.ck: p=reject", "ck: SERVFAIL"), "x.www.ck", "x.www.ck www.ck", "www.ck", "www.ck !evil.ck", "www.ck", dmarc.Fail, dmarc.PolicyReject},
+		"E16 !jp":   {zone("jp: p=none"), "x.city.kawasaki.jp", "x.city.kawasaki.jp city.kawasaki.jp kawasaki.jp jp", "jp", "city.kawasaki.jp !kawasaki.jp", "city.kawasaki.jp", dmarc.Fail, dmarc.PolicyNone},
 		"E16 *.ck":  {zone("ck: p=none"), "good.ck", "good.ck ck", "ck", "!evil.ck", "good.ck", dmarc.Fail, dmarc.PolicyNone},
 		"E17":       {zone("org: p=none", "good.org: p=reject; psd=n"), "good.org", "good.org", "good.org", "!evil.org", "good.org", dmarc.Fail, dmarc.PolicyReject},
 		"E18":       {zone("host.example: p=reject; psd=y", "t1.host.example: p=quarantine"), "t1.host.example", "t1.host.example", "t1.host.example", "!t2.host.example x.t1.host.example", "t1.host.example", dmarc.Fail, dmarc.PolicyQuarantine},

@@ -35,12 +35,16 @@ type stand struct {
 // is reports whether the record says that its name is a public suffix (y) or an organizational domain (n). We
 // depart from RFC 9989 here (docs/divergences.md): where everybody can register names, the name belongs to no
 // organization, though its registry forgot to say so. Else strangers would be aligned with each other (section 11.8).
-// That holds for ck, too, where all that is below it is listed as *.ck.
 func (s stand) is(psd byte) bool {
-	if s.name.IsPublicSuffix() || ("*." + s.name).IsPublicSuffix() {
+	if isSuffix(s.name) {
 		return psd == 'y'
 	}
 	return s.psd == psd
+}
+
+// isSuffix reports whether everybody can register names below this one: ck is a suffix too, of which the list has *.ck.
+func isSuffix(name domain.Name) bool {
+	return name.IsPublicSuffix() || ("*." + name).IsPublicSuffix()
 }
 
 // walker asks DNS, each name once.
@@ -105,7 +109,7 @@ func (w *walker) walk(start domain.Name) (found []stand, err error) {
 		}
 		if s.found {
 			found = append(found, s)
-			if s.is('y') || s.is('n') || parent(s.name).IsPublicSuffix() {
+			if s.is('y') || s.is('n') || isSuffix(parent(s.name)) {
 				return found, nil
 			}
 		}
@@ -152,7 +156,7 @@ func organizational(start domain.Name, found []stand) domain.Name {
 func below(suffix, name domain.Name) domain.Name {
 	for name = tail(name); ; {
 		up := parent(name)
-		if up == suffix || up == "" || up.IsPublicSuffix() {
+		if up == suffix || up == "" || isSuffix(up) {
 			return name
 		}
 		name = up
