@@ -153,7 +153,7 @@ func TestRspamd(t *testing.T) {
 		})
 	}
 	for text, want := range map[string]string{
-		"path = \"/k": "dkim_signing.conf:1: got a quote that does not end", "domain {\n": "want a } for the { of line 1", "a [ b": "want a ] for the [ of line 1",
+		"path = \"/k": "dkim_signing.conf:1: got a quote that does not end", "domain {\n": "want a } for the { of line 1", "a [ b": "want a ] for the [ of line 1", "a [ b }": "want a ] for the [ of line 1",
 		".if x\n": "got \".if\"; want keys", "\n{% if %}": "dkim_signing.conf:2: got a template", "\xff = 1": "got bytes that are not UTF-8", "path_map = \"https://x/y\";": "want a map in a file of this host",
 		"a = <<EOD\n": "got << without an end",
 	} {

@@ -273,7 +273,11 @@ func (r *uclReader) value() (*ucl, error) {
 			case c == ',' || c == ';':
 				r.next()
 			default:
+				before := r.at
 				item, err := r.value()
+				if err == nil && r.at == before { // a } ends no list, and begins nothing
+					err = r.fault(safetext.Quote(string(c)), "a ] for the [ of line "+itoa(u.Line))
+				}
 				if err != nil {
 					return nil, err
 				}
