@@ -55,8 +55,8 @@ left out.
   dkimd log --id 4Xyz8q2Nk1z
   journalctl -u dkimd -o cat | dkimd log -
 
-Exit status: 0 something was found, 1 no record fits, 2 fix something first, also
-where only a part of the log could be read.`,
+Exit status: 0 something was found, 1 no record fits, 2 fix something first,
+also where only a part of the log could be read.`,
 		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := q.read(cmd, time.Now()); err != nil {

@@ -40,8 +40,8 @@ decides, and counted.
 With --dmarc-policy it says as well what receivers would have done if the
 domains had published that policy.
 
-Exit status: 0 nothing would change, 1 something would, 2 fix something first, or
-there was nothing to judge.`,
+Exit status: 0 nothing would change, 1 something would, 2 fix something first,
+or there was nothing to judge.`,
 		ValidArgsFunction: places(files("")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := r.read(cmd, since, until, published, domains)
