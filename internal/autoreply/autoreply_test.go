@@ -2,14 +2,12 @@ package autoreply_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"mime/quotedprintable"
 	"net/mail"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,8 +17,6 @@ import (
 	"dkimd/internal/autoreply"
 	"dkimd/internal/eml"
 	"dkimd/internal/message"
-
-	"golang.org/x/sys/unix"
 )
 
 func received(header, sender string) autoreply.Received {
@@ -182,34 +178,6 @@ func TestOneAnswerToAMessage(t *testing.T) {
 	take("", "one")
 	if info, err := os.Stat(l.File); err != nil || info.Size() > 200_000 {
 		t.Errorf("%d bytes, %v", info.Size(), err)
-	}
-}
-
-// A full disk takes back no answer that was counted.
-func TestFullDiskKeepsTheCount(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4k"); err != nil {
-		t.Skip("no tmpfs can be mounted: ", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
-	l := autoreply.Limit{File: filepath.Join(dir, "state"), Domain: 3000, All: 3000, Window: time.Hour, Now: time.Now()}
-	sent, err := 0, error(nil)
-	for ; err == nil && sent < 3000; sent++ {
-		_, err = l.Take("a.example", []string{strconv.Itoa(sent)})
-	}
-	if !errors.Is(err, unix.ENOSPC) || sent < 100 {
-		t.Fatalf("%d answers, then %v", sent, err)
-	}
-	if _, err := l.Take("a.example", []string{"another"}); !errors.Is(err, unix.ENOSPC) {
-		t.Errorf("again: %v", err)
-	}
-	l.Domain = sent - 1 // as many as were counted
-	if why, err := l.Take("a.example", nil); err != nil || !strings.Contains(why, "a.example") {
-		t.Errorf("after %d: %q, %v", sent-1, why, err)
-	}
-	if why, err := l.Take("b.example", []string{"0"}); err != nil || !strings.Contains(why, "before") {
-		t.Errorf("the first message again: %q, %v", why, err)
 	}
 }
 
