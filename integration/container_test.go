@@ -160,15 +160,12 @@ func TestContainerOfDockerfile(t *testing.T) {
 	for _, s := range settings {
 		run(strings.Replace(s[1], "/dev/stdout", "/var/log/mail.log", 1) + "\n")
 	}
-	run("postfix reload\n")
+	// A reload is done some time after the command: until then a busy Postfix still makes servers in its chroot, which do not know the name.
+	run("postfix stop && postfix start\n")
 	harness.Eventually(t, harness.WaitLimit, "a record of Postfix's mail", func() bool {
 		outside := f.Dial(t, harness.OutsideAddress, harness.RootAddress)
 		defer outside.HangUp()
-		// Just after its reload a busy Postfix may not reach dkimd yet: then it defers, and is asked again.
-		if r, err := outside.Try("MAIL FROM:<bob@theirs.example>", "RCPT TO:<root@example.org>"); err != nil || r.Code != 250 {
-			return false
-		}
-		got := outside.Data(harness.NewMail("bob@theirs.example", "to a container").Bytes())
+		got := outside.Send("bob@theirs.example", "root@example.org", harness.NewMail("bob@theirs.example", "to a container").Bytes())
 		return got.Code == 250 && strings.Contains(f.Read(t, "/var/log/records"), `"bob@theirs.example"`)
 	})
 	harness.Eventually(t, harness.WaitLimit, "mail with results", func() bool {
