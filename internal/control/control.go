@@ -30,8 +30,9 @@ const (
 	socketMode     = 0o600
 	maxConnections = 16
 	headerTimeout  = 2 * time.Second
-	// askLimit is how long commands wait that hold the keys of a domain meanwhile: a daemon may hang.
-	askLimit = 30 * time.Second
+	// A daemon may hang, and commands hold the keys of a domain while they ask it.
+	askLimit    = 30 * time.Second
+	reloadLimit = 5 * time.Minute // of a daemon with many keys on a slow disk; systemd waits 90 s
 	// maxAnswer is what either side reads at most: a hundred thousand faults of a kilobyte.
 	maxAnswer = 100 << 20
 )
@@ -137,25 +138,21 @@ func NewClient(address string) (*Client, error) {
 
 // Status asks what the daemon does.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.ask(ctx, http.MethodGet, "status", nil, &s)
+	return s, c.ask(ctx, askLimit, http.MethodGet, "status", nil, &s)
 }
 
 // Rotate has the daemon go on with rotations that were begun in these domains.
 func (c *Client) Rotate(ctx context.Context, names []domain.Name) error {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
 	body, err := json.Marshal(names)
 	if err != nil {
 		return err
 	}
-	return c.ask(ctx, http.MethodPost, "rotate", bytes.NewReader(body), &struct{}{})
+	return c.ask(ctx, askLimit, http.MethodPost, "rotate", bytes.NewReader(body), &struct{}{})
 }
 
 // Elsewhere asks for the key files outside the directory of keys that the daemon signs with.
 func (c *Client) Elsewhere(ctx context.Context) (paths []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	return paths, c.ask(ctx, http.MethodGet, "elsewhere", nil, &paths)
+	return paths, c.ask(ctx, askLimit, http.MethodGet, "elsewhere", nil, &paths)
 }
 
 // Reload has the daemon reload, and waits for what comes of it.
@@ -164,10 +161,12 @@ func (c *Client) Reload(ctx context.Context, acceptRemoval bool) (r Reload, err 
 	if acceptRemoval {
 		path += "?accept-removal"
 	}
-	return r, c.ask(ctx, http.MethodPost, path, nil, &r)
+	return r, c.ask(ctx, reloadLimit, http.MethodPost, path, nil, &r)
 }
 
-func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, v any) error {
+func (c *Client) ask(ctx context.Context, limit time.Duration, method, path string, body io.Reader, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, "http://dkimd/"+path, body)
 	if err != nil {
 		return err
@@ -181,6 +180,8 @@ func (c *Client) ask(ctx context.Context, method, path string, body io.Reader, v
 	switch {
 	case err != nil:
 		return fmt.Errorf("the daemon did not finish its answer: %w", err)
+	case response.StatusCode == http.StatusNotFound:
+		return errors.New("the daemon does not know this question: it is of an older version, and needs systemctl restart dkimd")
 	case response.StatusCode != http.StatusOK:
 		return fmt.Errorf("the daemon answers: %s", bytes.TrimSpace(said))
 	}
@@ -202,6 +203,8 @@ func (c *Client) unreachable(err error) error {
 		return Absent{fault.Faults{f}}
 	case errors.Is(err, fs.ErrPermission):
 		f.Got, f.Hint = c.address.String()+", which this user may not enter", "ask as root or as dkimd's user"
+	case errors.Is(err, context.DeadlineExceeded):
+		f.Got, f.Hint = c.address.String()+", which takes the question and does not answer", "it hangs or has no CPU: see journalctl -u dkimd; systemctl restart dkimd"
 	default:
 		f.Hint = err.Error()
 	}

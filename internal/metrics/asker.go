@@ -10,6 +10,7 @@ import (
 
 // A page elsewhere may have its name lead to this host, and read what is here with the browser of somebody who sees it
 // (DNS rebinding). The browser then calls this host by that name, and a request from this host itself has no reason to.
+// Without any name ask health checks that speak HTTP/1.0, as haproxy's, and no browser.
 
 // known is next for those who call this host by one of its names. On other addresses than loopback whoever may read at
 // all need not know them, as Prometheus does not.
@@ -52,6 +53,9 @@ func asker(r *http.Request) (loopback, unix bool) {
 
 // isCalled reports whether the Host of a request is one of this host.
 func (c *ServerConfig) isCalled(host string) bool {
+	if host == "" {
+		return true
+	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
