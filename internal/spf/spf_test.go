@@ -250,6 +250,7 @@ func TestFloods(t *testing.T) {
 		"4096 octets of terms":     {[]string{"TXT e.org: v=spf1" + strings.Repeat(" ?all", 800)}, spf.Neutral, 1},
 		"100 macros":               {[]string{"TXT e.org: v=spf1 exists:" + strings.Repeat("%{s}", 100) + ".org -all"}, spf.Fail, 2},
 		"101 macros":               {[]string{"TXT e.org: v=spf1 exists:" + strings.Repeat("%{s}", 101) + ".org +all"}, spf.PermError, 1},
+		"%% is no macro":           {[]string{"TXT e.org: v=spf1 exists:%{d}" + strings.Repeat("%%", 60) + ".org -all"}, spf.Fail, 2},
 		"4096 octets of points":    {[]string{"TXT e.org: v=spf1 a:" + strings.Repeat("a-.", 1300) + "1"}, spf.PermError, 1},
 	}
 	for name, test := range tests {
