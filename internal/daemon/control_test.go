@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"dkimd/internal/control"
+	"dkimd/keys"
 )
 
 func (w *world) controller() *control.Client {
@@ -72,6 +73,33 @@ func TestReloadAcceptsARemoval(t *testing.T) {
 	}
 	if done := w.ask(false); done.Result != control.Refused {
 		t.Errorf("the word still counts: %+v", done)
+	}
+}
+
+// A command that would destroy a key asks for the files outside the directory of keys that mail is signed with.
+func TestElsewhereIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other := keys.New{Directory: w.path("other"), Domain: "b.example", Selector: "s1", Type: keys.Ed25519}
+	if err := os.Mkdir(other.Directory, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	file, err := keys.Generate(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("t/KeyTable", "k b.example:s1:"+file.Path+"\n")
+	w.write("t/SigningTable", "*@b.example k\n")
+	text, err := os.ReadFile(w.path("dkimd.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("dkimd.toml", strings.Replace(string(text), "[sign]\n", fmt.Sprintf("[sign]\nkey_table = %q\nsigning_table = \"refile:%s\"\n",
+		w.path("t/KeyTable"), w.path("t/SigningTable")), 1))
+	w.start()
+	paths, err := w.controller().Elsewhere(t.Context())
+	if err != nil || len(paths) != 1 || paths[0] != file.Path {
+		t.Errorf("%q, %v; want %s", paths, err, file.Path)
 	}
 }
 
