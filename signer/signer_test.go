@@ -148,6 +148,11 @@ func TestWhoSigns(t *testing.T) {
 			w.env.AuthUser = "ann"
 			w.write("example.org", "domain.toml", `users = ["bob"]`)
 		}, "user_mismatch"},
+		"user_match: a list that cannot be read": {func(w *world) {
+			w.config.UserMatch = signer.MatchDomain
+			w.env.AuthUser = "ann"
+			w.write("example.org", "domain.toml", `users = ["ann`)
+		}, "key_unusable"},
 		"user_match: nor as the fallback": {func(w *world) {
 			w.config.UserMatch = signer.MatchDomain
 			w.env.AuthUser = "ann@example.org"
