@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/internal/importer"
 
 	"golang.org/x/sys/unix"
@@ -541,9 +542,8 @@ func TestLargeTables(t *testing.T) {
 	s := newSystem(t, map[string]string{"etc/opendkim.conf": "KeyTable /kt\nSigningTable refile:/st", "kt": keyTable.String(), "st": signingTable.String()})
 	pem, _ := key(t)
 	s.write("k/one", pem)
-	begun := time.Now()
-	p := s.plan(false)
-	if took := time.Since(begun); took > 8*time.Second {
+	var p *importer.Plan
+	if took := cputime.Of(func() { p = s.plan(false) }); took > 8*time.Second {
 		t.Errorf("%v", took)
 	}
 	if len(p.Senders) != 20_000 || !p.Complete() {

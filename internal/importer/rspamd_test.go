@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/internal/cputime"
 	"dkimd/internal/importer"
 )
 
@@ -395,12 +396,15 @@ func TestAmavisWithManyDomains(t *testing.T) {
 	s := newSystem(t, map[string]string{"amavisd.conf": conf.String()})
 	pem, _ := key(t)
 	s.write("k/one", pem)
-	begun := time.Now()
-	p, err := importer.Amavis("/amavisd.conf", importer.Options{Root: s.root, User: importer.User{Name: "root", UID: os.Geteuid(), GID: os.Getegid()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(begun); took > 8*time.Second {
+	var p *importer.Plan
+	took := cputime.Of(func() {
+		var err error
+		p, err = importer.Amavis("/amavisd.conf", importer.Options{Root: s.root, User: importer.User{Name: "root", UID: os.Geteuid(), GID: os.Getegid()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if took > 8*time.Second {
 		t.Errorf("%v", took)
 	}
 	if table := s.written(p)["SigningTable"]; strings.Count(table, "\n") != domains+1 {
