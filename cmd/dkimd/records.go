@@ -233,11 +233,15 @@ func (c *counted) Read(p []byte) (int, error) {
 
 // told puts into an answer what could not be read of the log. Where nothing else was found either, it is the error of the command.
 func (s *logSource) told(f *found, something bool) error {
-	err := errors.Join(s.faults...)
-	if err == nil || !something {
-		return err
+	if len(s.faults) == 0 || !something {
+		return errors.Join(s.faults...)
 	}
-	f.fault(err)
+	for _, err := range s.faults {
+		if user, ok := errors.AsType[userError](err); ok && user.hint != "" {
+			err = fmt.Errorf("%w (hint: %s)", err, user.hint)
+		}
+		f.fault(err)
+	}
 	return userError{err: errQuiet}
 }
 
