@@ -1,6 +1,6 @@
 //go:build integration
 
-// Package browser looks at the status page in Chromium, as people see it.
+// Package browser looks at the pages of dkimd in Chromium, as people see them.
 package browser_test
 
 import (
@@ -19,16 +19,20 @@ import (
 	"testing"
 	"time"
 
+	"dkimd/integration/harness"
 	"dkimd/internal/control"
 	"dkimd/internal/domain"
 	"dkimd/internal/events"
 	"dkimd/internal/events/eventstest"
 	"dkimd/internal/fault"
+	"dkimd/internal/resolver/dnstest"
 	"dkimd/internal/statuspage"
 )
 
 // Where scripts/install-browser puts playwright-core and axe-core.
 const modules = "/var/cache/dkimd-test/browser"
+
+func TestMain(m *testing.M) { harness.Main(m) }
 
 // browse looks at pages with check.mjs, which prints what is wrong with them. It skips the test where there is no browser.
 func browse(t *testing.T, screenshots string, urls ...string) string {
@@ -167,6 +171,43 @@ func TestStatusPageInChromium(t *testing.T) {
 		hostile + "/?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
 	}
 	if wrong := browse(t, os.Getenv("DKIMD_SCREENSHOTS"), urls...); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// So is the page that dkimd report makes of a message, in which everything is a stranger's.
+func TestReportInChromium(t *testing.T) {
+	dns, err := dnstest.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dns.Close)
+	config := filepath.Join(t.TempDir(), "dkimd.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "[dns]\nservers = [%q]\n", dns.Addr()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const script = `"><script>alert(1)</script><img src=http://192.0.2.1/x onerror=alert(1)>`
+	signature := "DKIM-Signature: v=1; a=rsa-sha256; d=" + strings.Repeat("long-label-", 5) + ".example; s=" + strings.Repeat("s", 63) +
+		"; h=From; l=3; bh=OiwwFQ7csEE9iRCUA9eX0zT4XH21nxRch7v4QvnPiIY=; b=AAAA\r\n"
+	pages := http.NewServeMux()
+	server := httptest.NewServer(pages)
+	t.Cleanup(server.Close)
+	var urls []string
+	for i, message := range []string{
+		"From: a@example.org\r\n\r\nx",
+		strings.Repeat(signature, 20) + "From: " + script + " <a@example.org>\r\nFrom: b@" + strings.Repeat("x", 300) + "\r\nList-Unsubscribe: " + script + "\r\n" + script + ": x\r\n\r\n" + script,
+	} {
+		c := exec.CommandContext(t.Context(), harness.Binary(t), "report", "--html", "--config", config, "--client", "192.0.2.1", "--helo", script, "--sender", "a@example.org")
+		c.Stdin = strings.NewReader(message)
+		page, err := c.Output()
+		if len(page) == 0 || c.ProcessState.ExitCode() != 1 {
+			t.Fatalf("%v: %s", err, page)
+		}
+		path := fmt.Sprintf("/%d", i)
+		pages.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(page) })
+		urls = append(urls, server.URL+path)
+	}
+	if wrong := browse(t, "", urls...); wrong != "" {
 		t.Error(wrong)
 	}
 }
