@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -315,11 +316,17 @@ func (p *Postfix) Queued(t *testing.T, id string) string {
 	}
 }
 
+// Ports are counted from a place of this process's own on: no two tests are given the same.
+var (
+	firstPort  = rand.Uint32N(17000)
+	portsGiven atomic.Uint32
+)
+
 // FreePort is a port outside the kernel's ephemeral range, so that no outgoing
 // connection takes it between now and its use.
 func FreePort() int {
 	for {
-		port := 15000 + rand.IntN(17000)
+		port := 15000 + int(firstPort+portsGiven.Add(1))%17000
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = listener.Close()
