@@ -450,12 +450,3 @@ func (o *opendkim) nameservers(s setting) {
 	}
 	o.same(s, "[dns] servers")
 }
-
-func (o *opendkim) syslog(s setting) {
-	if !isTrue(s.value) {
-		o.same(s, "records go to stdout, which systemd keeps in its journal")
-		return
-	}
-	o.plan.config.set("log", "output", []string{"syslog"}, why(s))
-	o.same(s, "[log] output")
-}
