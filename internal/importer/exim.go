@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -204,6 +205,10 @@ func (e *exim) listen() {
 	listen := "inet:127.0.0.1:11335"
 	if exists("/run/dkimd") {
 		listen = "unix:/run/dkimd/exim.sock"
+		if _, err := user.Lookup("Debian-exim"); err == nil { // who could not connect otherwise
+			c.set("exim", "socket_mode", "0666", "")
+			c.set("exim", "peers", []string{"Debian-exim", "root"}, "the transport filter and the ACLs run as this user")
+		}
 	}
 	c.set("exim", "listen", []string{listen}, "docs/exim.md says what Exim needs")
 }

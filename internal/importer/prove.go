@@ -18,6 +18,7 @@ func (p *Plan) NewConfig(written, dir, socket, dns string) (string, error) {
 	door := "milter"
 	if p.Source == "exim" {
 		door = "exim"
+		c.set("exim", "peers", []string{}, "")
 	}
 	c.set(door, "listen", []string{"unix:" + socket}, "")
 	c.set(door, "socket_mode", "0600", "")
