@@ -80,6 +80,14 @@ func TestRspamd(t *testing.T) {
 			},
 			"", "",
 		},
+		"an Ed25519 key in PEM": {
+			map[string]string{
+				local:  "domain { example.org { path = \"/k/ed\"; selector = \"e\"; } }",
+				"k/ed": "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n",
+			},
+			map[string]string{"KeyTable": "example.org/e example.org:e:ROOT/k/ed\n"},
+			"key: signs with Ed25519; rspamd 3.4 reads no such key in PEM", "",
+		},
 		"maps": {
 			map[string]string{local: "path_map = \"/m/paths\"; selector_map = \"file:///m/selectors\"; use_esld = no;", "m/paths": "example.org /k/one\nexample.net /absent\n", "m/selectors": "example.org zz\n"},
 			map[string]string{"KeyTable": "example.org/zz example.org:zz:ROOT/k/one\n"},

@@ -272,11 +272,12 @@ func (o *opendkim) parseKey(written string, key *tableKey) parsedKey {
 	if err != nil {
 		return parsedKey{wrong: "the key: " + err.Error()}
 	}
+	inPEM := bytes.Contains(data, []byte("-----BEGIN")) // before it is read, which wipes it
 	private, f := keys.Parse(key.path, data)
 	if f != nil {
 		return parsedKey{wrong: "the key " + key.path + ": " + f.Got}
 	}
-	return parsedKey{algorithm: private.Type, pem: bytes.Contains(data, []byte("-----BEGIN"))}
+	return parsedKey{algorithm: private.Type, pem: inPEM}
 }
 
 // inlineKey is a private key that stands in a table, PEM or the base64 of its DER, as PEM. Nil: it is none.
