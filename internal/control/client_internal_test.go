@@ -9,12 +9,22 @@ import (
 	"testing/synctest"
 )
 
-// hanging is a daemon that takes questions and answers none.
-type hanging struct{}
+// hanging is a daemon that takes questions and answers none, or begins an answer.
+type hanging struct{ begins bool }
 
-func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+func (h hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	if h.begins {
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(waiting{r.Context()})}, nil
+	}
 	<-r.Context().Done()
 	return nil, context.Cause(r.Context())
+}
+
+type waiting struct{ context.Context }
+
+func (w waiting) Read([]byte) (int, error) {
+	<-w.Done()
+	return 0, context.Cause(w)
 }
 
 // older is a daemon that has none of the questions.
@@ -36,13 +46,15 @@ func TestClientOfAnOlderDaemon(t *testing.T) {
 func TestClientDoesNotWaitForADaemonThatHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := &Client{http: http.Client{Transport: hanging{}}}
-		_, elsewhere := c.Elsewhere(t.Context())
-		_, status := c.Status(t.Context())
-		_, reload := c.Reload(t.Context(), false)
-		for question, err := range map[string]error{"elsewhere": elsewhere, "status": status, "reload": reload, "rotate": c.Rotate(t.Context(), nil)} {
-			if err == nil || !strings.Contains(err.Error(), "does not answer") || !strings.Contains(err.Error(), "restart") {
-				t.Errorf("%s: %v", question, err)
+		for _, begins := range []bool{false, true} {
+			c := &Client{http: http.Client{Transport: hanging{begins}}}
+			_, elsewhere := c.Elsewhere(t.Context())
+			_, status := c.Status(t.Context())
+			_, reload := c.Reload(t.Context(), false)
+			for question, err := range map[string]error{"elsewhere": elsewhere, "status": status, "reload": reload, "rotate": c.Rotate(t.Context(), nil)} {
+				if err == nil || !strings.Contains(err.Error(), "does not answer") || !strings.Contains(err.Error(), "restart") {
+					t.Errorf("%s: %v", question, err)
+				}
 			}
 		}
 	})

@@ -178,6 +178,8 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, method, path stri
 	defer func() { _ = response.Body.Close() }()
 	said, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return c.unreachable(err)
 	case err != nil:
 		return fmt.Errorf("the daemon did not finish its answer: %w", err)
 	case response.StatusCode == http.StatusNotFound:
