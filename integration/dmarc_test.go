@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -129,18 +130,33 @@ var relayTable = []checked{
 	{"in another name", "strict.test", "%s@strict.test", "", false, []string{strings.Replace(relayPass, "relay", "other", 1)}, dmarcReply, " ", "reject"},
 }
 
-// trustRelay has dkimd take the client's word on SPF.
-func (p program) trustRelay(t *testing.T) {
+// The same by Received-SPF, which counts above the relay's own Received field.
+const (
+	receivedSPF = "Received-SPF: %s (relay.test: says so) identity=mailfrom; client-ip=192.0.2.9; envelope-from=joe@strict.test; receiver=relay.test"
+	relayHop    = "Received: from outside.test (outside.test [192.0.2.9]) by relay.test with ESMTP id x; Mon, 23 Nov 2026 10:00:00 +0000"
+)
+
+var receivedSPFTable = []checked{
+	{"Received-SPF: pass", "strict.test", "joe@strict.test", "", false, []string{fmt.Sprintf(receivedSPF, "Pass"), relayHop}, "250", "pass strict.test", "pass reject spf strict.test"},
+	{"Received-SPF: fail", "strict.test", "joe@strict.test", "", false, []string{fmt.Sprintf(receivedSPF, "Fail"), fmt.Sprintf(receivedSPF, "Pass"), relayHop}, dmarcReply, "fail strict.test", "fail reject"},
+	{"Received-SPF of another sender", "strict.test", "%s@sender.test", "", false, []string{fmt.Sprintf(receivedSPF, "Pass"), relayHop}, dmarcReply, " ", "reject"},
+	{"Received-SPF from before the relay", "strict.test", "joe@strict.test", "", false, []string{relayHop, fmt.Sprintf(receivedSPF, "Pass"), relayHop}, dmarcReply, " ", "reject"},
+}
+
+var trustedSetting = regexp.MustCompile(`(?m)^spf_trusted_from = .*\n`)
+
+// trustRelay has dkimd take the client's word on SPF: by Received-SPF, or by Authentication-Results with the name after a bar.
+func (p program) trustRelay(t *testing.T, name string) {
 	t.Helper()
 	text, err := os.ReadFile(p.ConfigFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, after, found := strings.Cut(string(text), "[verify]\n")
+	before, after, found := strings.Cut(trustedSetting.ReplaceAllString(string(text), ""), "[verify]\n")
 	if !found {
 		before, after = before+"\n", ""
 	}
-	p.Write(t, "dkimd.toml", before+fmt.Sprintf("[verify]\nspf_trusted_from = [%q]\n", p.client+"|relay.test")+after)
+	p.Write(t, "dkimd.toml", before+fmt.Sprintf("[verify]\nspf_trusted_from = [%q]\n", p.client+name)+after)
 	p.Reload(t, "reloaded")
 }
 
@@ -230,8 +246,12 @@ func TestSPFAndDMARCAreTheSameEverywhere(t *testing.T) {
 					row.check(t, name+", "+p.client+", "+row.name, p)
 				}
 			}
-			programs[0].trustRelay(t)
+			programs[0].trustRelay(t, "|relay.test")
 			for _, row := range relayTable {
+				row.check(t, name+", "+row.name, programs[0])
+			}
+			programs[0].trustRelay(t, "")
+			for _, row := range receivedSPFTable {
 				row.check(t, name+", "+row.name, programs[0])
 			}
 		})
