@@ -23,6 +23,7 @@ type Domain struct {
 	Transient bool
 
 	signs  bool // has a .pem, usable or not: mail of this domain is ours to sign
+	unread bool // its directory or domain.toml cannot be read, or what names it: nobody knows its options
 	faults fault.Faults
 	// overlooked are files that its owner may believe to be in use, and that keep nothing from signing.
 	overlooked fault.Faults
@@ -84,6 +85,9 @@ func (d *Domain) AnySender() bool { return d.Name == anySender }
 
 // Signs reports whether mail of this domain is ours to sign: it has a key file, usable or not.
 func (d *Domain) Signs() bool { return d.signs }
+
+// Unread reports whether nobody knows which options it has, as its directory or domain.toml cannot be read. It has no keys then.
+func (d *Domain) Unread() bool { return d.unread }
 
 // Usable reports whether a key is left that signs, as far as is known: one that
 // is not parsed yet counts. A domain without one is in fault, and its mail gets what on_error says.

@@ -67,7 +67,7 @@ func (r *reader) readDomain(d *Domain) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.log.Error("panic in reading a domain", "path", d.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			d.signs, d.Keys = true, nil
+			d.signs, d.unread, d.Keys = true, true, nil
 			d.faults = append(d.faults, fault.Fault{Path: d.Path, Got: "a directory that makes dkimd fail", Want: "the keys of a domain", Hint: "report it with the stack in the log"})
 		}
 	}()
@@ -82,7 +82,7 @@ func (r *reader) readDomain(d *Domain) {
 			return // since it was listed
 		}
 		// Its mail is ours to sign, only we cannot.
-		d.signs, d.faults = true, fault.Faults{*unreadable(d.Path, err)}
+		d.signs, d.unread, d.faults = true, true, fault.Faults{*unreadable(d.Path, err)}
 		return
 	}
 	defer dir.close()
@@ -96,7 +96,7 @@ var besideKey = regexp.MustCompile(`^[^.]+\.(txt|pub|dns)$`)
 func (r *reader) readDirectory(d *Domain, dir *directory) {
 	if !r.permissions.owns(dir.print.uid) {
 		// Everything in there is that user's doing, whoever owns the files: links, for one.
-		d.signs, d.faults = true, fault.Faults{*r.permissions.foreign(d.Path, dir.print)}
+		d.signs, d.unread, d.faults = true, true, fault.Faults{*r.permissions.foreign(d.Path, dir.print)}
 		return
 	}
 	if fault := checkDirectory(d.Path, dir.print); fault != nil {
@@ -104,7 +104,7 @@ func (r *reader) readDirectory(d *Domain, dir *directory) {
 	}
 	names, err := dir.names()
 	if err != nil {
-		d.signs, d.faults = true, append(d.faults, *unreadable(d.Path, err))
+		d.signs, d.unread, d.faults = true, true, append(d.faults, *unreadable(d.Path, err))
 		return
 	}
 	slices.Sort(names)
@@ -240,14 +240,14 @@ func (r *reader) applyOptions(d *Domain) {
 	path := filepath.Join(d.Path, optionsFile)
 	data, _, fault := r.permissions.read(path, r.permissions.checkOptions)
 	if fault != nil {
-		d.faults, d.Keys = append(d.faults, *fault), nil
+		d.faults, d.unread, d.Keys = append(d.faults, *fault), true, nil
 		return
 	}
 	options, faults, broken := readOptions(d, path, data)
 	d.Options, d.faults = options, append(d.faults, faults...)
 	switch {
 	case broken:
-		d.Keys = nil
+		d.Keys, d.unread = nil, true
 		d.signs = d.signs || saysSignAs.Match(data)
 	case options.Selectors != nil:
 		d.Keys = slices.DeleteFunc(d.Keys, func(k *Key) bool { return !slices.Contains(options.Selectors, k.Selector) })

@@ -39,7 +39,9 @@ func (s *Store) Lookup(sender message.Address) []*Domain {
 		}
 	}
 	if s.unknown != "" {
-		return []*Domain{unusable(sender.Domain, "who signs is not known: "+s.unknown+" cannot be used")}
+		d := unusable(sender.Domain, "who signs is not known: "+s.unknown+" cannot be used")
+		d.unread = true
+		return []*Domain{d}
 	}
 	return nil
 }

@@ -119,9 +119,8 @@ func (s *Signer) refusal(env *message.Envelope, name domain.Name, found []*keys.
 	if s.config.UserMatch != MatchDomain || !env.Authenticated() || message.DomainOf(env.AuthUser) == name {
 		return Reason{}
 	}
-	unread := func(d *keys.Domain) bool { return d.Signs() && len(d.Keys) == 0 } // and so its list of users; on_error decides
-	if slices.ContainsFunc(found, unread) {
-		return Reason{}
+	if known := func(d *keys.Domain) bool { return !d.Unread() }; len(found) > 0 && !slices.ContainsFunc(found, known) {
+		return Reason{} // nobody knows their lists of users, and they have no keys: on_error decides
 	}
 	lists := func(d *keys.Domain) bool { return slices.Contains(d.Options.Users, env.AuthUser) }
 	if env.AuthUser != "" && slices.ContainsFunc(found, lists) {

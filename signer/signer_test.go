@@ -153,6 +153,11 @@ func TestWhoSigns(t *testing.T) {
 			w.env.AuthUser = "ann"
 			w.write("example.org", "domain.toml", `users = ["ann`)
 		}, "key_unusable"},
+		"user_match: not listed, where no key is chosen": {func(w *world) {
+			w.config.UserMatch = signer.MatchDomain
+			w.env.AuthUser = "ann"
+			w.write("example.org", "domain.toml", "users = [\"bob\"]\nselectors = [\"s2\"]")
+		}, "user_mismatch"},
 		"user_match: nor as the fallback": {func(w *world) {
 			w.config.UserMatch = signer.MatchDomain
 			w.env.AuthUser = "ann@example.org"
@@ -580,6 +585,38 @@ func TestSenderAddress(t *testing.T) {
 		_, _, _ = w.sign(s)
 		if asked != want {
 			t.Errorf("%s: %s, want %s", from, asked, want)
+		}
+	}
+}
+
+// A domain whose list of users cannot be read opens no other one to a login that may not use it.
+func TestUnreadDomainOpensNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.key("example.com", "c", keys.RSA)
+	w.write("example.com", "domain.toml", `users = ["ann`)
+	w.config.UserMatch = signer.MatchDomain
+	w.env.AuthUser = "eve@other.example"
+	store, _ := keys.Open(keys.Config{Directory: w.dir})
+	t.Cleanup(store.Close)
+	for names, want := range map[string]string{"example.com": "key_unusable", "example.com example.org": "user_mismatch", "example.org example.com": "user_mismatch"} {
+		w.config.Keys = func(message.Address) (found []*keys.Domain) {
+			for name := range strings.FieldsSeq(names) {
+				found = append(found, store.Lookup(message.Address{Domain: domain.Name(name)})...)
+			}
+			return found
+		}
+		s, err := signer.New(w.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, reason, err := w.sign(s)
+		got := reason.Code
+		if err != nil {
+			got = "key_unusable"
+		}
+		if got != want || len(signed.Fields) > 0 {
+			t.Errorf("%s: %s, %d signatures, %v; want %s", names, got, len(signed.Fields), err, want)
 		}
 	}
 }
