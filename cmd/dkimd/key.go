@@ -93,7 +93,7 @@ func openHand(cmd *cobra.Command) (*hand, error) {
 		return nil, err
 	}
 	h := &hand{config: cfg, resolver: r, engine: daemon.Rotation(cfg, r, r.Servers(), slog.New(slog.DiscardHandler))}
-	// A daemon that does not answer does not run, and reads the keys when it starts; or it is told by hand.
+	// A daemon that cannot be reached does not run, and reads the keys when it starts; or it is told by hand. One that hangs is an error.
 	h.engine.Wait = lockWait
 	h.engine.Elsewhere = func(ctx context.Context) ([]string, error) {
 		client, err := controlClient(cmd)

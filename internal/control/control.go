@@ -172,6 +172,9 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, method, path stri
 		return err
 	}
 	response, err := c.http.Do(request)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return c.silent(limit)
+	}
 	if err != nil {
 		return c.unreachable(err)
 	}
@@ -179,7 +182,7 @@ func (c *Client) ask(ctx context.Context, limit time.Duration, method, path stri
 	said, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return c.unreachable(err)
+		return c.silent(limit)
 	case err != nil:
 		return fmt.Errorf("the daemon did not finish its answer: %w", err)
 	case response.StatusCode == http.StatusNotFound:
@@ -196,6 +199,11 @@ type Absent struct{ fault.Faults }
 // Unwrap gives errors.As the faults as one.
 func (a Absent) Unwrap() error { return a.Faults }
 
+// silent is of a daemon that runs, and may still do what it was asked for.
+func (c *Client) silent(limit time.Duration) error {
+	return fmt.Errorf("the daemon at %s does not answer within %s: journalctl -u dkimd says what it does; if it hangs, systemctl restart dkimd", c.address, limit)
+}
+
 // unreachable says why nobody answers, as a fault of the key that names the socket.
 func (c *Client) unreachable(err error) error {
 	f := fault.Fault{Key: "control.listen", Want: "the socket of a running dkimd", Got: c.address.String() + ", where nobody answers"}
@@ -205,8 +213,6 @@ func (c *Client) unreachable(err error) error {
 		return Absent{fault.Faults{f}}
 	case errors.Is(err, fs.ErrPermission):
 		f.Got, f.Hint = c.address.String()+", which this user may not enter", "ask as root or as dkimd's user"
-	case errors.Is(err, context.DeadlineExceeded):
-		f.Got, f.Hint = c.address.String()+", which takes the question and does not answer", "it hangs or has no CPU: see journalctl -u dkimd; systemctl restart dkimd"
 	default:
 		f.Hint = err.Error()
 	}
