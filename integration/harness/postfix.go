@@ -316,7 +316,7 @@ func (p *Postfix) Queued(t *testing.T, id string) string {
 	}
 }
 
-// Ports are counted from a place of this process's own on: no two tests are given the same.
+// Ports are counted on from a place drawn by lot: no two tests of a process are given the same.
 var (
 	firstPort  = rand.Uint32N(17000)
 	portsGiven atomic.Uint32

@@ -38,7 +38,7 @@ func readRecord(text string) *record {
 	if len(text) > maxRecord {
 		return &record{flaw: "it is longer than 4096 octets"}
 	}
-	if strings.Count(text, "%{") > maxMacros {
+	if strings.Count(strings.ReplaceAll(text, "%%", ""), "%{") > maxMacros {
 		return &record{flaw: "it has more than 100 macros"}
 	}
 	r := &record{}
