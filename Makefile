@@ -32,9 +32,10 @@ deps: ## Postfix, OpenDKIM, Chromium and the other programs the tests run agains
 	scripts/install-test-deps
 	scripts/install-browser
 
-unit: ## tests that need nothing but Go and a C compiler; the scripts start dkimd a thousand times, one after the other: no races there
+unit: ## tests that need nothing but Go and a C compiler; the scripts start dkimd a thousand times: races are looked for where it runs things at once
 	$(GO) test -race -shuffle=on -timeout 20m -skip '^TestScripts$$' ./...
 	$(GO) test -shuffle=on -timeout 20m -run '^TestScripts$$' ./cmd/dkimd
+	$(GO) test -race -timeout 20m -run '^TestScripts$$/^(probe|demo)' ./cmd/dkimd
 	test -z "$(TAGS)" || $(GO) test -race -shuffle=on -tags "$(TAGS)" ./keys/... ./signer/... ./verifier/...
 
 race: unit
